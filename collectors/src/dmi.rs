@@ -1,0 +1,12 @@
+//! BIOS, board and chassis facts.
+
+use crate::collector::{CollectError, Collector, Env};
+use crate::config::Common;
+
+/// Settings.
+pub type Config = Common;
+
+/// Makes the collector.
+pub fn build(_env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
+    Err(CollectError::NoData("dmi is not read yet".into()))
+}

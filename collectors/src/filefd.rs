@@ -1,0 +1,12 @@
+//! Open file descriptors of the machine.
+
+use crate::collector::{CollectError, Collector, Env};
+use crate::config::Common;
+
+/// Settings.
+pub type Config = Common;
+
+/// Makes the collector.
+pub fn build(_env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
+    Err(CollectError::NoData("filefd is not read yet".into()))
+}

@@ -1,0 +1,12 @@
+//! Memory by NUMA node.
+
+use crate::collector::{CollectError, Collector, Env};
+use crate::config::Common;
+
+/// Settings.
+pub type Config = Common;
+
+/// Makes the collector.
+pub fn build(_env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
+    Err(CollectError::NoData("meminfo_numa is not read yet".into()))
+}

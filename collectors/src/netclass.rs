@@ -1,0 +1,12 @@
+//! Interface facts: speed, mtu, state.
+
+use crate::collector::{CollectError, Collector, Env};
+use crate::config::Common;
+
+/// Settings.
+pub type Config = Common;
+
+/// Makes the collector.
+pub fn build(_env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
+    Err(CollectError::NoData("netclass is not read yet".into()))
+}

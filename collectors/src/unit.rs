@@ -1,0 +1,107 @@
+//! A collector at work: built from its line of the list, run pass by pass, timed and counted
+//! under `node_scrape_collector_*`, and rebuilt should it ever panic.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fieldpost_model::{Catalog, SeriesId, TableTick, Tick, TimeMs};
+
+use crate::collector::{CollectError, Collector, Entry, Env, Pass, owner};
+use crate::config::{Config, Roots};
+use crate::list::COLLECTORS;
+
+/// One collector at work.
+pub struct Unit {
+    /// Its line of the list.
+    pub entry: &'static Entry,
+    /// How often it is due.
+    pub interval: Duration,
+    collector: Option<Box<dyn Collector>>,
+    config: Arc<Config>,
+    tick: Tick,
+    duration: SeriesId,
+    success: SeriesId,
+}
+
+/// Makes a unit of every collector that the config has on. `base` is the interval of those
+/// that have none of their own.
+pub fn build_all(config: &Arc<Config>, catalog: &Arc<Catalog>, base: Duration) -> Vec<Unit> {
+    let on = COLLECTORS.iter().enumerate().filter(|(_, entry)| config.is_on(entry));
+    on.map(|(position, entry)| Unit::new(position, entry, config, catalog, base)).collect()
+}
+
+impl Unit {
+    fn new(
+        position: usize,
+        entry: &'static Entry,
+        config: &Arc<Config>,
+        catalog: &Arc<Catalog>,
+        base: Duration,
+    ) -> Self {
+        let tick = Tick::new(Arc::clone(catalog), owner(position));
+        let labels = [("collector", entry.name)];
+        let duration = tick.gauge(
+            "node_scrape_collector_duration_seconds",
+            "node_exporter: Duration of a collector scrape.",
+            &labels,
+        );
+        let success = tick.gauge(
+            "node_scrape_collector_success",
+            "node_exporter: Whether a collector succeeded.",
+            &labels,
+        );
+        let common = (entry.common)(config);
+        let own = common.interval.map(|period| period.0).or(entry.slow);
+        let interval = own.unwrap_or(base).max(base);
+        Self { entry, interval, collector: None, config: Arc::clone(config), tick, duration, success }
+    }
+
+    /// One pass at this instant. Afterwards `samples` has what it gave, its own two included.
+    pub fn run(&mut self, time_ms: TimeMs) -> Pass {
+        let started = Instant::now();
+        self.tick.begin(time_ms);
+        let error = self.attempt().err();
+        if error.is_some() {
+            self.tick.clear();
+        }
+        let took = started.elapsed();
+        self.tick.set(self.duration, took.as_secs_f64());
+        self.tick.set(self.success, f64::from(u8::from(error.is_none())));
+        Pass { time_ms, took, error }
+    }
+
+    fn attempt(&mut self) -> Result<(), CollectError> {
+        let mut collector = match self.collector.take() {
+            Some(collector) => collector,
+            None => self.build()?,
+        };
+        let tick = &mut self.tick;
+        let result = catch_unwind(AssertUnwindSafe(|| collector.collect(tick)));
+        match result {
+            Ok(result) => {
+                self.collector = Some(collector);
+                result
+            }
+            Err(_) => {
+                Err(CollectError::Other(format!("collector {} panicked; it is built anew", self.entry.name)))
+            }
+        }
+    }
+
+    fn build(&self) -> Result<Box<dyn Collector>, CollectError> {
+        let roots: &Roots = &self.config.roots();
+        let env = Env { roots, config: &self.config, tick: &self.tick };
+        (self.entry.build)(&env)
+    }
+
+    /// What the last pass gave.
+    pub fn tick(&self) -> &Tick {
+        &self.tick
+    }
+
+    /// The table of the last pass.
+    pub fn table(&self) -> Option<&TableTick> {
+        self.collector.as_ref()?.table()
+    }
+}

@@ -1,0 +1,12 @@
+//! Every cgroup and systemd unit, in the history.
+
+use crate::collector::{CollectError, Collector, Env};
+use crate::config::Common;
+
+/// Settings.
+pub type Config = Common;
+
+/// Makes the collector.
+pub fn build(_env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
+    Err(CollectError::NoData("unit_table is not read yet".into()))
+}

@@ -1,0 +1,22 @@
+//! The words of Fieldpost as types, shared by every room: series and their catalog, samples,
+//! ticks, windows, tables of processes and units, events, matchers, units of measure.
+//! No input or output, no async, no global state.
+
+mod catalog;
+mod event;
+mod matcher;
+mod table;
+mod tick;
+mod units;
+mod window;
+
+pub use catalog::{Catalog, CatalogView, Family, Kind, Owner, Series, SeriesId};
+pub use event::{Event, EventKind};
+pub use matcher::{Matcher, MatcherError, MatcherOp, Pattern, Selector};
+pub use table::{Entity, EntityRow, ProcessRow, TableKind, TableTick};
+pub use tick::{Sample, Tick};
+pub use units::{ByteSize, Period, UnitError, format_bytes, format_span};
+pub use window::{ABSENT, Group, Window, is_absent};
+
+/// Milliseconds since 1970-01-01T00:00:00Z; the one unit of time in ticks, windows and rows.
+pub type TimeMs = i64;

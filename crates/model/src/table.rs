@@ -1,0 +1,127 @@
+//! Tables: the whole process table and the table of units (cgroups) at one instant, as they are
+//! kept in the history. An entity is described once; a row has its numbers at a tick.
+
+use serde::{Deserialize, Serialize};
+
+use crate::TimeMs;
+
+/// Which table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableKind {
+    /// One row per process.
+    Processes,
+    /// One row per cgroup.
+    Units,
+}
+
+impl TableKind {
+    /// The names of a row's numbers, in order. All are cumulative where the name ends in
+    /// `_total`; `_bytes`, `_microseconds` and `_ticks` are units (a tick is 1/CLK_TCK s).
+    pub fn columns(self) -> &'static [&'static str] {
+        match self {
+            TableKind::Processes => &[
+                "cpu_ticks_total",
+                "rss_bytes",
+                "swap_bytes",
+                "threads",
+                "read_bytes_total",
+                "written_bytes_total",
+                "open_files",
+                "state",
+            ],
+            TableKind::Units => &[
+                "cpu_microseconds_total",
+                "memory_bytes",
+                "read_bytes_total",
+                "written_bytes_total",
+                "cpu_some_microseconds_total",
+                "memory_some_microseconds_total",
+                "io_some_microseconds_total",
+                "processes",
+            ],
+        }
+    }
+}
+
+/// What does not change about a process or unit while it lives.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Entity {
+    /// Process id; 0 for a unit.
+    pub pid: u32,
+    /// When it began, milliseconds since 1970; with the pid, a process' identity.
+    pub start_ms: TimeMs,
+    /// Executable name of a process; last part of a cgroup's path.
+    pub name: String,
+    /// Command line of a process; whole path of a cgroup.
+    pub command: String,
+    /// Unit or cgroup that a process belongs to; empty for units.
+    pub unit: String,
+    /// Group under which a process is published; empty for units.
+    pub group: String,
+    /// Effective user id.
+    pub uid: u32,
+    /// Parent's process id; 0 for a unit.
+    pub parent: u32,
+}
+
+/// The numbers of one entity at one instant, in the order of `TableKind::columns`.
+/// A number that could not be read is -1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntityRow {
+    /// Key within the collector's life: the same number as long as the entity lives, never reused.
+    pub key: u64,
+    /// The numbers.
+    pub values: [i64; 8],
+}
+
+/// A whole table at one instant.
+#[derive(Debug, Clone)]
+pub struct TableTick {
+    /// Which table.
+    pub kind: TableKind,
+    /// When.
+    pub time_ms: TimeMs,
+    /// Entities that are new or described anew since the last tick, with their keys.
+    pub entities: Vec<(u64, Entity)>,
+    /// All rows, by rising key. An entity without a row is gone.
+    pub rows: Vec<EntityRow>,
+}
+
+/// A process for people: what `fieldpost processes` and `top` show, from a live look or from
+/// two rows of the history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProcessRow {
+    /// Process id.
+    pub pid: u32,
+    /// Parent's process id.
+    pub parent: u32,
+    /// When it began.
+    pub start_ms: TimeMs,
+    /// Effective user id.
+    pub uid: u32,
+    /// Executable name.
+    pub name: String,
+    /// Command line.
+    pub command: String,
+    /// Unit or cgroup.
+    pub unit: String,
+    /// Published group.
+    pub group: String,
+    /// State letter as in /proc/PID/stat.
+    pub state: char,
+    /// Share of one core since the look before, 1.0 = one core busy; none at the first look.
+    pub cpu_cores: Option<f64>,
+    /// Resident memory, bytes.
+    pub rss_bytes: u64,
+    /// Swapped memory, bytes.
+    pub swap_bytes: Option<u64>,
+    /// Threads.
+    pub threads: u32,
+    /// Open descriptors, where this user may see them.
+    pub open_files: Option<u32>,
+    /// Bytes read per second since the look before.
+    pub read_bytes_per_second: Option<f64>,
+    /// Bytes written per second since the look before.
+    pub written_bytes_per_second: Option<f64>,
+}
