@@ -6,6 +6,8 @@ mod config;
 mod list;
 pub mod read;
 pub mod seen;
+#[cfg(test)]
+mod testing;
 pub mod text;
 mod unit;
 
