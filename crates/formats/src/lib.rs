@@ -1,1 +1,7 @@
-//! placeholder
+//! Prometheus text, written and read: the page of metrics in its two dialects, what a client's
+//! headers ask for, and the strict parser behind `*.prom` files. No input or output here: bytes in, bytes out.
+
+pub mod negotiate;
+pub mod write;
+
+pub use negotiate::Dialect;
