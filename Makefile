@@ -1,0 +1,77 @@
+# The few commands of the house; `make help` lists them.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help run build test fmt clippy peers bench soak fuzz deb static toolchain compiler
+
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BINARY := $(TARGET)/release/fieldpost
+
+# The peers that tests and benchmarks stand beside: Debian packages, unpacked there, never installed.
+PEERS := prometheus-node-exporter prometheus collectd-core netdata-core victoria-metrics
+PEERS_DIR := $(abspath $(TARGET))/peers
+export FIELDPOST_PEERS_DIR = $(PEERS_DIR)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+run: build ## build, then run the agent in the foreground with ./config/agent.yaml and ./data
+	@exec $(BINARY) agent --config config/agent.yaml --set store.path=./data
+
+# The first build shows cargo's own lines, for it takes minutes; later ones only what went wrong.
+build: toolchain compiler
+	@before=$$(stat -c %Y.%i $(BINARY) 2>/dev/null || true); start=$$(date +%s); \
+	cargo build --release --bin fieldpost $${before:+--quiet} || exit $$?; \
+	after=$$(stat -c %Y.%i $(BINARY)); took=$$(($$(date +%s) - start)); \
+	if [ "$$before" = "$$after" ]; then echo "build  fieldpost $(VERSION) (release) up to date"; \
+	elif [ $$took -lt 60 ]; then echo "build  fieldpost $(VERSION) (release) in $$took s"; \
+	else printf 'build  fieldpost %s (release) in %d min %02d s\n' $(VERSION) $$((took / 60)) $$((took % 60)); fi
+
+test: toolchain compiler peers fmt clippy ## everything the build machine checks: format, lints, every test
+	@if command -v cargo-nextest >/dev/null; then cargo nextest run --workspace --no-fail-fast; \
+	else echo "test   cargo-nextest is missing (cargo install cargo-nextest --locked): using cargo test" >&2; \
+	cargo test --workspace --no-fail-fast; fi
+
+fmt:
+	@cargo fmt --all --check
+
+clippy:
+	@cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+peers: ## bring the programs that tests and benchmarks compare with
+	@tests/bed/fetch-peers.sh $(PEERS_DIR) $(PEERS)
+
+# The same tests with larger numbers: hours instead of minutes. FIELDPOST_SOAK multiplies what they count.
+SOAK ?= 10
+soak: toolchain compiler peers ## the long tests: 1000 kills, power cuts, millions of fuzzed inputs
+	@tests/bed/fetch-peers.sh $(PEERS_DIR) xfsprogs
+	@FIELDPOST_SOAK=$(SOAK) cargo test --release --test it -- --nocapture --test-threads=1 kill9
+	@FIELDPOST_SOAK=$(SOAK) cargo test --release --test it -- --nocapture --test-threads=1 --ignored
+	@$(MAKE) --no-print-directory fuzz FUZZ_INPUTS=10000000
+
+bench: build peers ## the benchmarks against the peers; writes the tables of BENCHMARKS.md to the terminal
+	@cargo bench --benches
+
+FUZZ_INPUTS ?= 1000000
+fuzz: toolchain compiler ## every fuzz target for FUZZ_INPUTS inputs (needs cargo-fuzz)
+	@command -v cargo-fuzz >/dev/null || { echo "fuzz   cargo-fuzz is missing; run: cargo install cargo-fuzz --locked" >&2; exit 1; }
+	@for target in $$(cargo fuzz list); do echo "fuzz   $$target"; \
+	RUSTC_BOOTSTRAP=1 cargo fuzz run -s none $$target -- -runs=$(FUZZ_INPUTS) -max_len=65536 || exit 1; done
+
+deb: toolchain compiler ## the Debian package, in target/debian/
+	@packaging/build-deb.sh
+
+static: toolchain compiler ## one static binary on musl, where its target can be had
+	@packaging/build-static.sh
+
+toolchain:
+	@command -v cargo >/dev/null || { echo "error: no Rust toolchain; run: curl -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
+
+# SQLite and zstd are C. As root the compiler is installed, after saying so; else the command is shown.
+compiler:
+	@command -v cc >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	echo "build  no C compiler: installing gcc and libc6-dev with apt-get" >&2; \
+	{ apt-get -qq update && apt-get -qq install --no-install-recommends --yes gcc libc6-dev; } >&2; \
+	else echo "error: no C compiler; run: sudo apt-get install gcc libc6-dev" >&2; exit 1; fi
