@@ -1,1 +1,37 @@
-//! placeholder
+//! What the tests stand on: peers and agents as child processes that end with the test, scratch
+//! folders, a small HTTP client, and a strict reader of metrics pages that shares no code with
+//! what it checks.
+
+mod agent;
+mod http;
+mod page;
+mod peer;
+mod process;
+mod scratch;
+
+pub use agent::Agent;
+pub use http::{Response, get, get_with, unix_get};
+pub use page::{Family, Labels, Page, PageError, Series};
+pub use peer::{library_path, peer};
+pub use process::Process;
+pub use scratch::{Scratch, free_port, repository, target_dir};
+
+use std::time::{Duration, Instant};
+
+/// How long the bed waits for anything to become ready. Generous: build machines are slow and
+/// shared, and a test that waits for less asserts a wall-clock time.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks again and again, 20 times a second, until the answer is `Some` or patience is over.
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return Ok(answer);
+        }
+        if start.elapsed() > PATIENCE {
+            anyhow::bail!("{what}: not within {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

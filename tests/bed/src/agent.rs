@@ -1,0 +1,116 @@
+//! A real agent with a scratch config and a scratch store.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output};
+
+use anyhow::Context as _;
+use rustix::process::Signal;
+
+use crate::{Page, Process, Response, Scratch, free_port, get, unix_get};
+
+/// An agent that runs from the program given, and ends with this value.
+pub struct Agent {
+    program: PathBuf,
+    scratch: Scratch,
+    metrics: SocketAddr,
+    process: Process,
+}
+
+impl Agent {
+    /// Starts an agent with this agent.yaml and waits until it is ready. Its store and its port are
+    /// the bed's affair; `config` may set anything else.
+    pub fn start(program: &Path, config: &str) -> anyhow::Result<Self> {
+        let scratch = Scratch::new()?;
+        scratch.write("config/agent.yaml", config)?;
+        let metrics = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let process = spawn(program, &scratch, metrics)?;
+        let mut agent = Self { program: program.to_path_buf(), scratch, metrics, process };
+        agent.wait_until_ready()?;
+        Ok(agent)
+    }
+
+    /// Starts it again on the same store, after `kill` or `stop`.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        self.process = spawn(&self.program, &self.scratch, self.metrics)?;
+        self.wait_until_ready()
+    }
+
+    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let address = self.metrics;
+        self.process
+            .until("/-/ready", || get(address, "/-/ready").ok().filter(|answer| answer.status == 200))?;
+        Ok(())
+    }
+
+    /// Where `/metrics` is.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.metrics
+    }
+
+    /// GET from the TCP listener.
+    pub fn get(&self, path: &str) -> anyhow::Result<Response> {
+        get(self.metrics, path)
+    }
+
+    /// GET from the Unix socket.
+    pub fn api(&self, path: &str) -> anyhow::Result<Response> {
+        unix_get(&self.socket(), path)
+    }
+
+    /// Its metrics page, read strictly.
+    pub fn page(&self) -> anyhow::Result<Page> {
+        Ok(Page::parse(self.get("/metrics")?.ok()?)?)
+    }
+
+    /// Its data folder.
+    pub fn store(&self) -> PathBuf {
+        self.scratch.path().join("data")
+    }
+
+    /// Its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.store().join("fieldpost.sock")
+    }
+
+    /// Its config folder.
+    pub fn config_dir(&self) -> PathBuf {
+        self.scratch.path().join("config")
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Runs a client command beside it, with the same config and store; the agent may be running or not.
+    pub fn client(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).arg("--config-dir").arg(self.config_dir());
+        command.arg("--set").arg(store_setting(&self.scratch)).env_remove("FIELDPOST_CONFIGDIR");
+        command.output().with_context(|| format!("cannot run {arguments:?}"))
+    }
+
+    /// Asks it to stop and waits for its end.
+    pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        self.process.signal(Signal::TERM)?;
+        self.process.wait()
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill()
+    }
+}
+
+fn store_setting(scratch: &Scratch) -> String {
+    format!("store.path={}", scratch.path().join("data").display())
+}
+
+fn spawn(program: &Path, scratch: &Scratch, metrics: SocketAddr) -> anyhow::Result<Process> {
+    let config = scratch.path().join("config").display().to_string();
+    let store = store_setting(scratch);
+    let listen = format!("metrics.listen={metrics}");
+    let arguments = ["agent", "--config-dir", &config, "--set", &store, "--set", &listen];
+    Process::start("agent", program, &arguments, &[], scratch.path())
+}
