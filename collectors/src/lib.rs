@@ -3,6 +3,7 @@
 
 mod collector;
 mod config;
+pub mod filter;
 mod list;
 pub mod read;
 pub mod seen;
