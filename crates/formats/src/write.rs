@@ -79,6 +79,25 @@ pub fn number(out: &mut Vec<u8>, value: f64) {
     }
 }
 
+/// A number as the value of a label `le` or `quantile`, in the one form that Go programs use: scrapers compare
+/// these as text. Exponents begin at 1e+06 and 1e-05 and have two digits at least.
+pub fn label_number(value: f64) -> String {
+    if !value.is_finite() {
+        let mut out = Vec::new();
+        number(&mut out, value);
+        return String::from_utf8_lossy(&out).into_owned();
+    }
+    let scientific = format!("{value:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.parse::<i32>() {
+        Ok(exponent) if !(-4..6).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        _ => format!("{value}"),
+    }
+}
+
 /// Appends a label's value with `\`, `"` and newline escaped, without the quotes around it.
 pub fn escaped_label(out: &mut Vec<u8>, value: &str) {
     escaped(out, value, true);
@@ -164,6 +183,23 @@ mod tests {
         ];
         for (value, text) in cases {
             assert_eq!(written(|out| number(out, value)), text);
+        }
+    }
+
+    #[test]
+    fn bounds_are_written_as_go_writes_them() {
+        for (value, text) in [
+            (100.0, "100"),
+            (409_600.0, "409600"),
+            (1_000_000.0, "1e+06"),
+            (26_214_400.0, "2.62144e+07"),
+            (0.0001, "0.0001"),
+            (0.000_01, "1e-05"),
+            (0.0, "0"),
+            (-2.5e-120, "-2.5e-120"),
+            (f64::INFINITY, "+Inf"),
+        ] {
+            assert_eq!(label_number(value), text);
         }
     }
 
