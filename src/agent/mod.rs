@@ -1,0 +1,21 @@
+//! The agent: samples this machine at fixed intervals, keeps the newest values for whoever asks,
+//! and hands sealed windows to the store. It knows nothing of HTTP, of the hub or of files.
+
+mod apart;
+mod board;
+mod clock;
+mod config;
+mod handle;
+mod history;
+mod processes;
+mod sampler;
+mod status;
+mod window;
+
+pub use board::{Board, BoardView, CollectorState, Shown};
+pub use clock::{Clock, SystemClock};
+pub use config::{History, Metrics};
+pub use handle::{Agent, Identity, Reload, Reloaded, SamplerStats};
+pub use processes::{ProcessTable, process_row};
+pub use sampler::SamplerOptions;
+pub use status::{CollectorStatus, Status, StoreStatus};

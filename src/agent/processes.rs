@@ -1,0 +1,112 @@
+//! The newest process table, with rates against the one before: what `top` and
+//! `fieldpost processes` show of a running agent.
+
+use std::collections::HashMap;
+
+use fieldpost_model::{Entity, EntityRow, ProcessRow, TableTick, TimeMs};
+
+/// CPU time in /proc/PID/stat is counted in units of 1/100 s on every Linux architecture
+/// that Rust targets (USER_HZ).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// The newest table and the one before.
+#[derive(Default)]
+pub struct ProcessTable {
+    entities: HashMap<u64, Entity>,
+    time_ms: TimeMs,
+    rows: Vec<EntityRow>,
+    before_ms: TimeMs,
+    before: Vec<EntityRow>,
+}
+
+impl ProcessTable {
+    /// Takes a newer table.
+    pub fn update(&mut self, table: &TableTick) {
+        self.entities.extend(table.entities.iter().cloned());
+        std::mem::swap(&mut self.before, &mut self.rows);
+        self.before_ms = self.time_ms;
+        self.rows.clone_from(&table.rows);
+        self.time_ms = table.time_ms;
+        if self.entities.len() > 2 * self.rows.len() + 64 {
+            let rows = &self.rows;
+            self.entities.retain(|key, _| rows.binary_search_by_key(key, |row| row.key).is_ok());
+        }
+    }
+
+    /// When the newest table was taken; 0 if there is none yet.
+    pub fn time_ms(&self) -> TimeMs {
+        self.time_ms
+    }
+
+    /// All processes of the newest table.
+    pub fn rows(&self) -> Vec<ProcessRow> {
+        let seconds = (self.time_ms - self.before_ms) as f64 / 1_000.0;
+        let row = |row: &EntityRow| {
+            let entity = self.entities.get(&row.key)?;
+            let before = self.before.binary_search_by_key(&row.key, |other| other.key).ok();
+            let before = before.map(|position| &self.before[position].values);
+            Some(process_row(entity, &row.values, before.filter(|_| seconds > 0.0), seconds))
+        };
+        self.rows.iter().filter_map(row).collect()
+    }
+}
+
+/// One process for people, from its newest numbers and those `seconds` before.
+pub fn process_row(entity: &Entity, now: &[i64; 8], before: Option<&[i64; 8]>, seconds: f64) -> ProcessRow {
+    let rate = |column: usize| {
+        let before = before?[column];
+        (before >= 0 && now[column] >= before).then(|| (now[column] - before) as f64 / seconds)
+    };
+    ProcessRow {
+        pid: entity.pid,
+        parent: entity.parent,
+        start_ms: entity.start_ms,
+        uid: entity.uid,
+        name: entity.name.clone(),
+        command: entity.command.clone(),
+        unit: entity.unit.clone(),
+        group: entity.group.clone(),
+        state: u8::try_from(now[7]).map_or('?', char::from),
+        cpu_cores: rate(0).map(|ticks| ticks / TICKS_PER_SECOND),
+        rss_bytes: now[1].max(0) as u64,
+        swap_bytes: u64::try_from(now[2]).ok(),
+        threads: now[3].max(0) as u32,
+        open_files: u32::try_from(now[6]).ok(),
+        read_bytes_per_second: rate(4),
+        written_bytes_per_second: rate(5),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fieldpost_model::TableKind;
+
+    use super::*;
+
+    #[test]
+    fn rates_are_against_the_table_before() {
+        let entity = Entity {
+            pid: 7,
+            start_ms: 0,
+            name: "x".into(),
+            command: String::new(),
+            unit: String::new(),
+            group: String::new(),
+            uid: 0,
+            parent: 1,
+        };
+        let tick = |time_ms, cpu, entities| TableTick {
+            kind: TableKind::Processes,
+            time_ms,
+            entities,
+            rows: vec![EntityRow { key: 1, values: [cpu, 4096, -1, 2, 0, 0, 3, i64::from(b'R')] }],
+        };
+        let mut table = ProcessTable::default();
+        table.update(&tick(1_000, 100, vec![(1, entity)]));
+        table.update(&tick(3_000, 200, vec![]));
+        let rows = table.rows();
+        assert_eq!(rows[0].cpu_cores, Some(0.5));
+        assert_eq!(rows[0].state, 'R');
+        assert_eq!(rows[0].swap_bytes, None);
+    }
+}

@@ -1,0 +1,424 @@
+//! The sampler: one thread that runs every collector when it is due, aligned to the wall clock,
+//! publishes what they give and seals windows for the store. It never waits for a collector that
+//! runs apart, for a reader or for the disk.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use fieldpost_collectors::{COLLECTORS, Config, Pass, Place, Unit, build_all, owner};
+use fieldpost_model::{Catalog, Event, EventKind, Owner, TableKind, TimeMs, format_span};
+use fieldpost_store::Store;
+use parking_lot::Mutex;
+
+use super::apart::Pool;
+use super::board::{Board, CollectorState};
+use super::clock::{Clock, ClockWatch, Disturbance};
+use super::handle::SamplerStats;
+use super::history::HistoryFeed;
+use super::processes::ProcessTable;
+use super::window::OpenWindow;
+
+/// Commands that may wait for the sampler; a page or a signal sends one at a time.
+const INBOX_LENGTH: usize = 64;
+/// After this long into a tick, passes that still wait behind others get another thread.
+const RELIEF_AFTER: Duration = Duration::from_millis(50);
+/// A collector that has not answered for this long (and for three of its intervals) is stuck.
+const STUCK_AFTER_MS: i64 = 5_000;
+/// Values older than this many intervals are read anew before a page shows them.
+const STALE_AFTER_INTERVALS: f64 = 1.5;
+
+/// What can be changed while the sampler runs.
+#[derive(Clone)]
+pub struct SamplerOptions {
+    /// The base interval.
+    pub interval: Duration,
+    /// Length of a window.
+    pub window: Duration,
+    /// How often whole tables are kept; zero: never.
+    pub history: Duration,
+    /// The collectors' settings.
+    pub collectors: Arc<Config>,
+}
+
+/// What the sampler is told.
+pub(super) enum Message {
+    /// Passes that ran apart have ended.
+    PassesDone,
+    /// Read anew what is older than it should be, then answer.
+    Refresh(SyncSender<()>),
+    /// Go on with other settings, then answer.
+    Apply(Box<SamplerOptions>, SyncSender<()>),
+    /// Seal what is open and end.
+    Stop,
+}
+
+/// What the sampler shares with the rest of the agent.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub catalog: Arc<Catalog>,
+    pub board: Arc<Board>,
+    pub processes: Arc<Mutex<ProcessTable>>,
+    pub stats: Arc<SamplerStats>,
+    pub store: Arc<Store>,
+}
+
+/// A unit whose pass is under way in the pool.
+struct Away {
+    owner: Owner,
+    name: &'static str,
+    interval_ms: i64,
+    since_ms: TimeMs,
+    stored: bool,
+    stored_ms: TimeMs,
+    stuck: bool,
+}
+
+/// A unit at rest.
+struct Resting {
+    unit: Unit,
+    /// Instant of its last tick that went into a window.
+    stored_ms: TimeMs,
+    /// Instant of its last pass of any kind.
+    read_ms: TimeMs,
+}
+
+/// The sampler's own state; `run` is its thread.
+pub struct Sampler {
+    options: SamplerOptions,
+    shared: Shared,
+    clock: Arc<dyn Clock>,
+    watch: ClockWatch,
+    inbox: Receiver<Message>,
+    outbox: SyncSender<Message>,
+    pool: Pool,
+    here: Vec<Resting>,
+    apart: Vec<Resting>,
+    away: Vec<Away>,
+    waiting: Vec<SyncSender<()>>,
+    window: OpenWindow,
+    history: HistoryFeed,
+    next_ms: TimeMs,
+    relief_ms: Option<TimeMs>,
+}
+
+impl Sampler {
+    /// Builds the collectors. Nothing is read before `run`.
+    pub(super) fn new(
+        options: SamplerOptions,
+        shared: Shared,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, SyncSender<Message>) {
+        let (outbox, inbox) = sync_channel(INBOX_LENGTH);
+        let pool = pool(&outbox);
+        let window = OpenWindow::new(Arc::clone(&shared.catalog), ms(options.window));
+        let history = HistoryFeed::new(ms(options.history));
+        let watch = ClockWatch::new(&*clock);
+        let mut sampler = Self {
+            options,
+            shared,
+            clock,
+            watch,
+            inbox,
+            outbox: outbox.clone(),
+            pool,
+            here: Vec::new(),
+            apart: Vec::new(),
+            away: Vec::new(),
+            waiting: Vec::new(),
+            window,
+            history,
+            next_ms: 0,
+            relief_ms: None,
+        };
+        sampler.build_units();
+        (sampler, outbox)
+    }
+
+    fn build_units(&mut self) {
+        let options = &self.options;
+        let units = build_all(&options.collectors, &self.shared.catalog, options.interval);
+        let state = |unit: &Unit| {
+            let slow = unit.entry.slow.is_some();
+            CollectorState::new(unit.entry.name, unit.tick().owner(), unit.interval, slow)
+        };
+        self.shared.board.set_collectors(units.iter().map(state).collect());
+        let resting = |unit| Resting { unit, stored_ms: TimeMs::MIN, read_ms: TimeMs::MIN };
+        let (here, apart): (Vec<_>, Vec<_>) =
+            units.into_iter().map(resting).partition(|resting| resting.unit.entry.place == Place::Sampler);
+        self.here = here;
+        self.apart = apart;
+    }
+
+    /// Samples until it is told to stop. `ready` is called after the first pass of everything.
+    pub fn run(mut self, ready: impl FnOnce()) {
+        self.prime();
+        ready();
+        self.next_ms = self.after(self.clock.wall_ms());
+        loop {
+            match self.inbox.recv_timeout(self.until_wake()) {
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(message) => self.obey(message),
+                Err(RecvTimeoutError::Timeout) => self.wake(),
+            }
+        }
+        self.absorb();
+        self.seal();
+    }
+
+    /// The first pass: pages have something to show, the store gets nothing, for its instant is
+    /// not on the grid.
+    fn prime(&mut self) {
+        let now = self.clock.wall_ms();
+        self.start_apart(now, false, |_| true);
+        self.run_here(now, false, |_| true);
+        let give_up = now + ms(RELIEF_AFTER) * 4;
+        while !self.away.is_empty() && self.clock.wall_ms() < give_up {
+            if let Ok(Message::Stop) = self.inbox.recv_timeout(RELIEF_AFTER) {
+                break;
+            }
+            self.absorb();
+            self.pool.relieve();
+        }
+    }
+
+    fn until_wake(&self) -> Duration {
+        let wake_ms = self.relief_ms.map_or(self.next_ms, |relief| relief.min(self.next_ms));
+        Duration::from_millis(wake_ms.max(0) as u64).saturating_sub(self.clock.wall())
+    }
+
+    /// The first instant of the grid after this one.
+    fn after(&self, time_ms: TimeMs) -> TimeMs {
+        let interval = ms(self.options.interval);
+        time_ms - time_ms.rem_euclid(interval) + interval
+    }
+
+    fn wake(&mut self) {
+        let now = self.clock.wall_ms();
+        if let Some(disturbance) = self.watch.look(&*self.clock) {
+            self.note(disturbance);
+        }
+        if now >= self.next_ms || self.next_ms - now > ms(self.options.interval) {
+            self.tick(now);
+        } else if self.relief_ms.is_some_and(|relief| now >= relief) {
+            self.relief_ms = None;
+            self.absorb();
+            self.pool.relieve();
+            self.answer_waiting();
+        }
+    }
+
+    /// One tick of the grid. Grid instants that have passed by are counted and left out.
+    fn tick(&mut self, now: TimeMs) {
+        let interval = ms(self.options.interval);
+        let time_ms = now - now.rem_euclid(interval);
+        let skipped = (time_ms - self.next_ms) / interval;
+        let late = self.clock.wall().saturating_sub(Duration::from_millis(time_ms.max(0) as u64));
+        self.shared.stats.ticked(late, skipped.max(0) as u64);
+        self.next_ms = time_ms + interval;
+        self.absorb();
+        if self.window.is_over(time_ms) {
+            self.seal();
+        }
+        self.window.open(time_ms);
+        self.find_stuck(now);
+        let due = |resting: &Resting| is_due(resting, time_ms);
+        self.start_apart(time_ms, true, due);
+        self.run_here(time_ms, true, due);
+        self.relief_ms = (!self.away.is_empty()).then_some(time_ms + ms(RELIEF_AFTER));
+    }
+
+    fn run_here(&mut self, time_ms: TimeMs, stored: bool, due: impl Fn(&Resting) -> bool) {
+        let mut here = std::mem::take(&mut self.here);
+        for resting in here.iter_mut().filter(|resting| due(resting)) {
+            let pass = resting.unit.run(time_ms);
+            resting.read_ms = time_ms;
+            if stored {
+                resting.stored_ms = time_ms;
+            }
+            self.publish(&resting.unit, pass, stored);
+        }
+        self.here = here;
+    }
+
+    fn start_apart(&mut self, time_ms: TimeMs, stored: bool, due: impl Fn(&Resting) -> bool) {
+        let (going, staying): (Vec<_>, Vec<_>) = std::mem::take(&mut self.apart).into_iter().partition(due);
+        self.apart = staying;
+        let away = |resting: &Resting| Away {
+            owner: resting.unit.tick().owner(),
+            name: resting.unit.entry.name,
+            interval_ms: ms(resting.unit.interval),
+            since_ms: time_ms,
+            stored,
+            stored_ms: resting.stored_ms,
+            stuck: false,
+        };
+        self.away.extend(going.iter().map(away));
+        self.pool.run(going.into_iter().map(|resting| resting.unit), time_ms);
+    }
+
+    /// Takes the passes that have ended apart.
+    fn absorb(&mut self) {
+        for (unit, pass) in self.pool.take_finished() {
+            let owner = unit.tick().owner();
+            let Some(position) = self.away.iter().position(|away| away.owner == owner) else { continue };
+            let away = self.away.swap_remove(position);
+            if away.stuck {
+                let text = format!("answers again after {}", format_span(pass.took));
+                self.event(EventKind::Recovered, away.name, text);
+            }
+            let read_ms = pass.time_ms;
+            let stored_ms = if away.stored { read_ms } else { away.stored_ms };
+            self.publish(&unit, pass, away.stored);
+            self.apart.push(Resting { unit, stored_ms, read_ms });
+        }
+        if self.away.is_empty() {
+            self.relief_ms = None;
+            self.answer_waiting();
+        }
+    }
+
+    fn publish(&mut self, unit: &Unit, pass: Pass, stored: bool) {
+        let no_data = pass.error.as_ref().is_some_and(fieldpost_collectors::CollectError::is_no_data);
+        let error = pass.error.map(|error| format!("{:#}", anyhow::Error::from(error))).unwrap_or_default();
+        self.shared.board.publish(unit.tick(), |state| {
+            if state.error != error && !error.is_empty() && !no_data {
+                tracing::warn!(collector = unit.entry.name, %error, "collector failed");
+            }
+            state.took = pass.took;
+            state.error = error;
+            state.no_data = no_data;
+            state.stuck_since_ms = None;
+        });
+        if let Some(table) = unit.table() {
+            if table.kind == TableKind::Processes {
+                self.shared.processes.lock().update(table);
+            }
+            if stored {
+                self.history.offer(table);
+            }
+        }
+        if stored {
+            self.window.push(unit.tick());
+        }
+    }
+
+    fn find_stuck(&mut self, now: TimeMs) {
+        let mut found = Vec::new();
+        for away in &mut self.away {
+            self.shared.board.update(away.owner, |state| state.overruns += 1);
+            self.shared.stats.overran();
+            let held_ms = now - away.since_ms;
+            if !away.stuck && held_ms > STUCK_AFTER_MS.max(3 * away.interval_ms) {
+                away.stuck = true;
+                self.shared.board.update(away.owner, |state| state.stuck_since_ms = Some(away.since_ms));
+                found.push((away.name, held_ms));
+            }
+        }
+        for (name, held_ms) in found {
+            let held = format_span(Duration::from_millis(held_ms as u64));
+            self.event(EventKind::Stuck, name, format!("has not answered for {held}; all others go on"));
+        }
+    }
+
+    fn seal(&mut self) {
+        if let Some(window) = self.window.seal() {
+            self.shared.store.append(window);
+        }
+        let tables = self.history.take();
+        if !tables.is_empty() {
+            self.shared.store.append_tables(tables);
+        }
+        self.shared.catalog.sweep();
+    }
+
+    fn obey(&mut self, message: Message) {
+        match message {
+            Message::PassesDone => self.absorb(),
+            Message::Refresh(answer) => self.refresh(answer),
+            Message::Apply(options, answer) => {
+                self.apply(*options);
+                // Whoever asked may have gone; that is no concern of the sampler.
+                let _ = answer.try_send(());
+            }
+            Message::Stop => {}
+        }
+    }
+
+    /// Reads anew what a page would show too old, but never what is slow by nature or under way.
+    /// All who ask meanwhile wait for the same passes.
+    fn refresh(&mut self, answer: SyncSender<()>) {
+        let now = self.clock.wall_ms();
+        let stale = |resting: &Resting| {
+            let limit_ms = STALE_AFTER_INTERVALS * ms(resting.unit.interval) as f64;
+            resting.unit.entry.slow.is_none() && now.saturating_sub(resting.read_ms) as f64 > limit_ms
+        };
+        self.start_apart(now, false, stale);
+        self.run_here(now, false, stale);
+        self.waiting.push(answer);
+        if self.away.is_empty() {
+            self.answer_waiting();
+        } else {
+            self.relief_ms = Some(now + ms(RELIEF_AFTER));
+        }
+    }
+
+    fn answer_waiting(&mut self) {
+        for answer in self.waiting.drain(..) {
+            // Whoever asked may have given up.
+            let _ = answer.try_send(());
+        }
+    }
+
+    /// Goes on with other settings. Collectors are built anew only if theirs changed.
+    fn apply(&mut self, options: SamplerOptions) {
+        let rebuild =
+            options.collectors != self.options.collectors || options.interval != self.options.interval;
+        self.window.set_length(ms(options.window));
+        self.history.set_interval(ms(options.history));
+        self.options = options;
+        if rebuild {
+            self.absorb();
+            for position in 0..COLLECTORS.len() {
+                self.shared.catalog.retire_owner(owner(position));
+            }
+            self.away.clear();
+            // Passes still under way end with the old pool; nobody waits for them.
+            self.pool = pool(&self.outbox);
+            self.build_units();
+            let now = self.clock.wall_ms();
+            self.next_ms = self.after(now);
+        }
+    }
+
+    fn note(&mut self, disturbance: Disturbance) {
+        let span = |ms: i64| format_span(Duration::from_millis(ms.unsigned_abs()));
+        let text = match disturbance {
+            Disturbance::Slept(ms) => format!("the machine slept for {}", span(ms)),
+            Disturbance::Jumped(ms) if ms < 0 => format!("the wall clock was set back by {}", span(ms)),
+            Disturbance::Jumped(ms) => format!("the wall clock was set forward by {}", span(ms)),
+        };
+        self.event(EventKind::ClockJump, "", text);
+    }
+
+    fn event(&self, kind: EventKind, subject: &str, text: String) {
+        tracing::warn!(subject, "{text}");
+        let time_ms = self.clock.wall_ms();
+        self.shared.store.append_event(Event { time_ms, kind, subject: subject.to_owned(), text });
+    }
+}
+
+fn pool(outbox: &SyncSender<Message>) -> Pool {
+    let outbox = outbox.clone();
+    // A full inbox means that the sampler will look anyway.
+    Pool::new(move || drop(outbox.try_send(Message::PassesDone)))
+}
+
+fn is_due(resting: &Resting, time_ms: TimeMs) -> bool {
+    let slot = |time_ms: TimeMs| time_ms.div_euclid(ms(resting.unit.interval));
+    resting.stored_ms == TimeMs::MIN || slot(resting.stored_ms) != slot(time_ms)
+}
+
+fn ms(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,107 @@
+//! The API on the Unix socket: for the agent's owner and the client, who may do everything.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use fieldpost_model::{ProcessRow, Selector, TimeMs};
+use serde::{Deserialize, Serialize};
+
+use crate::agent::{Agent, Reloaded, Status};
+
+/// The routes of the Unix socket.
+pub fn router(agent: Arc<Agent>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/reload", post(reload))
+        .route("/v1/values", get(values))
+        .route("/v1/processes", get(processes))
+        .with_state(agent)
+}
+
+async fn status(State(agent): State<Arc<Agent>>) -> Json<Status> {
+    Json(agent.status())
+}
+
+/// Loads the config anew; 422 with the errors if it is bad, and nothing was changed.
+async fn reload(State(agent): State<Arc<Agent>>) -> (StatusCode, Json<Reloaded>) {
+    let done = tokio::task::spawn_blocking(move || agent.reload()).await;
+    let reloaded = done.unwrap_or_else(|error| Reloaded {
+        errors: vec![format!("the reload did not end: {error}")],
+        ..Reloaded::default()
+    });
+    let code = if reloaded.ok { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    (code, Json(reloaded))
+}
+
+/// Which values are asked for.
+#[derive(Deserialize)]
+struct ValuesQuery {
+    /// A selector; all series without one.
+    r#match: Option<String>,
+}
+
+/// The newest values.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Values {
+    /// The agent's time.
+    pub now_ms: TimeMs,
+    /// One for each series.
+    pub values: Vec<Value>,
+}
+
+/// The newest value of one series.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Value {
+    /// The series' name.
+    pub name: String,
+    /// Its labels, in the order in which they are shown.
+    pub labels: Vec<(String, String)>,
+    /// The value; none where it is not a finite number, which JSON cannot carry.
+    pub value: Option<f64>,
+    /// When it was read.
+    pub time_ms: TimeMs,
+}
+
+async fn values(
+    State(agent): State<Arc<Agent>>,
+    Query(query): Query<ValuesQuery>,
+) -> Result<Json<Values>, (StatusCode, String)> {
+    let parse =
+        |text: &str| Selector::parse(text).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()));
+    let selector = query.r#match.as_deref().map(parse).transpose()?.unwrap_or_default();
+    agent.refresh_stale().await;
+    let now_ms = agent.clock.wall_ms();
+    let (catalog, board) = (agent.catalog.read(), agent.board.read());
+    let shown = board.shown(now_ms);
+    let mut values = Vec::new();
+    for (id, series) in catalog.iter() {
+        let Some(value) = board.value(&shown, series.owner, id) else { continue };
+        let label = |name: &str| series.labels.iter().find(|(n, _)| &**n == name).map(|(_, value)| &**value);
+        if selector.accepts(&series.name(), label) {
+            values.push(Value {
+                name: series.name(),
+                labels: series.labels.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(),
+                value: value.is_finite().then_some(value),
+                time_ms: board.time_ms(series.owner),
+            });
+        }
+    }
+    Ok(Json(Values { now_ms, values }))
+}
+
+/// The newest process table.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Processes {
+    /// When it was taken; 0 if there is none yet.
+    pub time_ms: TimeMs,
+    /// Every process.
+    pub processes: Vec<ProcessRow>,
+}
+
+async fn processes(State(agent): State<Arc<Agent>>) -> Json<Processes> {
+    let (time_ms, processes) = agent.processes();
+    Json(Processes { time_ms, processes })
+}
