@@ -64,6 +64,22 @@ pub trait Collector: Send {
     fn table(&self) -> Option<&TableTick> {
         None
     }
+
+    /// What was asked in earlier passes and does not answer.
+    fn stuck(&self) -> Vec<Stuck> {
+        Vec::new()
+    }
+}
+
+/// A thing, such as a mount, that was asked and does not answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stuck {
+    /// Which one: a mount point.
+    pub subject: String,
+    /// How long ago it was asked.
+    pub age: Duration,
+    /// When it last answered, and what: names of families and their numbers.
+    pub last: Option<(TimeMs, Vec<(&'static str, f64)>)>,
 }
 
 /// Where a collector runs.

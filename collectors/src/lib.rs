@@ -5,6 +5,8 @@ mod collector;
 mod config;
 pub mod filter;
 mod list;
+pub mod mountinfo;
+pub mod probe;
 pub mod read;
 pub mod seen;
 #[cfg(test)]
@@ -76,7 +78,7 @@ pub mod xfs;
 pub mod zfs;
 pub mod zoneinfo;
 
-pub use collector::{CollectError, Collector, Entry, Env, Pass, Place, owner};
+pub use collector::{CollectError, Collector, Entry, Env, Pass, Place, Stuck, owner};
 pub use config::{Backend, Common, Config, Roots};
 pub use list::COLLECTORS;
 pub use unit::{Unit, build_all};

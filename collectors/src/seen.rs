@@ -97,6 +97,11 @@ impl<T: HoldsSeries> Seen<T> {
         self.slots.iter_mut().map(|slot| (&*slot.key, &mut slot.value))
     }
 
+    /// All things, in the order in which they were first seen.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &T)> {
+        self.slots.iter().map(|slot| (&*slot.key, &slot.value))
+    }
+
     /// How many things there are.
     pub fn len(&self) -> usize {
         self.slots.len()

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fieldpost_model::{Catalog, SeriesId, TableTick, Tick, TimeMs};
 
-use crate::collector::{CollectError, Collector, Entry, Env, Pass, owner};
+use crate::collector::{CollectError, Collector, Entry, Env, Pass, Stuck, owner};
 use crate::config::{Config, Roots};
 use crate::list::COLLECTORS;
 
@@ -103,5 +103,10 @@ impl Unit {
     /// The table of the last pass.
     pub fn table(&self) -> Option<&TableTick> {
         self.collector.as_ref()?.table()
+    }
+
+    /// What does not answer, with its age.
+    pub fn stuck(&self) -> Vec<Stuck> {
+        self.collector.as_ref().map_or_else(Vec::new, |collector| collector.stuck())
     }
 }

@@ -3,6 +3,7 @@
 //! what it checks.
 
 mod agent;
+mod hanging_mount;
 mod http;
 mod page;
 mod peer;
@@ -10,6 +11,7 @@ mod process;
 mod scratch;
 
 pub use agent::Agent;
+pub use hanging_mount::{BLOCKS as HANGING_MOUNT_BLOCKS, HangingMount};
 pub use http::{Response, get, get_with, unix_get};
 pub use page::{Family, Labels, Page, PageError, Series};
 pub use peer::{library_path, peer};
