@@ -1,14 +1,18 @@
 //! Measures this machine: one trait, one closed list, one file per collector. Names, labels and
 //! meaning of `node_*` series are node_exporter's, so that its dashboards and alerts just work.
 
+mod attributes;
 mod collector;
 mod config;
 pub mod filter;
 mod list;
 pub mod mountinfo;
 pub mod probe;
+mod netlink;
 pub mod read;
+mod rpc;
 pub mod seen;
+mod socket_table;
 #[cfg(test)]
 mod testing;
 pub mod text;
