@@ -1,1 +1,9 @@
-//! placeholder
+//! The rooms of the one binary, in reading order, so that tests, benches and fuzzers reach them.
+
+pub mod agent;
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod http_client;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,2 +1,10 @@
-//! The one binary.
-fn main() {}
+//! The one binary: reads the command line and does what it says.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use fieldpost::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

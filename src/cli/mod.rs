@@ -1,0 +1,108 @@
+//! The command line: one subcommand, one file. The only place that wires rooms together, reads
+//! the environment and prints.
+
+mod agent;
+mod check;
+mod completions;
+mod culprit;
+mod events;
+mod exit;
+mod export;
+mod find;
+mod global;
+mod info;
+mod instant;
+mod man;
+mod processes;
+mod sample;
+mod series;
+mod terminal;
+mod top;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use global::Global;
+
+/// One small monitoring agent for Linux hosts that loses nothing and names the culprit.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fieldpost",
+    version,
+    propagate_version = false,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = exit::HELP
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Agent(agent::Args),
+    Check(check::Args),
+    Sample(sample::Args),
+    Info(info::Args),
+    Processes(processes::Args),
+    Culprit(culprit::Args),
+    Top(top::Args),
+    Series(series::Args),
+    Events(events::Args),
+    Export(export::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// The whole command line, for completions and man pages.
+fn definition() -> clap::Command {
+    Cli::command()
+}
+
+impl Cli {
+    /// Does what was asked for and says how it ended.
+    pub fn run(self) -> ExitCode {
+        let global = self.global;
+        let done = match self.command {
+            Command::Agent(args) => agent::run(&args, &global),
+            Command::Check(args) => check::run(&args, &global),
+            Command::Sample(args) => sample::run(&args, &global),
+            Command::Info(args) => info::run(&args, &global),
+            Command::Processes(args) => processes::run(&args, &global),
+            Command::Culprit(args) => culprit::run(&args, &global),
+            Command::Top(args) => top::run(&args, &global),
+            Command::Series(args) => series::run(&args, &global),
+            Command::Events(args) => events::run(&args, &global),
+            Command::Export(args) => export::run(&args, &global),
+            Command::Completions(args) => completions::run(&args, &global),
+            Command::Man(args) => man::run(&args, &global),
+        };
+        done.unwrap_or_else(|error| exit::tell(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definition_is_sound() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_description_and_its_arguments_too() {
+        for command in definition().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The terminal: what goes to which stream, and whether colours may be used.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::Global;
+
+/// Prints what was asked for.
+pub fn out(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        stdout.write_all(b"\n")?;
+    }
+    stdout.flush()
+}
+
+/// Prints what there is to say about it. A closed standard error is no reason to fail.
+pub fn err(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", text.trim_end_matches('\n'));
+}
+
+/// Is a person reading the standard output?
+pub fn is_interactive() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Is a person reading the standard error?
+pub fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// May the standard output be coloured? Not if `NO_COLOR` is set to anything (no-color.org).
+pub fn has_colour(global: &Global) -> bool {
+    !global.no_color && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && is_interactive()
+}

@@ -1,0 +1,199 @@
+//! Loads a config: reads every layer, finds everything that is wrong with all of them, and lays
+//! them over each other.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::Config;
+use super::effective::{Origin, Row, rows};
+use super::key::KeyPath;
+use super::limits;
+use super::problem::{Problem, Problems, Source, explain};
+use super::source::Files;
+use super::yaml::{self, Document, Mapping, Place, Value};
+
+/// Faults that are looked for in one layer; who has more will look again.
+const N_FAULTS_MAX: usize = 200;
+/// Variables of the environment that are settings begin so.
+pub const VARIABLE_PREFIX: &str = "FIELDPOST__";
+
+/// One setting of the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The flag that gave it.
+    pub flag: &'static str,
+    /// `store.path`.
+    pub key: String,
+    /// Read as YAML.
+    pub value: String,
+}
+
+/// Where a config is to come from. Can be loaded again and again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Request {
+    /// The files.
+    pub files: Files,
+    /// Names and values of the variables `FIELDPOST__*`.
+    pub variables: Vec<(String, String)>,
+    /// Settings of the command line, later ones win.
+    pub settings: Vec<Setting>,
+    /// The default of `store.path` for the present user.
+    pub state_dir: PathBuf,
+}
+
+/// A config that is sound.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The config.
+    pub config: Config,
+    /// The files it was read from, lowest rank first.
+    pub files: Vec<PathBuf>,
+    tree: Value,
+    origins: HashMap<KeyPath, Origin>,
+}
+
+impl Loaded {
+    /// Every key with its value and who gave it; those that somebody set come first.
+    pub fn rows(&self) -> Vec<Row> {
+        rows(&self.config, &self.tree, &self.origins)
+    }
+}
+
+/// What one source says.
+struct Layer {
+    source: Source,
+    document: Document,
+}
+
+impl Layer {
+    fn problem(&self, place: Option<Place>, key: KeyPath, text: String) -> Problem {
+        Problem { source: self.source.clone(), place, key, text }
+    }
+}
+
+impl Request {
+    /// Loads it, or tells everything that is wrong.
+    pub fn load(&self) -> Result<Loaded, Problems> {
+        let defaults = self.defaults();
+        let (paths, mut problems) = self.files.list();
+        let mut tree = defaults.clone();
+        let mut origins = HashMap::new();
+        let (layers, unreadable) = self.layers(&paths);
+        problems.extend(unreadable);
+        for layer in &layers {
+            let sound = sound_part(layer, &defaults, &mut problems);
+            note_origins(layer, &sound, &mut origins);
+            yaml::overlay(&mut tree, &sound);
+        }
+        problems.extend(limits::check(&tree, &origins));
+        match yaml::build::<Config>(&tree) {
+            Ok(config) => {
+                problems.extend(limits::store(&config, &origins));
+                let is_sound = problems.is_empty();
+                is_sound
+                    .then_some(Loaded { config, files: paths, tree, origins })
+                    .ok_or(in_order(problems, &layers))
+            }
+            Err(misfit) => {
+                let (source, key, text) = (Source::Default, misfit.key, misfit.text);
+                problems.push(Problem { source, place: None, key, text });
+                Err(in_order(problems, &layers))
+            }
+        }
+    }
+
+    fn defaults(&self) -> Value {
+        let mut config = Config::default();
+        if !self.state_dir.as_os_str().is_empty() {
+            config.store.path.clone_from(&self.state_dir);
+        }
+        yaml::value_from(&config)
+    }
+
+    fn layers(&self, paths: &[PathBuf]) -> (Vec<Layer>, Vec<Problem>) {
+        let (mut layers, mut problems) = (Vec::new(), Vec::new());
+        for path in paths {
+            match self.files.text(path) {
+                Ok(text) => {
+                    let source = Source::File(path.clone());
+                    layers.push(Layer { source, document: Document::read(&text) });
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        for (name, value) in &self.variables {
+            let key = name.trim_start_matches(VARIABLE_PREFIX).to_ascii_lowercase().replace("__", ".");
+            layers.push(single(Source::Environment(name.clone()), &key, value));
+        }
+        for setting in &self.settings {
+            layers.push(single(Source::Flag(setting.flag), &setting.key, &setting.value));
+        }
+        (layers, problems)
+    }
+}
+
+/// A layer that sets one key.
+fn single(source: Source, key: &str, value: &str) -> Layer {
+    let mut document = Document::default();
+    yaml::insert(&mut document.root, &KeyPath::dotted(key), yaml::value_of(value));
+    Layer { source, document }
+}
+
+/// What is left of a layer when everything that is wrong with it is taken out and told.
+fn sound_part(layer: &Layer, known: &Value, problems: &mut Vec<Problem>) -> Value {
+    for fault in &layer.document.faults {
+        problems.push(layer.problem(fault.place, fault.key.clone(), fault.text.clone()));
+    }
+    let mut tree = layer.document.root.clone();
+    drop_empty(&mut tree);
+    if !matches!(tree, Value::Mapping(_) | Value::Null) {
+        let place = layer.document.place_of_value(&KeyPath::top());
+        let text = "the top must be a section, with keys such as \"interval: 1s\"".to_owned();
+        problems.push(layer.problem(place, KeyPath::top(), text));
+        return Value::Null;
+    }
+    if tree.is_null() {
+        tree = Value::Mapping(Mapping::new());
+    }
+    for _ in 0..N_FAULTS_MAX {
+        let Err(misfit) = yaml::build::<Config>(&tree) else { return tree };
+        let explained = explain(&misfit, &tree, known);
+        let document = &layer.document;
+        let place = match explained.at_key {
+            true => document.place_of_key(&explained.key),
+            false => document.place_of_value(&explained.key),
+        };
+        problems.push(layer.problem(place, explained.key.clone(), explained.text));
+        if yaml::remove(&mut tree, &explained.key).is_none() {
+            return Value::Null;
+        }
+    }
+    Value::Null
+}
+
+/// A key without a value says nothing: its children may all be commented out.
+fn drop_empty(value: &mut Value) {
+    if let Value::Mapping(mapping) = value {
+        mapping.values_mut().for_each(drop_empty);
+        mapping.retain(|_, value| !value.is_null());
+    }
+}
+
+fn note_origins(layer: &Layer, sound: &Value, origins: &mut HashMap<KeyPath, Origin>) {
+    for (key, _) in yaml::leaves(sound) {
+        let place = layer.document.place_of_value(&key);
+        let key_place = layer.document.place_of_key(&key);
+        origins.insert(key, Origin { source: layer.source.clone(), place, key_place });
+    }
+}
+
+/// By source, as they were read; within one by place. Of what was found twice one is enough.
+fn in_order(mut problems: Vec<Problem>, layers: &[Layer]) -> Problems {
+    let rank = |source: &Source| layers.iter().position(|layer| layer.source == *source);
+    problems.sort_by(|a, b| {
+        let by_file = rank(&a.source).cmp(&rank(&b.source)).then_with(|| a.source.cmp(&b.source));
+        by_file.then(a.place.cmp(&b.place))
+    });
+    problems.dedup();
+    Problems(problems)
+}
