@@ -1,4 +1,10 @@
-//! The one integration binary: the program from outside.
+//! The integration tests, one binary: each module is one thing that must be true of the whole program.
+//!
+//! - `node_exporter`: every series of the real node_exporter is found again, with its value.
+//! - `tidy`: rules of the house that a machine can keep: doors, homes, headers, sizes.
+
+// A test that cannot go on says so by panicking, also outside of its #[test] function.
+#![allow(clippy::unwrap_used)]
 
 mod node_exporter;
 mod tidy;
