@@ -102,6 +102,11 @@ impl<T: HoldsSeries> Seen<T> {
         self.slots.iter().map(|slot| (&*slot.key, &slot.value))
     }
 
+    /// Is there one with this key?
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.positions.contains_key(key)
+    }
+
     /// How many things there are.
     pub fn len(&self) -> usize {
         self.slots.len()
