@@ -276,7 +276,7 @@ impl CatalogView<'_> {
 }
 
 /// `name{label="value"}` with `\`, `"` and newline escaped in values (text format 0.0.4).
-fn series_text(name: &str, suffix: &str, labels: &[(&str, &str)]) -> String {
+pub fn series_text(name: &str, suffix: &str, labels: &[(&str, &str)]) -> String {
     let mut text = String::with_capacity(name.len() + suffix.len() + 24 * labels.len());
     text.push_str(name);
     text.push_str(suffix);

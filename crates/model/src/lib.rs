@@ -10,7 +10,7 @@ mod tick;
 mod units;
 mod window;
 
-pub use catalog::{Catalog, CatalogView, Family, Kind, Owner, Series, SeriesId};
+pub use catalog::{Catalog, CatalogView, Family, Kind, Owner, Series, SeriesId, series_text};
 pub use event::{Event, EventKind};
 pub use matcher::{Matcher, MatcherError, MatcherOp, Pattern, Selector};
 pub use table::{Entity, EntityRow, ProcessRow, TableKind, TableTick};

@@ -1,1 +1,34 @@
-//! placeholder
+//! The local store: windows in SQLite files, merged in the background into rows of few series
+//! and an hour each, with rollups, the history of processes and units, retention and quarantine.
+//! Synchronous; the home of rusqlite and of the codecs.
+//!
+//! ```text
+//! append -> queue -> writer thread -> hot-20261121T09-1.db   windows, committed one by one
+//!                                         | merge, hourly
+//!                                     hour-20261121T09.db    rows of 16 series and an hour
+//!                                         | daily
+//!                                     day-20261121.db        the same rows, one file
+//! ```
+
+mod calendar;
+pub mod codec;
+mod config;
+mod database;
+mod dictionary;
+mod error;
+mod folder;
+mod hot;
+mod queue;
+mod reader;
+mod state;
+mod stats;
+mod store;
+mod writer;
+
+pub use config::{Config, Retention};
+pub use error::StoreError;
+pub use reader::{Reader, Samples, StoredSeries};
+pub use state::{Gap, GapReason};
+pub use stats::StoreStats;
+pub use store::{Closed, Opened, Store, StoreOptions};
+pub use writer::Clock;

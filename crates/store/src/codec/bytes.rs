@@ -1,0 +1,88 @@
+//! Whole numbers of varying length, and a cursor that reads them from untrusted bytes.
+
+use super::CodecError;
+
+/// Appends seven bits a byte, lowest first.
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends a signed number: small ones of either sign are short.
+pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
+    put_varint(out, ((value << 1) ^ (value >> 63)) as u64);
+}
+
+/// Reads from the front of untrusted bytes.
+pub(crate) struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    pub(crate) fn new(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(crate) fn byte(&mut self) -> Result<u8, CodecError> {
+        let (first, rest) = self.rest.split_first().ok_or(CodecError::Truncated)?;
+        self.rest = rest;
+        Ok(*first)
+    }
+
+    pub(crate) fn take(&mut self, n_bytes: usize) -> Result<&'a [u8], CodecError> {
+        let (head, rest) = self.rest.split_at_checked(n_bytes).ok_or(CodecError::Truncated)?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    pub(crate) fn word(&mut self) -> Result<u64, CodecError> {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(self.take(8)?);
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    pub(crate) fn varint(&mut self) -> Result<u64, CodecError> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(CodecError::Malformed("a number of more than ten bytes"))
+    }
+
+    pub(crate) fn signed(&mut self) -> Result<i64, CodecError> {
+        let value = self.varint()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    /// A count of things, refused above `limit`.
+    pub(crate) fn count(&mut self, limit: usize) -> Result<usize, CodecError> {
+        let count = self.varint()?;
+        if count > limit as u64 {
+            return Err(CodecError::TooLarge);
+        }
+        Ok(count as usize)
+    }
+
+    /// A length-prefixed text; bytes that are no UTF-8 are replaced.
+    pub(crate) fn text(&mut self) -> Result<String, CodecError> {
+        let length = self.count(self.rest.len())?;
+        Ok(String::from_utf8_lossy(self.take(length)?).into_owned())
+    }
+}
+
+/// Appends a text after its length.
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_varint(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}

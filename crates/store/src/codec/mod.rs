@@ -1,0 +1,54 @@
+//! Encoding of windows, merged rows and tables into blobs, and back. Pure functions: bytes in,
+//! numbers out. Whatever the bytes are, decoding ends, allocates a bounded amount and never panics.
+
+mod bytes;
+mod scale;
+mod window;
+
+pub use window::{IdGroup, decode_window, encode_window};
+
+pub(crate) use bytes::{Cursor, put_signed, put_text, put_varint};
+pub(crate) use scale::Scale;
+
+/// The most numbers that one blob may claim to hold; bounds what a hostile blob can allocate.
+pub const N_VALUES_MAX: usize = 4 << 20;
+/// The most bytes that one blob may unpack to.
+pub const UNPACKED_BYTES_MAX: usize = 32 << 20;
+
+/// Why a blob cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// It ends too early.
+    #[error("the blob ends too early")]
+    Truncated,
+    /// It says something that no encoder says.
+    #[error("the blob is malformed: {0}")]
+    Malformed(&'static str),
+    /// It claims to hold more than this program ever writes.
+    #[error("the blob claims to hold too much")]
+    TooLarge,
+    /// Its checksum differs from the one stored beside it.
+    #[error("the blob's checksum is wrong")]
+    Checksum,
+}
+
+/// The checksum kept beside each blob.
+pub fn checksum(blob: &[u8]) -> u32 {
+    crc32fast::hash(blob)
+}
+
+/// Packs bytes with zstd; the level is one for windows, higher for what is written once.
+pub(crate) fn pack(plain: &[u8], level: i32) -> Vec<u8> {
+    // Compressing from memory to memory fails only when memory does.
+    zstd::bulk::compress(plain, level).unwrap_or_default()
+}
+
+/// Unpacks what `pack` made, at most `UNPACKED_BYTES_MAX`.
+pub(crate) fn unpack(packed: &[u8]) -> Result<Vec<u8>, CodecError> {
+    let claimed = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();
+    let size = claimed.ok_or(CodecError::Malformed("no zstd frame with a size"))?;
+    if size > UNPACKED_BYTES_MAX as u64 {
+        return Err(CodecError::TooLarge);
+    }
+    zstd::bulk::decompress(packed, size as usize).map_err(|_| CodecError::Malformed("zstd"))
+}

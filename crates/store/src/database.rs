@@ -1,0 +1,120 @@
+//! Opening SQLite files: for the one writer, for readers, and fresh ones that are written once.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::StoreError;
+
+/// The first SQLite without the fault that corrupts a store when two connections write and
+/// checkpoint at once.
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+/// How long a connection waits for another's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages of two KiB: a window's blob wastes half of one on average.
+const PAGE_BYTES: u32 = 2_048;
+/// Version of the schema of every file, in `user_version`. Bump it with a step that upgrades.
+pub(crate) const SCHEMA_VERSION: i32 = 1;
+
+/// Refuses to run on an SQLite that destroys data.
+pub(crate) fn check_version() -> Result<(), StoreError> {
+    if rusqlite::version_number() < SQLITE_VERSION_MIN {
+        return Err(StoreError::SqliteTooOld(rusqlite::version()));
+    }
+    Ok(())
+}
+
+/// Opens or makes a file with a log that only this connection checkpoints; each commit is on
+/// the disk when it returns.
+pub(crate) fn open_writer(path: &Path, schema: &str) -> Result<Connection, StoreError> {
+    let failed = || StoreError::sql("open", path);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed())?;
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(path, private).map_err(StoreError::io("make private", path))?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed())?;
+    let pragmas = format!(
+        "PRAGMA page_size={PAGE_BYTES}; PRAGMA journal_mode=WAL; {}",
+        include_str!("sql/writer_pragmas.sql")
+    );
+    connection.execute_batch(&pragmas).map_err(failed())?;
+    if schema_version(&connection).map_err(failed())? == 0 {
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {schema} COMMIT;")).map_err(failed())?;
+    }
+    Ok(connection)
+}
+
+/// Opens a file that only grows until it is renamed to its name: no log, no sync before the end.
+pub(crate) fn open_fresh(path: &Path, schema: &str) -> Result<Connection, StoreError> {
+    let failed = || StoreError::sql("make", path);
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StoreError::io("remove", path)(error));
+        }
+        _ => {}
+    }
+    let connection = Connection::open(path).map_err(failed())?;
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(path, private).map_err(StoreError::io("make private", path))?;
+    let pragmas = format!("PRAGMA page_size={PAGE_BYTES}; {}", include_str!("sql/fresh_pragmas.sql"));
+    connection.execute_batch(&pragmas).map_err(failed())?;
+    connection.execute_batch(schema).map_err(failed())?;
+    Ok(connection)
+}
+
+/// Opens for reading a file that a writer may have open. It neither checkpoints nor removes logs.
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let failed = || StoreError::sql("open", path);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed())?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed())?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed())?;
+    connection.execute_batch(include_str!("sql/reader_pragmas.sql")).map_err(failed())?;
+    Ok(connection)
+}
+
+/// Opens for reading a file that never changes again: no lock, no log.
+pub(crate) fn open_finished(path: &Path) -> Result<Connection, StoreError> {
+    let failed = || StoreError::sql("open", path);
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(uri(path), flags).map_err(failed())?;
+    connection.execute_batch(include_str!("sql/reader_pragmas.sql")).map_err(failed())?;
+    Ok(connection)
+}
+
+/// `file:` with everything escaped that means something in a URI.
+fn uri(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let mut uri = String::from("file:");
+    for &byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
+            uri.push(byte as char);
+        } else {
+            uri.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    uri + "?immutable=1"
+}
+
+pub(crate) fn schema_version(connection: &Connection) -> rusqlite::Result<i32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Is the file whole? Reads all of it.
+pub(crate) fn quick_check(connection: &Connection) -> rusqlite::Result<bool> {
+    let answer: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    Ok(answer == "ok")
+}
+
+/// Moves the log into the file. With `truncate` the log is emptied too, which waits for readers.
+pub(crate) fn checkpoint(connection: &Connection, truncate: bool) -> rusqlite::Result<()> {
+    let mode = if truncate { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
+    connection.query_row(mode, [], |_| Ok(()))
+}

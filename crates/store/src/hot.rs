@@ -1,0 +1,154 @@
+//! The hot file: sealed windows of one hour as they came, each one a row.
+
+use std::path::Path;
+
+use fieldpost_model::{TimeMs, Window};
+use rusqlite::{Connection, params};
+
+use crate::StoreError;
+use crate::codec::{checksum, encode_window};
+use crate::database;
+use crate::dictionary::{Dictionary, DictionaryWriter, read_entries};
+use crate::folder::{FileKind, StoreFile, beside};
+
+/// The log is emptied, not only copied, beyond this size.
+const WAL_BYTES_MAX: u64 = 16 << 20;
+/// The log is copied into the file beyond this size: seldom enough that a page that changes
+/// with each window is written once for many.
+const WAL_BYTES_COPIED: u64 = 1 << 20;
+
+/// The hot file that is written now.
+pub(crate) struct Hot {
+    pub(crate) file: StoreFile,
+    pub(crate) dictionary: Dictionary,
+    connection: Connection,
+    writer: DictionaryWriter,
+}
+
+impl Hot {
+    /// Makes the file of this hour; its first window will have this number.
+    pub(crate) fn create(
+        folder: &Path,
+        hour: i64,
+        seq: i64,
+        dictionary: Dictionary,
+    ) -> Result<Self, StoreError> {
+        let file = StoreFile::new(folder, FileKind::Hot, hour, seq);
+        let connection = database::open_writer(&file.path, include_str!("sql/hot.sql"))?;
+        let mut hot = Self { file, dictionary, connection, writer: DictionaryWriter::default() };
+        hot.seed().map_err(StoreError::sql("write", &hot.file.path))?;
+        crate::folder::sync_folder(folder)?;
+        Ok(hot)
+    }
+
+    fn seed(&mut self) -> rusqlite::Result<()> {
+        let transaction = self.connection.unchecked_transaction()?;
+        for entry in self.dictionary.entries() {
+            self.writer.put(&transaction, entry)?;
+        }
+        transaction.commit()
+    }
+
+    /// Goes on with a file that was left behind. `check` reads it whole first.
+    pub(crate) fn reopen(file: StoreFile, check: bool) -> Result<Self, StoreError> {
+        let failed = || StoreError::sql("check", &file.path);
+        let connection = database::open_writer(&file.path, include_str!("sql/hot.sql"))?;
+        if check && !database::quick_check(&connection).map_err(failed())? {
+            return Err(StoreError::Blob {
+                path: file.path,
+                source: crate::codec::CodecError::Malformed("SQLite finds its pages damaged"),
+            });
+        }
+        let mut dictionary = Dictionary::default();
+        dictionary.absorb(read_entries(&connection, &file.path)?);
+        let writer = DictionaryWriter::resume(&connection).map_err(failed())?;
+        Ok(Self { file, dictionary, connection, writer })
+    }
+
+    /// Writes windows with rising numbers in one transaction, on the disk when this returns.
+    pub(crate) fn append<'a>(
+        &mut self,
+        first_seq: i64,
+        windows: impl Iterator<Item = &'a Window>,
+    ) -> Result<(), StoreError> {
+        let appended = self.append_rows(first_seq, windows);
+        appended.map_err(StoreError::sql("write", &self.file.path))
+    }
+
+    fn append_rows<'a>(
+        &mut self,
+        first_seq: i64,
+        windows: impl Iterator<Item = &'a Window>,
+    ) -> rusqlite::Result<()> {
+        let transaction = self.connection.unchecked_transaction()?;
+        for (window, seq) in windows.zip(first_seq..) {
+            let ids = ids_of(window, &mut self.dictionary, |entry| self.writer.put(&transaction, entry))?;
+            let columns = window.groups.iter().zip(&ids);
+            let blob = encode_window(columns.map(|(g, ids)| (&g.times_ms[..], &ids[..], &g.values[..])));
+            let (from_ms, to_ms) = bounds(window);
+            let mut statement =
+                transaction.prepare_cached("INSERT INTO windows VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            let n_samples = window.n_samples() as i64;
+            statement.execute(params![seq, from_ms, to_ms, n_samples, checksum(&blob), blob])?;
+        }
+        transaction.commit()
+    }
+
+    /// The number of its last window, if it has one.
+    pub(crate) fn last_seq(&self) -> Result<Option<i64>, StoreError> {
+        let answer = self.connection.query_row("SELECT max(seq) FROM windows", [], |row| row.get(0));
+        answer.map_err(StoreError::sql("read", &self.file.path))
+    }
+
+    /// Copies the log into the file when it is long; empties it when it is far too long.
+    pub(crate) fn tend_log(&self) -> Result<(), StoreError> {
+        let bytes = self.wal_bytes();
+        if bytes > WAL_BYTES_COPIED {
+            let done = database::checkpoint(&self.connection, bytes > WAL_BYTES_MAX);
+            done.map_err(StoreError::sql("checkpoint", &self.file.path))?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the log.
+    pub(crate) fn wal_bytes(&self) -> u64 {
+        std::fs::metadata(beside(&self.file.path, "-wal")).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Empties the log and closes the file.
+    pub(crate) fn close(self) -> Result<(StoreFile, Dictionary), StoreError> {
+        database::checkpoint(&self.connection, true)
+            .map_err(StoreError::sql("checkpoint", &self.file.path))?;
+        self.connection.close().map_err(|(_, error)| StoreError::sql("close", &self.file.path)(error))?;
+        Ok((self.file, self.dictionary))
+    }
+}
+
+/// The ids of each group's columns; series without one are given one and written.
+fn ids_of(
+    window: &Window,
+    dictionary: &mut Dictionary,
+    mut put: impl FnMut(&crate::dictionary::Entry) -> rusqlite::Result<()>,
+) -> rusqlite::Result<Vec<Vec<u32>>> {
+    let mut all = Vec::with_capacity(window.groups.len());
+    for group in &window.groups {
+        let mut ids = Vec::with_capacity(group.series.len());
+        for series in &group.series {
+            let (id, new) = dictionary.id(series);
+            if let Some(entry) = new {
+                put(entry)?;
+            }
+            ids.push(id);
+        }
+        all.push(ids);
+    }
+    Ok(all)
+}
+
+/// The window's span, widened to all of its samples.
+fn bounds(window: &Window) -> (TimeMs, TimeMs) {
+    let times = || window.groups.iter().flat_map(|group| &group.times_ms).copied();
+    let first = times().min().unwrap_or(window.from_ms).min(window.from_ms);
+    let last = times().max().map_or(window.to_ms, |time_ms| time_ms.saturating_add(1));
+    (first, last.max(window.to_ms))
+}

@@ -1,0 +1,348 @@
+//! Reading a store, in the process that writes it or in any other, while it is written.
+//! Every question opens the files it needs, looks, and closes them: no reader holds a log back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use fieldpost_model::{Event, Kind, Selector, TimeMs, is_absent};
+use rusqlite::{Connection, params};
+
+use crate::calendar::HOUR_MS;
+use crate::codec::{CodecError, IdGroup, checksum, decode_window};
+use crate::config::WINDOW_MS_MAX;
+use crate::dictionary::{Entry, read_entries};
+use crate::folder::{self, FileKind, StoreFile};
+use crate::state::{self, Gap, State};
+use crate::{StoreError, database};
+
+/// How many times a question is asked anew when files are merged away under it.
+const N_ATTEMPTS: usize = 5;
+
+/// A series that is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredSeries {
+    /// Its own name, suffix included.
+    pub name: String,
+    /// Name of its family.
+    pub family: String,
+    /// What its numbers mean.
+    pub kind: Kind,
+    /// One sentence for people.
+    pub help: String,
+    /// Names and values of its labels, in the order in which they are shown.
+    pub labels: Vec<(String, String)>,
+    /// `name{label="value"}`: what tells it from every other series.
+    pub text: String,
+    /// First instant with a sample within the span that was asked for.
+    pub first_ms: TimeMs,
+    /// Last instant with a sample within it.
+    pub last_ms: TimeMs,
+}
+
+/// Samples of one series, by rising time.
+pub type Samples = Vec<(TimeMs, f64)>;
+
+/// A store, for reading.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    folder: PathBuf,
+}
+
+impl Reader {
+    /// Finds the store in this folder. Nothing is kept open.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        database::check_version()?;
+        if !State::path(path).exists() {
+            return Err(StoreError::Missing(path.to_owned()));
+        }
+        Ok(Self { folder: path.to_owned() })
+    }
+
+    /// First instant of what is stored and first after it.
+    pub fn data_span(&self) -> Result<Option<(TimeMs, TimeMs)>, StoreError> {
+        let files = folder::list(&self.folder)?;
+        let samples = || files.iter().filter(|file| is_raw(file.kind));
+        let Some(from_ms) = samples().map(StoreFile::from_ms).min() else { return Ok(None) };
+        let mut to_ms = samples().filter(|file| file.kind != FileKind::Hot).map(StoreFile::to_ms).max();
+        for file in samples().filter(|file| file.kind == FileKind::Hot) {
+            match hot_end(file) {
+                Ok(end) => to_ms = to_ms.max(end),
+                Err(error) if error.is_vanished() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(to_ms.map(|to_ms| (from_ms, to_ms)))
+    }
+
+    /// Series with samples in `[from_ms, to_ms)`, by text.
+    pub fn series(
+        &self,
+        selector: &Selector,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+    ) -> Result<Vec<StoredSeries>, StoreError> {
+        let mut found: BTreeMap<String, StoredSeries> = BTreeMap::new();
+        self.scan(selector, from_ms, to_ms, |series, _| match found.get_mut(&series.text) {
+            Some(known) => {
+                known.first_ms = known.first_ms.min(series.first_ms);
+                known.last_ms = known.last_ms.max(series.last_ms);
+            }
+            None => {
+                found.insert(series.text.clone(), series.clone());
+            }
+        })?;
+        Ok(found.into_values().collect())
+    }
+
+    /// Samples of one series in `[from_ms, to_ms)`, by rising time, one an instant.
+    pub fn samples(
+        &self,
+        series: &StoredSeries,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+    ) -> Result<Samples, StoreError> {
+        let mut all = Vec::new();
+        self.scan_where(&|entry: &Entry| entry.text() == series.text, from_ms, to_ms, &mut |_, samples| {
+            all.extend_from_slice(samples);
+        })?;
+        settle(&mut all);
+        Ok(all)
+    }
+
+    /// Hands over the samples in `[from_ms, to_ms)` of every series that the selector accepts,
+    /// an hour at a time, the hours in their order: memory holds one hour of what is selected.
+    pub fn scan(
+        &self,
+        selector: &Selector,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        mut each: impl FnMut(&StoredSeries, &[(TimeMs, f64)]),
+    ) -> Result<(), StoreError> {
+        let accepts = |entry: &Entry| {
+            let label = |name: &str| entry.labels.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+            selector.accepts(&format!("{}{}", entry.family.name, entry.suffix), label)
+        };
+        self.scan_where(&accepts, from_ms, to_ms, &mut each)
+    }
+
+    fn scan_where(
+        &self,
+        accepts: &dyn Fn(&Entry) -> bool,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        each: &mut dyn FnMut(&StoredSeries, &[(TimeMs, f64)]),
+    ) -> Result<(), StoreError> {
+        let files = folder::list(&self.folder)?;
+        let touching = files.iter().filter(|file| is_raw(file.kind) && touches(file, from_ms, to_ms));
+        let mut days: Vec<i64> = touching.map(StoreFile::day).collect();
+        days.dedup();
+        for day in days {
+            let opened = self.open_day(day, from_ms, to_ms)?;
+            let hours = day * 24..day * 24 + 24;
+            for hour in hours.filter(|hour| hour_touches(*hour, from_ms, to_ms)) {
+                let mut piece = Piece { accepts, from_ms, to_ms, found: BTreeMap::new() };
+                for source in &opened {
+                    source.read_hour(hour, &mut piece)?;
+                }
+                piece.hand_over(each);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens all files of a day, those that win over others last. What is open stays readable
+    /// when it is removed; what vanished before it was opened makes us look anew.
+    fn open_day(&self, day: i64, from_ms: TimeMs, to_ms: TimeMs) -> Result<Vec<Source>, StoreError> {
+        for _ in 0..N_ATTEMPTS {
+            let files = folder::list(&self.folder)?;
+            let mut files: Vec<_> = files
+                .into_iter()
+                .filter(|file| file.day() == day && is_raw(file.kind) && touches(file, from_ms, to_ms))
+                .collect();
+            files.sort_by_key(|file| (file.kind, file.seq));
+            match files.into_iter().map(Source::open).collect() {
+                Err(error) if error.is_vanished() => {}
+                outcome => return outcome,
+            }
+        }
+        Err(StoreError::Moving)
+    }
+
+    /// Events in `[from_ms, to_ms)`: the newest `limit` of them, oldest first.
+    pub fn events(&self, from_ms: TimeMs, to_ms: TimeMs, limit: usize) -> Result<Vec<Event>, StoreError> {
+        self.ask_state(|connection| state::read_events(connection, from_ms, to_ms, limit))
+    }
+
+    /// Spans that touch `[from_ms, to_ms)` of which samples are missing.
+    pub fn gaps(&self, from_ms: TimeMs, to_ms: TimeMs) -> Result<Vec<Gap>, StoreError> {
+        self.ask_state(|connection| state::read_gaps(connection, from_ms, to_ms))
+    }
+
+    fn ask_state<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let path = State::path(&self.folder);
+        let connection = database::open_reader(&path)?;
+        ask(&connection).map_err(StoreError::sql("read", &path))
+    }
+}
+
+/// All series that a file of windows or rows describes.
+pub(crate) fn entries_of(file: &StoreFile) -> Result<Vec<Entry>, StoreError> {
+    if !is_raw(file.kind) {
+        return Ok(Vec::new());
+    }
+    read_entries(&open_file(file)?, &file.path)
+}
+
+fn open_file(file: &StoreFile) -> Result<Connection, StoreError> {
+    if file.kind == FileKind::Hot {
+        database::open_reader(&file.path)
+    } else {
+        database::open_finished(&file.path)
+    }
+}
+
+fn is_raw(kind: FileKind) -> bool {
+    matches!(kind, FileKind::Hot | FileKind::Hour | FileKind::Day)
+}
+
+/// May the file hold samples of this span? A window begins in its hour, and may end after it.
+fn touches(file: &StoreFile, from_ms: TimeMs, to_ms: TimeMs) -> bool {
+    let slack = WINDOW_MS_MAX;
+    file.to_ms() > from_ms.saturating_sub(slack) && file.from_ms() < to_ms.saturating_add(slack)
+}
+
+fn hour_touches(hour: i64, from_ms: TimeMs, to_ms: TimeMs) -> bool {
+    let begin = hour * HOUR_MS;
+    let slack = WINDOW_MS_MAX;
+    begin + HOUR_MS > from_ms.saturating_sub(slack) && begin < to_ms.saturating_add(slack)
+}
+
+fn hot_end(file: &StoreFile) -> Result<Option<TimeMs>, StoreError> {
+    let connection = database::open_reader(&file.path)?;
+    let answer = connection.query_row("SELECT max(to_ms) FROM windows", [], |row| row.get(0));
+    answer.map_err(StoreError::sql("read", &file.path))
+}
+
+/// Sorts samples by time; of several at one instant the one that came last stays.
+pub(crate) fn settle(samples: &mut Samples) {
+    if samples.windows(2).all(|pair| pair[0].0 < pair[1].0) {
+        return;
+    }
+    samples.reverse();
+    samples.sort_by_key(|(time_ms, _)| *time_ms);
+    samples.dedup_by_key(|(time_ms, _)| *time_ms);
+}
+
+/// What one hour has of the series that were asked for.
+struct Piece<'a> {
+    accepts: &'a dyn Fn(&Entry) -> bool,
+    from_ms: TimeMs,
+    to_ms: TimeMs,
+    found: BTreeMap<String, (StoredSeries, Samples)>,
+}
+
+impl Piece<'_> {
+    fn add(&mut self, series: &StoredSeries, samples: impl Iterator<Item = (TimeMs, f64)>) {
+        let span = self.from_ms..self.to_ms;
+        let mut wanted =
+            samples.filter(|(time_ms, value)| span.contains(time_ms) && !is_absent(*value)).peekable();
+        if wanted.peek().is_none() {
+            return;
+        }
+        if !self.found.contains_key(&series.text) {
+            self.found.insert(series.text.clone(), (series.clone(), Vec::new()));
+        }
+        if let Some((_, all)) = self.found.get_mut(&series.text) {
+            all.extend(wanted);
+        }
+    }
+
+    fn hand_over(self, each: &mut dyn FnMut(&StoredSeries, &[(TimeMs, f64)])) {
+        for (_, (mut series, mut samples)) in self.found {
+            settle(&mut samples);
+            if let (Some(first), Some(last)) = (samples.first(), samples.last()) {
+                (series.first_ms, series.last_ms) = (first.0, last.0);
+                each(&series, &samples);
+            }
+        }
+    }
+}
+
+/// An opened file of samples.
+struct Source {
+    file: StoreFile,
+    connection: Connection,
+    entries: Vec<Entry>,
+}
+
+impl Source {
+    fn open(file: StoreFile) -> Result<Self, StoreError> {
+        let connection = open_file(&file)?;
+        let entries = read_entries(&connection, &file.path)?;
+        Ok(Self { file, connection, entries })
+    }
+
+    fn wanted(&self, accepts: &dyn Fn(&Entry) -> bool) -> HashMap<u32, StoredSeries> {
+        let accepted = self.entries.iter().filter(|entry| accepts(entry));
+        accepted.map(|entry| (entry.id, stored_series(entry))).collect()
+    }
+
+    fn read_hour(&self, hour: i64, piece: &mut Piece<'_>) -> Result<(), StoreError> {
+        match self.file.kind {
+            FileKind::Hot if self.file.hour == hour => self.read_windows(piece),
+            _ => Ok(()),
+        }
+    }
+
+    fn read_windows(&self, piece: &mut Piece<'_>) -> Result<(), StoreError> {
+        let wanted = self.wanted(piece.accepts);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let (from_ms, to_ms) = (piece.from_ms, piece.to_ms);
+        each_window(&self.connection, &self.file.path, from_ms, to_ms, |groups| {
+            for group in groups.unwrap_or_default() {
+                for (position, id) in group.ids.iter().enumerate() {
+                    if let Some(series) = wanted.get(id) {
+                        let times = group.times_ms.iter().copied();
+                        piece.add(series, times.zip(group.column(position).iter().copied()));
+                    }
+                }
+            }
+        })
+    }
+}
+
+/// Hands over the windows of a hot file that touch a span, in the order in which they came.
+pub(crate) fn each_window(
+    connection: &Connection,
+    path: &Path,
+    from_ms: TimeMs,
+    to_ms: TimeMs,
+    mut each: impl FnMut(Result<Vec<IdGroup>, CodecError>),
+) -> Result<(), StoreError> {
+    let failed = || StoreError::sql("read", path);
+    let sql = "SELECT crc, blob FROM windows WHERE to_ms > ?1 AND from_ms < ?2 ORDER BY seq";
+    let mut statement = connection.prepare(sql).map_err(failed())?;
+    let mut rows = statement.query(params![from_ms, to_ms]).map_err(failed())?;
+    while let Some(row) = rows.next().map_err(failed())? {
+        let crc: i64 = row.get(0).map_err(failed())?;
+        let blob = row.get_ref(1).map_err(failed())?.as_blob().unwrap_or_default();
+        let good = i64::from(checksum(blob)) == crc;
+        each(if good { decode_window(blob) } else { Err(CodecError::Checksum) });
+    }
+    Ok(())
+}
+
+fn stored_series(entry: &Entry) -> StoredSeries {
+    StoredSeries {
+        name: format!("{}{}", entry.family.name, entry.suffix),
+        family: entry.family.name.to_string(),
+        kind: entry.family.kind,
+        help: entry.family.help.to_string(),
+        labels: entry.labels.clone(),
+        text: entry.text(),
+        first_ms: 0,
+        last_ms: 0,
+    }
+}

@@ -1,0 +1,237 @@
+//! `state.db`: who this agent is, whether it ended cleanly, its events, and what was lost.
+
+use std::path::{Path, PathBuf};
+
+use fieldpost_model::{Event, EventKind, TimeMs};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+use crate::database;
+
+/// Events beyond this number go, oldest first.
+const N_EVENTS_MAX: i64 = 100_000;
+
+/// Why samples are not in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapReason {
+    /// The disk was full or too slow, and memory holds only the newest.
+    Overload,
+    /// The data folder reached its quota.
+    Quota,
+    /// They reached the age at which they are no longer kept.
+    Age,
+    /// The agent ended without sealing its open window.
+    Unclean,
+    /// A damaged file was put aside.
+    Damage,
+    /// They claimed a time before 1970 or after 9999.
+    Clock,
+}
+
+impl GapReason {
+    const ALL: [(GapReason, &'static str); 6] = [
+        (GapReason::Overload, "overload"),
+        (GapReason::Quota, "quota"),
+        (GapReason::Age, "age"),
+        (GapReason::Unclean, "unclean"),
+        (GapReason::Damage, "damage"),
+        (GapReason::Clock, "clock"),
+    ];
+
+    /// The word in the file and for people.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(reason, _)| *reason == self).map_or("", |(_, word)| word)
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == word).map(|(reason, _)| *reason)
+    }
+}
+
+/// Samples that are not in the store, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// First instant of what is missing.
+    pub from_ms: TimeMs,
+    /// First instant after it.
+    pub to_ms: TimeMs,
+    /// How many samples; 0 where nobody can know.
+    pub n_samples: u64,
+    /// Why.
+    pub reason: GapReason,
+}
+
+/// What `state.db` said when it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) new: bool,
+    pub(crate) clean: bool,
+}
+
+/// The open `state.db`.
+pub(crate) struct State {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl State {
+    /// Where it is.
+    pub(crate) fn path(folder: &Path) -> PathBuf {
+        folder.join("state.db")
+    }
+
+    /// Opens or makes it, and marks the store as open.
+    pub(crate) fn open(folder: &Path) -> Result<(Self, Found), StoreError> {
+        let path = Self::path(folder);
+        let new = !path.exists();
+        let connection = database::open_writer(&path, include_str!("sql/state.sql"))?;
+        let mut state = Self { connection, path };
+        let clean = state.integer("clean")? != Some(0);
+        let whole = clean || state.run("check", database::quick_check)?;
+        if !whole {
+            let source = crate::codec::CodecError::Malformed("SQLite finds its pages damaged");
+            return Err(StoreError::Blob { path: state.path, source });
+        }
+        state.set("clean", 0)?;
+        Ok((state, Found { new, clean }))
+    }
+
+    fn run<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        work(&self.connection).map_err(StoreError::sql(action, &self.path))
+    }
+
+    /// A number kept under this key.
+    pub(crate) fn integer(&self, key: &str) -> Result<Option<i64>, StoreError> {
+        self.run("read", |connection| {
+            let sql = "SELECT value FROM meta WHERE key = ?1";
+            connection.query_row(sql, [key], |row| row.get(0)).optional()
+        })
+    }
+
+    /// A random identity kept under this key, in hexadecimal.
+    pub(crate) fn identity(&self, key: &str) -> Result<String, StoreError> {
+        self.run("read", |connection| {
+            connection.query_row("SELECT lower(hex(value)) FROM meta WHERE key = ?1", [key], |row| row.get(0))
+        })
+    }
+
+    /// Keeps a number under this key.
+    pub(crate) fn set(&mut self, key: &str, value: i64) -> Result<(), StoreError> {
+        self.run("write", |connection| {
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![key, value])
+        })?;
+        Ok(())
+    }
+
+    /// Writes events and gaps in one transaction.
+    pub(crate) fn add(&mut self, events: &[Event], gaps: &[Gap]) -> Result<(), StoreError> {
+        self.run("write", |connection| {
+            let transaction = connection.unchecked_transaction()?;
+            for event in events {
+                let kind = event_word(event.kind);
+                let sql = "INSERT INTO events (time_ms, kind, subject, text) VALUES (?1, ?2, ?3, ?4)";
+                transaction.execute(sql, params![event.time_ms, kind, event.subject, event.text])?;
+            }
+            for gap in gaps {
+                let sql = "INSERT INTO gaps (from_ms, to_ms, n_samples, reason) VALUES (?1, ?2, ?3, ?4)";
+                let n_samples = i64::try_from(gap.n_samples).unwrap_or(i64::MAX);
+                transaction.execute(sql, params![gap.from_ms, gap.to_ms, n_samples, gap.reason.as_str()])?;
+            }
+            transaction.commit()
+        })
+    }
+
+    /// Removes events and gaps that are older than this, and events beyond their number.
+    pub(crate) fn trim(&mut self, before_ms: TimeMs) -> Result<(), StoreError> {
+        self.run("write", |connection| {
+            let transaction = connection.unchecked_transaction()?;
+            transaction.execute("DELETE FROM events WHERE time_ms < ?1", [before_ms])?;
+            transaction.execute("DELETE FROM gaps WHERE to_ms < ?1", [before_ms])?;
+            let surplus = "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?1";
+            transaction.execute(surplus, [N_EVENTS_MAX])?;
+            transaction.commit()
+        })
+    }
+
+    /// Empties the log, so that it does not grow.
+    pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
+        self.run("checkpoint", |connection| database::checkpoint(connection, true))
+    }
+
+    /// Marks the store as cleanly closed and closes the file.
+    pub(crate) fn close(mut self) -> Result<(), StoreError> {
+        self.set("clean", 1)?;
+        self.checkpoint()?;
+        self.connection.close().map_err(|(_, error)| StoreError::sql("close", &self.path)(error))
+    }
+}
+
+/// Events of `[from_ms, to_ms)`, the newest `limit` of them, oldest first.
+pub(crate) fn read_events(
+    connection: &Connection,
+    from_ms: TimeMs,
+    to_ms: TimeMs,
+    limit: usize,
+) -> rusqlite::Result<Vec<Event>> {
+    let mut statement = connection.prepare(
+        "SELECT time_ms, kind, subject, text FROM events
+         WHERE time_ms >= ?1 AND time_ms < ?2 ORDER BY seq DESC LIMIT ?3",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![from_ms, to_ms, limit], |row| {
+        let kind: String = row.get(1)?;
+        Ok(parse_event_word(&kind).map(|kind| (row.get(0), kind, row.get(2), row.get(3))))
+    })?;
+    let mut events = Vec::new();
+    // A kind that only a newer version knows is left out.
+    for (time_ms, kind, subject, text) in rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+        events.push(Event { time_ms: time_ms?, kind, subject: subject?, text: text? });
+    }
+    events.reverse();
+    Ok(events)
+}
+
+/// Gaps that touch `[from_ms, to_ms)`, in the order in which they were noted.
+pub(crate) fn read_gaps(
+    connection: &Connection,
+    from_ms: TimeMs,
+    to_ms: TimeMs,
+) -> rusqlite::Result<Vec<Gap>> {
+    let mut statement = connection.prepare(
+        "SELECT from_ms, to_ms, n_samples, reason FROM gaps WHERE to_ms > ?1 AND from_ms < ?2 ORDER BY seq",
+    )?;
+    let rows = statement.query_map(params![from_ms, to_ms], |row| {
+        let word: String = row.get(3)?;
+        let n_samples = row.get::<_, i64>(2)?.max(0) as u64;
+        let (from_ms, to_ms) = (row.get(0)?, row.get(1)?);
+        Ok(GapReason::parse(&word).map(|reason| Gap { from_ms, to_ms, n_samples, reason }))
+    })?;
+    Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+const EVENT_WORDS: [(EventKind, &str); 10] = [
+    (EventKind::Start, "start"),
+    (EventKind::Stop, "stop"),
+    (EventKind::UncleanStop, "unclean_stop"),
+    (EventKind::Reload, "reload"),
+    (EventKind::Stuck, "stuck"),
+    (EventKind::Recovered, "recovered"),
+    (EventKind::Gap, "gap"),
+    (EventKind::ClockJump, "clock_jump"),
+    (EventKind::Store, "store"),
+    (EventKind::Quarantine, "quarantine"),
+];
+
+fn event_word(kind: EventKind) -> &'static str {
+    EVENT_WORDS.iter().find(|(known, _)| *known == kind).map_or("store", |(_, word)| word)
+}
+
+fn parse_event_word(word: &str) -> Option<EventKind> {
+    EVENT_WORDS.iter().find(|(_, known)| *known == word).map(|(kind, _)| *kind)
+}

@@ -1,0 +1,202 @@
+//! The open store: what a process that writes holds in its hands.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fieldpost_model::{Event, TableTick, TimeMs, Window};
+use parking_lot::Mutex;
+
+use crate::calendar::HOUR_MS;
+use crate::folder::{self, FileKind};
+use crate::hot::Hot;
+use crate::queue::Queue;
+use crate::reader::Reader;
+use crate::state::{Gap, GapReason, State};
+use crate::stats::StoreStats;
+use crate::writer::{Clock, Shared, Writer};
+use crate::{Config, StoreError, database};
+
+/// What a store needs from outside.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// The section `store:` of the config.
+    pub config: Config,
+    /// The wall clock.
+    pub clock: Clock,
+}
+
+impl StoreOptions {
+    /// Options with the machine's own clock.
+    pub fn new(config: Config) -> Self {
+        let clock: Clock = Arc::new(|| {
+            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        });
+        Self { config, clock }
+    }
+}
+
+/// What was found when the store was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Opened {
+    /// There was no store before.
+    pub new: bool,
+    /// The process before this one closed the store.
+    pub last_stop_clean: bool,
+    /// First instant of what is stored and first after it; to the hour where that is cheaper.
+    pub data_span: Option<(TimeMs, TimeMs)>,
+    /// The most that an unclean stop lost: one window, or the time since the last one.
+    pub lost_at_most_ms: i64,
+    /// Files that were damaged and put aside.
+    pub quarantined: Vec<PathBuf>,
+    /// Random identity of this agent, in hexadecimal.
+    pub agent_id: String,
+}
+
+/// What a store says when it is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Closed {
+    /// Samples on the disk since it was opened.
+    pub n_samples_stored: u64,
+    /// Samples given up since it was opened.
+    pub n_samples_lost: u64,
+}
+
+/// An open store. Its methods never wait for the disk, but for `flush` and `close`.
+pub struct Store {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
+    /// Held as long as the store is open.
+    lock: Mutex<Option<File>>,
+}
+
+impl Store {
+    /// Opens or makes the store in the config's folder, and starts its threads.
+    pub fn open(options: StoreOptions) -> Result<(Self, Opened), StoreError> {
+        database::check_version()?;
+        let (folder, lock) = folder::prepare(&options.config.path)?;
+        let (state, found) = State::open(&folder)?;
+        let hot = resume(&folder, found.clean)?;
+        let next_seq = next_seq(&state, hot.as_ref())?;
+        let mut opened = Opened {
+            new: found.new,
+            last_stop_clean: found.clean,
+            agent_id: state.identity("agent_id")?,
+            ..Opened::default()
+        };
+        let shared = Arc::new(Shared {
+            folder,
+            config: options.config,
+            clock: options.clock,
+            queue: Queue::default(),
+            stats: Mutex::new(StoreStats { last_seq: next_seq - 1, ..StoreStats::default() }),
+        });
+        opened.data_span = Reader::open(&shared.folder)?.data_span()?;
+        if !found.clean {
+            note_unclean(&shared, &mut opened);
+        }
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            state: Some(state),
+            hot,
+            next_seq,
+            logged: None,
+            failing: false,
+        };
+        let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run());
+        let thread = thread.map_err(StoreError::io("start a thread for", &shared.folder))?;
+        Ok((Self { shared, writer: Mutex::new(Some(thread)), lock: Mutex::new(Some(lock)) }, opened))
+    }
+
+    /// Takes in a sealed window. It is on the disk soon after; memory keeps the newest five
+    /// minutes while the disk does not take them. Answers false where an older window had to go.
+    pub fn append(&self, window: Window) -> bool {
+        self.shared.queue.push_window(Arc::new(window))
+    }
+
+    /// Takes in tables of processes and units.
+    pub fn append_tables(&self, ticks: Vec<TableTick>) {
+        self.shared.queue.push_tables(ticks);
+    }
+
+    /// Takes in an event of the agent.
+    pub fn append_event(&self, event: Event) {
+        self.shared.queue.push_event(event);
+    }
+
+    /// Waits until everything taken in is on the disk, at most this long; answers whether it is.
+    pub fn flush(&self, patience: Duration) -> bool {
+        self.shared.queue.wait_drained(patience)
+    }
+
+    /// Figures of now. Looks at the folder: a matter of microseconds a file.
+    pub fn stats(&self) -> StoreStats {
+        let mut stats = self.shared.stats.lock().clone();
+        let (n_samples_lost, n_tables_lost) = self.shared.queue.n_lost();
+        stats.n_samples_lost += n_samples_lost;
+        stats.n_tables_lost += n_tables_lost;
+        stats.queue_windows = self.shared.queue.n_windows();
+        if let Ok(files) = folder::list(&self.shared.folder) {
+            stats.n_files = files.len();
+            stats.bytes = files.iter().map(folder::StoreFile::bytes).sum();
+        }
+        stats
+    }
+
+    /// The folder, with every link in its path resolved.
+    pub fn folder(&self) -> &std::path::Path {
+        &self.shared.folder
+    }
+
+    /// Writes what waits, empties the logs, and marks the store as cleanly closed.
+    pub fn close(&self) -> Result<Closed, StoreError> {
+        let thread = self.writer.lock().take().ok_or(StoreError::Closed)?;
+        self.shared.queue.close();
+        // A writer that panicked has said so on its way; what it left behind is checked at the next start.
+        let ended = thread.join().unwrap_or(Err(StoreError::Closed));
+        *self.lock.lock() = None;
+        ended?;
+        let stats = self.stats();
+        Ok(Closed { n_samples_stored: stats.n_samples_stored, n_samples_lost: stats.n_samples_lost })
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            if !matches!(error, StoreError::Closed) {
+                tracing::error!(
+                    error = crate::writer::chain(&error),
+                    "the store could not be closed cleanly"
+                );
+            }
+        }
+    }
+}
+
+/// Goes on with the newest hot file; one that an unclean stop left is checked whole.
+fn resume(folder: &std::path::Path, clean: bool) -> Result<Option<Hot>, StoreError> {
+    let files = folder::list(folder)?;
+    let newest = files.into_iter().filter(|file| file.kind == FileKind::Hot).max_by_key(|file| file.seq);
+    newest.map(|file| Hot::reopen(file, !clean)).transpose()
+}
+
+fn next_seq(state: &State, hot: Option<&Hot>) -> Result<i64, StoreError> {
+    let floor = state.integer("next_seq")?.unwrap_or(1);
+    let last = hot.map(Hot::last_seq).transpose()?.flatten();
+    Ok(last.map_or(floor, |last| floor.max(last + 1)))
+}
+
+/// An unclean stop lost the open window: said as an event and a gap.
+fn note_unclean(shared: &Shared, opened: &mut Opened) {
+    let now_ms = (shared.clock)();
+    let stored_to_ms = opened.data_span.map_or(now_ms, |(_, to_ms)| to_ms.min(now_ms));
+    opened.lost_at_most_ms = shared.config.window.as_ms().min((now_ms - stored_to_ms).max(0));
+    let to_ms = (stored_to_ms + opened.lost_at_most_ms).min(stored_to_ms + HOUR_MS);
+    shared.queue.push_gap(Gap { from_ms: stored_to_ms, to_ms, n_samples: 0, reason: GapReason::Unclean });
+    let text = "the last stop was not clean; the window that was open then is lost".to_owned();
+    shared.note(fieldpost_model::EventKind::UncleanStop, "", text);
+}

@@ -1,0 +1,278 @@
+//! The writer thread: the one place from which the store's hot files and `state.db` are written
+//! and their logs copied. Whatever queued during a commit goes into the next one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fieldpost_model::{Event, EventKind, TimeMs, Window};
+use parking_lot::Mutex;
+
+use crate::calendar::{DAY_HOURS, HOUR_MS, TIME_MS_MAX};
+use crate::dictionary::Dictionary;
+use crate::folder::{self, FileKind};
+use crate::hot::Hot;
+use crate::queue::{Batch, Queue};
+use crate::state::{Gap, GapReason, State};
+use crate::stats::StoreStats;
+use crate::{Config, StoreError};
+
+/// How long the writer sleeps when there is nothing to write.
+const IDLE: Duration = Duration::from_secs(30);
+/// Pause between two attempts when the disk does not take what there is.
+const RETRY: Duration = Duration::from_secs(1);
+/// The same trouble is logged once in this span.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// The wall clock, as an argument.
+pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
+
+/// What the threads of one open store share.
+pub(crate) struct Shared {
+    pub(crate) folder: PathBuf,
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) queue: Queue,
+    pub(crate) stats: Mutex<StoreStats>,
+}
+
+impl Shared {
+    /// Notes an event at the present time.
+    pub(crate) fn note(&self, kind: EventKind, subject: &str, text: String) {
+        let time_ms = (self.clock)();
+        self.queue.push_event(Event { time_ms, kind, subject: subject.to_owned(), text });
+    }
+}
+
+/// The writer thread's own things.
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: Option<State>,
+    pub(crate) hot: Option<Hot>,
+    pub(crate) next_seq: i64,
+    pub(crate) logged: Option<Instant>,
+    pub(crate) failing: bool,
+}
+
+impl Writer {
+    /// Writes until the store is closed and everything is written, or cannot be.
+    pub(crate) fn run(mut self) -> Result<(), StoreError> {
+        loop {
+            let batch = self.shared.queue.take(IDLE);
+            let closing = batch.closing;
+            if batch.is_empty() {
+                if closing {
+                    return self.close();
+                }
+                self.idle();
+                continue;
+            }
+            let outcome = self.write(batch);
+            let failed = outcome.is_err();
+            self.report(outcome);
+            if failed && closing {
+                let n_samples = self.shared.queue.abandon();
+                tracing::error!(n_samples, "the store closes with samples that could not be written");
+                return self.close();
+            }
+            if failed {
+                self.shared.queue.pause(RETRY);
+            }
+        }
+    }
+
+    /// Writes what was taken up; what was not written is given back.
+    fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let written = self.write_windows(&batch.windows);
+        let noted = match &written {
+            Ok(()) => self.write_notes(&batch.events, &batch.gaps),
+            Err(_) => Ok(()),
+        };
+        let done = written.is_ok() && noted.is_ok();
+        let (events, gaps) = if done { Default::default() } else { (batch.events, batch.gaps) };
+        self.shared.queue.give_back(batch.tables.into_iter().take(0).collect(), events, gaps);
+        written.and(noted)
+    }
+
+    /// Commits windows in the order in which they came, all of the same hour at once.
+    fn write_windows(&mut self, windows: &[Arc<Window>]) -> Result<(), StoreError> {
+        for run in windows.chunk_by(|a, b| hour_of(a) == hour_of(b)) {
+            match hour_of(&run[0]) {
+                Some(hour) => self.commit(hour, run)?,
+                None => self.refuse(run),
+            }
+            self.shared.queue.stored(run.len());
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, hour: i64, run: &[Arc<Window>]) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let first_seq = self.next_seq;
+        let hot = self.hot_of(hour)?;
+        if let Err(error) = hot.append(first_seq, run.iter().map(Arc::as_ref)) {
+            // After a failed commit nobody knows what the connection believes: it is opened anew.
+            self.discard(&error);
+            return Err(error);
+        }
+        // A log that cannot be copied now is copied later; the windows are safe in it.
+        let tended = hot.tend_log();
+        let wal_bytes = hot.wal_bytes();
+        self.next_seq += run.len() as i64;
+        let mut stats = self.shared.stats.lock();
+        stats.n_windows_stored += run.len() as u64;
+        stats.n_samples_stored += run.iter().map(|window| window.n_samples()).sum::<u64>();
+        stats.last_seq = self.next_seq - 1;
+        stats.n_commits += 1;
+        stats.commit_ms_last = began.elapsed().as_secs_f64() * 1e3;
+        stats.wal_bytes = wal_bytes;
+        drop(stats);
+        if let Err(error) = tended {
+            self.discard(&error);
+        }
+        Ok(())
+    }
+
+    /// The hot file of this hour, which becomes the present one.
+    fn hot_of(&mut self, hour: i64) -> Result<&mut Hot, StoreError> {
+        if self.hot.as_ref().is_some_and(|hot| hot.file.hour != hour) {
+            self.roll()?;
+        }
+        let hot = match self.hot.take() {
+            Some(hot) => hot,
+            None => self.make_hot(hour)?,
+        };
+        Ok(self.hot.insert(hot))
+    }
+
+    fn make_hot(&mut self, hour: i64) -> Result<Hot, StoreError> {
+        // A file of an hour that was left by an earlier attempt goes on.
+        let files = folder::list(&self.shared.folder)?;
+        let left = files.iter().rev().find(|file| file.kind == FileKind::Hot && file.seq == self.next_seq);
+        if let Some(file) = left {
+            return Hot::reopen(file.clone(), true);
+        }
+        let next_seq = self.next_seq;
+        self.state()?.set_next_seq(next_seq)?;
+        let mut dictionary = Dictionary::default();
+        for file in files.iter().filter(|file| file.day() == hour.div_euclid(DAY_HOURS)) {
+            dictionary.absorb(crate::reader::entries_of(file)?);
+        }
+        Hot::create(&self.shared.folder, hour, self.next_seq, dictionary)
+    }
+
+    /// Closes the present hot file.
+    fn roll(&mut self) -> Result<(), StoreError> {
+        if let Some(hot) = self.hot.take() {
+            hot.close()?;
+        }
+        Ok(())
+    }
+
+    fn discard(&mut self, error: &StoreError) {
+        self.hot = None;
+        self.state = None;
+        let mut stats = self.shared.stats.lock();
+        stats.n_write_errors += 1;
+        stats.last_error = Some(chain(error));
+    }
+
+    fn refuse(&mut self, run: &[Arc<Window>]) {
+        for window in run {
+            let n_samples = window.n_samples();
+            self.shared.stats.lock().n_samples_lost += n_samples;
+            let (from_ms, to_ms) = (window.from_ms, window.to_ms);
+            self.shared.queue.push_gap(Gap { from_ms, to_ms, n_samples, reason: GapReason::Clock });
+        }
+    }
+
+    fn write_notes(&mut self, events: &[Event], gaps: &[Gap]) -> Result<(), StoreError> {
+        if events.is_empty() && gaps.is_empty() {
+            return Ok(());
+        }
+        let added = self.state()?.add(events, gaps);
+        if let Err(error) = &added {
+            self.discard(error);
+        }
+        added
+    }
+
+    /// `state.db`, opened anew after an error.
+    fn state(&mut self) -> Result<&mut State, StoreError> {
+        let state = match self.state.take() {
+            Some(state) => state,
+            None => State::open(&self.shared.folder)?.0,
+        };
+        Ok(self.state.insert(state))
+    }
+
+    /// Says once a minute that something is wrong, and once that it is well again.
+    fn report(&mut self, outcome: Result<(), StoreError>) {
+        match outcome {
+            Ok(()) if self.failing => {
+                self.failing = false;
+                self.logged = None;
+                tracing::info!("the store can be written again");
+                self.shared.note(EventKind::Store, "", "the store can be written again".into());
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if !self.failing {
+                    let text = format!("the store cannot be written: {}", chain(&error));
+                    self.shared.note(EventKind::Store, "", text);
+                }
+                self.failing = true;
+                if self.logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+                    self.logged = Some(Instant::now());
+                    let n_windows = self.shared.queue.n_windows();
+                    tracing::warn!(error = chain(&error), n_windows, "sampling goes on in memory only");
+                }
+            }
+        }
+    }
+
+    /// Nothing to write: logs are emptied.
+    fn idle(&mut self) {
+        if let Some(state) = &self.state {
+            if let Err(error) = state.checkpoint() {
+                self.discard(&error);
+            }
+        }
+    }
+
+    fn close(mut self) -> Result<(), StoreError> {
+        let rolled = self.roll();
+        let next_seq = self.next_seq;
+        let state = self.state()?;
+        state.set_next_seq(next_seq)?;
+        rolled?;
+        match self.state.take() {
+            Some(state) => state.close(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl State {
+    fn set_next_seq(&mut self, next_seq: i64) -> Result<(), StoreError> {
+        self.set("next_seq", next_seq)
+    }
+}
+
+/// The hour of a window's file; none where its time is no time.
+fn hour_of(window: &Window) -> Option<i64> {
+    let good = window.from_ms >= 0 && window.to_ms < TIME_MS_MAX && window.to_ms >= window.from_ms;
+    good.then(|| window.from_ms.div_euclid(HOUR_MS))
+}
+
+/// An error with everything that led to it, on one line.
+pub(crate) fn chain(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,6 @@
+//! The store from outside: what is taken in comes back, whatever happens in between.
+
+mod data;
+
+/// Append, close, open, read: the plain life of a store.
+mod life;
