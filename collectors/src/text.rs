@@ -51,6 +51,11 @@ pub fn float(field: &[u8]) -> Option<f64> {
     }
 }
 
+/// May this stand in the name of a metric? The kernel's own names may; a damaged file's may not.
+pub fn is_name(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+}
+
 /// Name and rest of a line such as `MemTotal:   1234 kB`.
 pub fn split_once(line: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     let at = line.iter().position(|byte| *byte == separator)?;
