@@ -8,6 +8,7 @@ pub mod filter;
 mod links;
 mod cpu_cores;
 mod cpu_info;
+mod kernel_clock;
 mod list;
 pub mod mountinfo;
 mod netlink;

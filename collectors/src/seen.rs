@@ -29,6 +29,12 @@ impl HoldsSeries for Vec<SeriesId> {
     }
 }
 
+impl<T: HoldsSeries> HoldsSeries for Option<T> {
+    fn each(&self, f: &mut dyn FnMut(SeriesId)) {
+        self.iter().for_each(|held| held.each(f));
+    }
+}
+
 struct Slot<T> {
     key: Box<[u8]>,
     value: T,
