@@ -72,7 +72,11 @@ mod tests {
         for (text, state, mitigation) in [
             ("Not affected", "not affected", ""),
             ("Vulnerable", "vulnerable", ""),
-            ("Vulnerable: Clear CPU buffers attempted, no microcode", "vulnerable", "Clear CPU buffers attempted, no microcode"),
+            (
+                "Vulnerable: Clear CPU buffers attempted, no microcode",
+                "vulnerable",
+                "Clear CPU buffers attempted, no microcode",
+            ),
             ("Mitigation: PTI", "mitigation", "PTI"),
             ("KVM: Mitigation: VMX disabled", "unknown", "KVM: Mitigation: VMX disabled"),
         ] {

@@ -24,11 +24,7 @@ const FILES: [(&str, &str, &str); 7] = [
     ("cpuinfo_avg_freq", "node_cpu_frequency_avg_hertz", "Average CPU thread frequency in hertz."),
     ("cpuinfo_min_freq", "node_cpu_frequency_min_hertz", "Minimum CPU thread frequency in hertz."),
     ("cpuinfo_max_freq", "node_cpu_frequency_max_hertz", "Maximum CPU thread frequency in hertz."),
-    (
-        "scaling_cur_freq",
-        "node_cpu_scaling_frequency_hertz",
-        "Current scaled CPU thread frequency in hertz.",
-    ),
+    ("scaling_cur_freq", "node_cpu_scaling_frequency_hertz", "Current scaled CPU thread frequency in hertz."),
     (
         "scaling_min_freq",
         "node_cpu_scaling_frequency_min_hertz",
@@ -75,8 +71,9 @@ impl Collector for Cpufreq {
     fn collect(&mut self, tick: &mut Tick) -> Result<(), CollectError> {
         let offline = self.offline.collect(&mut self.buffer)?;
         if self.offline_known.as_deref() != Some(offline) {
-            let cores = core_list(offline)
-                .ok_or_else(|| CollectError::parse(self.offline.path(), "expected a list of cores such as 0-3,5"))?;
+            let cores = core_list(offline).ok_or_else(|| {
+                CollectError::parse(self.offline.path(), "expected a list of cores such as 0-3,5")
+            })?;
             self.offline_known = Some(offline.to_vec());
             self.discover(tick, &cores);
         }
@@ -95,7 +92,8 @@ impl Cpufreq {
         }
         let is_online = |name: &str| name.parse().is_ok_and(|number| !offline.contains(&number));
         let folders = core_folders(&self.folder).into_iter().filter(|(name, _)| is_online(name));
-        let cores = folders.map(|(name, path)| (name, path.join("cpufreq"))).filter(|(_, path)| path.is_dir());
+        let cores =
+            folders.map(|(name, path)| (name, path.join("cpufreq"))).filter(|(_, path)| path.is_dir());
         self.cores = cores.map(|(name, path)| Core::new(tick, name, &path)).collect();
     }
 }
@@ -103,9 +101,10 @@ impl Cpufreq {
 impl Core {
     fn new(tick: &Tick, name: String, folder: &Path) -> Self {
         // Some files are only for root or only of some drivers: those are not asked again.
-        let readable = FILES.iter().map(|file| (folder.join(file.0), file)).filter(|(path, _)| {
-            std::fs::File::open(path).is_ok()
-        });
+        let readable = FILES
+            .iter()
+            .map(|file| (folder.join(file.0), file))
+            .filter(|(path, _)| std::fs::File::open(path).is_ok());
         let file = |(path, (_, family, help)): (PathBuf, &(&str, &str, &str))| {
             NumberFile::new(path, tick.gauge(family, help, &[("cpu", &name)]))
         };
@@ -136,7 +135,11 @@ impl Core {
         for word in fields(buffer.trim_ascii()) {
             let id = *self.governors.get(word, || {
                 let help = "Current enabled CPU frequency governor.";
-                tick.gauge("node_cpu_scaling_governor", help, &[("cpu", &self.name), ("governor", &label(word))])
+                tick.gauge(
+                    "node_cpu_scaling_governor",
+                    help,
+                    &[("cpu", &self.name), ("governor", &label(word))],
+                )
             });
             tick.set(id, f64::from(u8::from(word == current)));
         }

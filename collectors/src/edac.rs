@@ -32,7 +32,8 @@ pub fn build(env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
 impl Collector for Edac {
     fn collect(&mut self, tick: &mut Tick) -> Result<(), CollectError> {
         if self.files.is_empty() {
-            self.files = discover(&self.folder, tick).map_err(|error| CollectError::read(&self.folder, error))?;
+            self.files =
+                discover(&self.folder, tick).map_err(|error| CollectError::read(&self.folder, error))?;
         }
         for position in 0..self.files.len() {
             match self.files[position].read_and_close(&mut self.buffer) {
@@ -60,13 +61,23 @@ fn discover(folder: &Path, tick: &Tick) -> io::Result<Vec<NumberFile>> {
         );
         add(
             "ue_count",
-            tick.counter("node_edac_uncorrectable_errors_total", "Total uncorrectable memory errors.", &labels),
+            tick.counter(
+                "node_edac_uncorrectable_errors_total",
+                "Total uncorrectable memory errors.",
+                &labels,
+            ),
         );
         add("ce_noinfo_count", row_series(tick, CORRECTABLE, &controller, "unknown"));
         add("ue_noinfo_count", row_series(tick, UNCORRECTABLE, &controller, "unknown"));
         for (row, path) in numbered(&path, "csrow")? {
-            files.push(NumberFile::new(path.join("ce_count"), row_series(tick, CORRECTABLE, &controller, &row)));
-            files.push(NumberFile::new(path.join("ue_count"), row_series(tick, UNCORRECTABLE, &controller, &row)));
+            files.push(NumberFile::new(
+                path.join("ce_count"),
+                row_series(tick, CORRECTABLE, &controller, &row),
+            ));
+            files.push(NumberFile::new(
+                path.join("ue_count"),
+                row_series(tick, UNCORRECTABLE, &controller, &row),
+            ));
             channels(&path, tick, (&controller, &row), &mut files)?;
         }
     }
@@ -104,7 +115,8 @@ fn channels(
         let channel = name.to_str().and_then(|name| name.strip_prefix("ch")?.strip_suffix("_ce_count"));
         let Some(channel) = channel.filter(|channel| channel.parse::<u32>().is_ok()) else { continue };
         let dimm = dimm_label(&folder.join(format!("ch{channel}_dimm_label")));
-        let labels = [("channel", channel), ("controller", controller), ("csrow", row), ("dimm_label", &dimm)];
+        let labels =
+            [("channel", channel), ("controller", controller), ("csrow", row), ("dimm_label", &dimm)];
         for (kind, file) in [(CORRECTABLE, "ce_count"), (UNCORRECTABLE, "ue_count")] {
             let path = folder.join(format!("ch{channel}_{file}"));
             if path.exists() {

@@ -14,6 +14,7 @@ pub mod mountinfo;
 mod netlink;
 pub mod probe;
 mod number_file;
+pub mod probe;
 pub mod read;
 mod rpc;
 pub mod seen;

@@ -152,7 +152,9 @@ mod tests {
 
     fn add(tree: &Path, node: u32) {
         let folder = format!("sys/devices/system/node/node{node}");
-        let meminfo = format!("\nNode {node} MemTotal:       2 kB\nNode {node} Active(anon): 1 kB\nNode {node} HugePages_Free:     3\n");
+        let meminfo = format!(
+            "\nNode {node} MemTotal:       2 kB\nNode {node} Active(anon): 1 kB\nNode {node} HugePages_Free:     3\n"
+        );
         write(tree, &format!("{folder}/meminfo"), meminfo);
         write(tree, &format!("{folder}/numastat"), "numa_hit 5\n");
     }

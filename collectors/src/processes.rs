@@ -1,7 +1,7 @@
 //! How many processes and threads there are, in which states, and the limits, from /proc/PID.
 
-use std::os::fd::OwnedFd;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use fieldpost_model::{SeriesId, Tick};

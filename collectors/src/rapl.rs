@@ -118,9 +118,13 @@ mod tests {
         assert_eq!(
             page(tree.path(), build).unwrap(),
             [
-                format!(r#"node_rapl_core_joules_total{{index="0",path="{folder}/intel-rapl:0:0"}} 118821.284256"#),
+                format!(
+                    r#"node_rapl_core_joules_total{{index="0",path="{folder}/intel-rapl:0:0"}} 118821.284256"#
+                ),
                 format!(r#"node_rapl_core_joules_total{{index="1",path="{folder}/intel-rapl:1:0"}} 1"#),
-                format!(r#"node_rapl_package_joules_total{{index="0",path="{folder}/intel-rapl:0"}} 240422.366267"#),
+                format!(
+                    r#"node_rapl_package_joules_total{{index="0",path="{folder}/intel-rapl:0"}} 240422.366267"#
+                ),
             ]
         );
         let mut config = crate::Config::default();

@@ -102,7 +102,11 @@ mod tests {
         let tree = tempfile::tempdir().unwrap();
         write(tree.path(), "sys/fs/selinux/enforce", "0");
         write(tree.path(), "proc/self/attr/current", "system_u:system_r:init_t:s0\0");
-        write(tree.path(), "etc/selinux/config", "# SELINUX=disabled\nSELINUX=enforcing\nSELINUXTYPE=targeted\n");
+        write(
+            tree.path(),
+            "etc/selinux/config",
+            "# SELINUX=disabled\nSELINUX=enforcing\nSELINUXTYPE=targeted\n",
+        );
         assert_eq!(
             page(tree.path(), build).unwrap(),
             ["node_selinux_config_mode 1", "node_selinux_current_mode 0", "node_selinux_enabled 1"]

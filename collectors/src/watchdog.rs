@@ -65,7 +65,8 @@ impl Collector for Watchdog {
         self.devices.begin();
         for name in names {
             let name = name.to_string_lossy();
-            let device = self.devices.get(name.as_bytes(), || Device::new(tick, &name, &self.folder.join(&*name)));
+            let device =
+                self.devices.get(name.as_bytes(), || Device::new(tick, &name, &self.folder.join(&*name)));
             device.collect(tick, &name, &mut self.buffer, &mut self.texts);
         }
         self.devices.end(tick);
@@ -114,7 +115,8 @@ impl Device {
 /// `texts` are those of `TEXTS`, each with a zero byte behind it.
 fn info(tick: &Tick, name: &str, texts: &[u8]) -> SeriesId {
     let values: Vec<_> = texts.split(|byte| *byte == 0).map(label).collect();
-    let mut labels: Vec<(&str, &str)> = TEXTS.iter().zip(&values).map(|(name, value)| (*name, &**value)).collect();
+    let mut labels: Vec<(&str, &str)> =
+        TEXTS.iter().zip(&values).map(|(name, value)| (*name, &**value)).collect();
     labels.push(("name", name));
     labels.sort_unstable();
     tick.gauge("node_watchdog_info", "Info of /sys/class/watchdog/<watchdog>", &labels)
