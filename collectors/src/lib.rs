@@ -4,15 +4,14 @@
 mod attributes;
 mod collector;
 mod config;
-pub mod filter;
-mod links;
 mod cpu_cores;
 mod cpu_info;
+pub mod filter;
 mod kernel_clock;
+mod links;
 mod list;
 pub mod mountinfo;
 mod netlink;
-pub mod probe;
 mod number_file;
 pub mod probe;
 pub mod read;
