@@ -1,12 +1,14 @@
 //! The integration tests, one binary: each module is one thing that must be true of the whole program.
 //!
 //! - `node_exporter`: every series of the real node_exporter is found again, with its value.
+//! - `prometheus`: a real Prometheus scrapes the agent and answers what dashboards ask.
 //! - `tidy`: rules of the house that a machine can keep: doors, homes, headers, sizes.
 
 // A test that cannot go on says so by panicking, also outside of its #[test] function.
 #![allow(clippy::unwrap_used)]
 
 mod node_exporter;
+mod prometheus;
 mod tidy;
 
 /// A file of the repository.

@@ -3,66 +3,20 @@
 
 mod compare;
 mod differences;
+pub mod oracle;
 mod tree;
 
-use std::ffi::OsStr;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use fieldpost_bed::{Page, Process, Scratch, free_port, get, peer};
+use fieldpost_bed::Page;
 
 use compare::compare;
 use differences::{EVERYWHERE, FIXED, LIVE};
-
-/// Collectors that node_exporter 1.5 has off by default and that we have.
-const MORE: &[&str] = &[
-    "buddyinfo",
-    "cgroups",
-    "interrupts",
-    "ksmd",
-    "lnstat",
-    "meminfo_numa",
-    "mountstats",
-    "network_route",
-    "processes",
-    "qdisc",
-    "slabinfo",
-    "tcpstat",
-    "zoneinfo",
-];
+use oracle::{MORE, Oracle};
 
 /// How many times the live machine is looked at until nothing differs each time.
 const LOOKS: usize = 6;
-
-/// A running node_exporter.
-struct Oracle {
-    address: SocketAddr,
-    _process: Process,
-    _scratch: Scratch,
-}
-
-impl Oracle {
-    fn start(collectors: &[&str], flags: &[String]) -> anyhow::Result<Self> {
-        let program = peer("prometheus-node-exporter", "usr/bin/prometheus-node-exporter")?;
-        let scratch = Scratch::new()?;
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-        let mut arguments =
-            vec![format!("--web.listen-address={address}"), "--collector.cpu.info".to_owned()];
-        arguments.extend(collectors.iter().map(|name| format!("--collector.{name}")));
-        arguments.extend_from_slice(flags);
-        let no_environment: [(&str, &OsStr); 0] = [];
-        let mut process =
-            Process::start("node_exporter", &program, &arguments, &no_environment, scratch.path())?;
-        process.until("its landing page", || get(address, "/").ok().filter(|answer| answer.status == 200))?;
-        Ok(Self { address, _process: process, _scratch: scratch })
-    }
-
-    fn page(&self) -> anyhow::Result<Page> {
-        let answer = get(self.address, "/metrics")?;
-        Ok(Page::parse(answer.ok()?)?)
-    }
-}
 
 /// One full pass of ours.
 fn sample(settings: &[String]) -> anyhow::Result<Page> {

@@ -36,6 +36,7 @@ pub const EVERYWHERE: &[Difference] = &[
     differ("node_cpu_info", What::Value, "the value is the clock rate since 1.7"),
     differ("node_md_*", What::Series, "RAID arrays are read from /sys since 1.10"),
     differ("node_nfs_requests_total", What::Value, "LayoutGet and GetDeviceInfo were exchanged before 1.6"),
+    differ("node_disk_info", What::Series, "serial numbers of memory cards are known since 1.6"),
     differ("node_drbd_*", What::Everything, "exotic: not ours"),
     differ("node_fibrechannel_*", What::Everything, "exotic: not ours"),
     differ("node_infiniband_*", What::Everything, "exotic: not ours"),
