@@ -83,12 +83,17 @@ impl Agent {
         &mut self.process
     }
 
-    /// Runs a client command beside it, with the same config and store; the agent may be running or not.
-    pub fn client(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+    /// A client command beside it, with the same config and store; the agent may be running or not.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).arg("--config-dir").arg(self.config_dir());
         command.arg("--set").arg(store_setting(&self.scratch)).env_remove("FIELDPOST_CONFIGDIR");
-        command.output().with_context(|| format!("cannot run {arguments:?}"))
+        command
+    }
+
+    /// Runs a client command and takes what it says.
+    pub fn client(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        self.command(arguments).output().with_context(|| format!("cannot run {arguments:?}"))
     }
 
     /// Asks it to stop and waits for its end.
