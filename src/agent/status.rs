@@ -98,8 +98,8 @@ impl Status {
             store: StoreStatus {
                 path: agent.identity.data.display().to_string(),
                 bytes: store.bytes,
-                samples_stored: store.samples_stored,
-                samples_lost: store.samples_lost,
+                samples_stored: store.n_samples_stored,
+                samples_lost: store.n_samples_lost,
                 error: store.last_error.clone().unwrap_or_default(),
             },
             collectors,

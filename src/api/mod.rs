@@ -8,5 +8,5 @@ mod server;
 
 pub use local::{Processes, Value, Values, router as local_router};
 pub use metrics::{MetricsState, router as metrics_router};
-pub use page::OwnMetrics;
+pub use page::{OwnMetrics, Page};
 pub use server::{Listener, serve};

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::{Global, exit};
+use super::serve::{Plan, serve};
+use super::{Global, foreground};
+use crate::telemetry::{Log, LogSink, is_journal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,6 +41,17 @@ pub struct Args {
 
 /// Does what was asked for.
 pub fn run(_args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
-    let _loaded = global.load()?;
-    Err(exit::failure(exit::FAILED, "this build has no agent yet"))
+    run_in_foreground(global)
+}
+
+fn run_in_foreground(global: &Global) -> anyhow::Result<ExitCode> {
+    let request = global.request()?;
+    let loaded = request.load()?;
+    let journal = is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref());
+    let log = Log::start(&loaded.config.log, LogSink::Stderr { journal })?;
+    let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
+    let config_name = if files.is_empty() { "defaults".to_owned() } else { files.join(" ") };
+    let stopped = serve(Plan { request, loaded, log, config_name }, foreground::tell_started)?;
+    foreground::tell_stopped(&stopped);
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,32 +1,52 @@
-//! `fieldpost events`: the log of the agent in the store.
+//! `fieldpost events`: the agent's own log in the store: starts, stops, stuck collectors, gaps,
+//! clock jumps.
 
 use std::process::ExitCode;
 
-use super::Global;
-use fieldpost_model::TimeMs;
+use chrono::{DateTime, Local};
+use fieldpost_model::{Event, TimeMs};
 
-use super::instant;
+use super::{Global, data, instant, terminal};
+
 const EXAMPLES: &str = "\
 Examples:
   fieldpost events
-  fieldpost events --from 1d --json";
+  fieldpost events --from 1d --limit 20
+  fieldpost events --from 03:00 --to 04:00 --json";
 
-/// Show what happened to the agent: starts, stops, gaps, stuck collectors
+/// List what happened to the agent: starts, stops, stuck collectors, gaps, clock jumps
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(about, after_help = EXAMPLES)]
 pub struct Args {
-    /// From when: 03:10, 1d (ago), 2026-11-21 03:10
+    /// From when: 03:10, 1h (ago), 2026-11-21 03:10
     #[arg(long, value_name = "TIME", value_parser = instant::parse_now)]
     pub from: Option<TimeMs>,
     /// Until when
     #[arg(long, value_name = "TIME", value_parser = instant::parse_now)]
     pub to: Option<TimeMs>,
-    /// At most so many, the newest
+    /// The newest so many
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub limit: usize,
 }
 
 /// Does what was asked for.
-pub fn run(_args: &Args, _global: &Global) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("this build has no events yet")
+pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
+    let (from, to) = data::span(args.from, args.to)?;
+    let events = data::reader(global)?.events(from, to, args.limit)?;
+    if global.json {
+        terminal::out(&serde_json::to_string(&events)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for event in &events {
+        terminal::out(&line(event)?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(event: &Event) -> anyhow::Result<String> {
+    let time = DateTime::from_timestamp_millis(event.time_ms).unwrap_or_default().with_timezone(&Local);
+    let kind = serde_json::to_value(event.kind)?;
+    let kind = kind.as_str().unwrap_or_default();
+    let subject = if event.subject.is_empty() { "-" } else { &event.subject };
+    Ok(format!("{}  {kind:<12}  {subject:<14}  {}", time.format("%Y-%m-%d %H:%M:%S"), event.text))
 }

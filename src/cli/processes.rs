@@ -42,6 +42,11 @@ pub struct Args {
     pub limit: usize,
 }
 
+/// Names of users by their numbers, as far as this machine knows them.
+pub fn users() -> std::collections::HashMap<u32, String> {
+    std::collections::HashMap::new()
+}
+
 /// Does what was asked for.
 pub fn run(_args: &Args, _global: &Global) -> anyhow::Result<ExitCode> {
     anyhow::bail!("this build has no processes yet")

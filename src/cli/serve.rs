@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::exit;
+use super::{exit, holder};
 use crate::agent::{Agent, Clock, Identity, Reload, Reloaded, SamplerOptions, SystemClock};
 use crate::api::{self, Listener, MetricsState};
 use crate::config::{Config, Loaded, Request, changes};
@@ -135,7 +135,19 @@ async fn bind_metrics(address: SocketAddr) -> anyhow::Result<(TcpListener, Socke
         let address = listener.local_addr()?;
         Ok((listener, address))
     });
-    bound.map_err(|error| exit::cannot_listen(address, &error))
+    bound.map_err(|error| cannot_listen(address, &error))
+}
+
+fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    let mut text = format!("error: cannot listen on metrics.listen {address}: ");
+    if error.kind() == std::io::ErrorKind::AddrInUse {
+        let by = holder::of_port(address).map(|(pid, name)| format!(" by pid {pid} ({name})")).unwrap_or_default();
+        let other = SocketAddr::new(address.ip(), address.port().wrapping_add(1).max(1024));
+        text += &format!("in use{by}\n  choose another: --set metrics.listen={other}   (port 0 takes any free one)");
+    } else {
+        text += &error.to_string();
+    }
+    exit::failure(exit::FAILED, text)
 }
 
 /// Binds the Unix socket for its owner only. The store's lock is held, so a socket that is there
@@ -157,7 +169,7 @@ fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
 
 fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Store>, Opened)> {
     let clock = Arc::clone(clock);
-    let options = StoreOptions::new(config.store.clone(), Arc::new(move || clock.wall_ms()));
+    let options = StoreOptions { config: config.store.clone(), clock: Arc::new(move || clock.wall_ms()) };
     let (store, opened) = Store::open(options)
         .with_context(|| format!("cannot open the store in store.path {}", config.store.path.display()))?;
     Ok((Arc::new(store), opened))
@@ -215,6 +227,9 @@ fn reload(plan: Plan, config: Config) -> Reload {
         let (restart, now): (Vec<_>, Vec<_>) = found.into_iter().partition(|change| change.needs_restart);
         let mut config = loaded;
         config.store = current.store.clone();
+        config.metrics = current.metrics.clone();
+        config.api = current.api.clone();
+        config.log.file.clone_from(&current.log.file);
         config.collectors.backend = current.collectors.backend;
         if let Err(error) = agent.apply(sampler_options(&config)) {
             return Reloaded { errors: vec![format!("{error:#}")], ..Reloaded::default() };
@@ -326,22 +341,27 @@ fn tell_sampler(readings: &mut Readings, agent: &Agent) {
     readings.gauge("fieldpost_sampler_lateness_max_seconds", help, &[], seconds(latest));
     let help = "Series refused because another collector feeds the very same one.";
     readings.counter("fieldpost_series_refused_total", help, &[], agent.catalog.refused() as f64);
+    tell_stuck(readings, agent);
+}
+
+/// The age of values is told only of collectors that do not answer: all others are as old as
+/// their interval, and a hundred series more would cost every scrape.
+fn tell_stuck(readings: &mut Readings, agent: &Agent) {
     let now_ms = agent.clock.wall_ms();
-    for state in agent.board.read().collectors() {
-        let labels = [("collector", state.name)];
-        let age = if state.time_ms == 0 { 0 } else { now_ms - state.time_ms };
-        let help = "Age of the newest values of a collector.";
-        readings.gauge("fieldpost_collector_age_seconds", help, &labels, age.max(0) as f64 / 1e3);
-        let help = "Whether a collector does not answer.";
-        let stuck = f64::from(u8::from(state.stuck_since_ms.is_some()));
-        readings.gauge("fieldpost_collector_stuck", help, &labels, stuck);
+    let board = agent.board.read();
+    let stuck = || board.collectors().iter().filter(|state| state.stuck_since_ms.is_some());
+    readings.gauge("fieldpost_collectors_stuck", "Collectors that do not answer.", &[], stuck().count() as f64);
+    for state in stuck() {
+        let help = "Age of the newest values of a collector that does not answer.";
+        let age = (now_ms - state.time_ms).max(0) as f64 / 1e3;
+        readings.gauge("fieldpost_collector_age_seconds", help, &[("collector", state.name)], age);
     }
 }
 
 fn tell_store(readings: &mut Readings, stats: &fieldpost_store::StoreStats) {
     let counts = [
-        ("fieldpost_store_samples_total", "Samples committed to the store.", stats.samples_stored),
-        ("fieldpost_store_lost_samples_total", "Samples that could not be stored.", stats.samples_lost),
+        ("fieldpost_store_samples_total", "Samples committed to the store.", stats.n_samples_stored),
+        ("fieldpost_store_lost_samples_total", "Samples that could not be stored.", stats.n_samples_lost),
     ];
     for (name, help, count) in counts {
         readings.counter(name, help, &[], count as f64);
