@@ -23,6 +23,7 @@ mod reader;
 mod state;
 mod stats;
 mod store;
+mod tables;
 mod writer;
 
 pub use config::{Config, Retention};

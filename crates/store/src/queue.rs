@@ -15,6 +15,8 @@ use crate::state::{Gap, GapReason};
 const SPAN_MS_MAX: i64 = 300_000;
 /// The most table ticks that may wait.
 const N_TABLES_MAX: usize = 200;
+/// So many table ticks do not wait for a window any longer.
+const N_TABLES_WAITING: usize = 20;
 /// The most events and gaps that may wait each.
 const N_NOTES_MAX: usize = 1_000;
 
@@ -43,6 +45,7 @@ struct Inner {
     gaps: VecDeque<Gap>,
     closing: bool,
     busy: bool,
+    n_flushing: usize,
     n_samples_lost: u64,
     n_tables_lost: u64,
 }
@@ -95,15 +98,16 @@ impl Queue {
         inner.busy = false;
         if inner.is_empty() {
             self.drained.notify_all();
-            if !inner.closing {
-                self.filled.wait_for(&mut inner, patience);
-            }
         }
-        inner.busy = !inner.is_empty();
+        if !inner.is_due() && !inner.closing {
+            self.filled.wait_for(&mut inner, patience);
+        }
+        let due = inner.is_due() || inner.closing;
+        inner.busy = due && !inner.is_empty();
         inner.n_windows_taken = inner.windows.len();
         Batch {
             windows: inner.windows.iter().cloned().collect(),
-            tables: inner.tables.drain(..).collect(),
+            tables: if due { inner.tables.drain(..).collect() } else { Vec::new() },
             events: inner.events.drain(..).collect(),
             gaps: inner.gaps.drain(..).collect(),
             closing: inner.closing,
@@ -153,12 +157,15 @@ impl Queue {
     pub(crate) fn wait_drained(&self, patience: Duration) -> bool {
         let mut inner = self.inner.lock();
         let deadline = std::time::Instant::now() + patience;
+        inner.n_flushing += 1;
+        self.filled.notify_one();
         while inner.busy || !inner.is_empty() {
             if self.drained.wait_until(&mut inner, deadline).timed_out() {
-                return !inner.busy && inner.is_empty();
+                break;
             }
         }
-        true
+        inner.n_flushing -= 1;
+        !inner.busy && inner.is_empty()
     }
 
     /// Windows that wait.
@@ -184,6 +191,13 @@ impl Queue {
 impl Inner {
     fn is_empty(&self) -> bool {
         self.windows.is_empty() && self.tables.is_empty() && self.events.is_empty() && self.gaps.is_empty()
+    }
+
+    /// Is there something that has to be written now? Tables wait for the next window, so that
+    /// their file is synced no more often than the samples' own.
+    fn is_due(&self) -> bool {
+        let tables = self.n_flushing > 0 && !self.tables.is_empty() || self.tables.len() >= N_TABLES_WAITING;
+        tables || !self.windows.is_empty() || !self.events.is_empty() || !self.gaps.is_empty()
     }
 
     /// Drops windows from the front of those that the writer has not taken up, until the rest

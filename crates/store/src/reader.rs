@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use fieldpost_model::{Event, Kind, Selector, TimeMs, is_absent};
+use fieldpost_model::{EntityRow, Event, Kind, Selector, TableKind, TableTick, TimeMs, is_absent};
 use rusqlite::{Connection, params};
 
 use crate::calendar::HOUR_MS;
@@ -13,10 +13,13 @@ use crate::config::WINDOW_MS_MAX;
 use crate::dictionary::{Entry, read_entries};
 use crate::folder::{self, FileKind, StoreFile};
 use crate::state::{self, Gap, State};
+use crate::tables::TableScan;
 use crate::{StoreError, database};
 
 /// How many times a question is asked anew when files are merged away under it.
 const N_ATTEMPTS: usize = 5;
+/// An older tick says nothing about a moment.
+const TABLE_AGE_MS_MAX: i64 = 600_000;
 
 /// A series that is stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,6 +169,60 @@ impl Reader {
             }
         }
         Err(StoreError::Moving)
+    }
+
+    /// Hands over the ticks of a table in `[from_ms, to_ms)`. An entity is described in the first
+    /// tick that shows it; its key is the same in every answer. Answers how many blobs were
+    /// damaged and left out.
+    pub fn scan_tables(
+        &self,
+        kind: TableKind,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        mut each: impl FnMut(TableTick),
+    ) -> Result<u64, StoreError> {
+        let mut scan = TableScan::new(kind, from_ms, to_ms, &mut each);
+        let mut n_damaged = 0;
+        for file in folder::list(&self.folder)? {
+            let wanted = file.kind == FileKind::Tables && file.to_ms() > from_ms && file.from_ms() < to_ms;
+            if wanted {
+                match database::open_reader(&file.path) {
+                    // Retention removed it meanwhile.
+                    Err(error) if error.is_vanished() => {}
+                    opened => n_damaged += scan.read(&opened?, &file.path)?,
+                }
+            }
+        }
+        Ok(n_damaged)
+    }
+
+    /// The ticks of a table in `[from_ms, to_ms)`, whole, in memory.
+    pub fn tables(
+        &self,
+        kind: TableKind,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+    ) -> Result<Vec<TableTick>, StoreError> {
+        let mut ticks = Vec::new();
+        self.scan_tables(kind, from_ms, to_ms, |tick| ticks.push(tick))?;
+        Ok(ticks)
+    }
+
+    /// The last tick of a table at or before an instant, at most ten minutes old, with all of its
+    /// entities described.
+    pub fn table_at(&self, kind: TableKind, at_ms: TimeMs) -> Result<Option<TableTick>, StoreError> {
+        let mut entities = HashMap::new();
+        let mut last = None;
+        let from_ms = at_ms.saturating_sub(TABLE_AGE_MS_MAX);
+        self.scan_tables(kind, from_ms, at_ms.saturating_add(1), |mut tick| {
+            entities.extend(tick.entities.drain(..));
+            last = Some(tick);
+        })?;
+        Ok(last.map(|mut tick| {
+            let described = |row: &EntityRow| Some((row.key, entities.remove(&row.key)?));
+            tick.entities = tick.rows.iter().filter_map(described).collect();
+            tick
+        }))
     }
 
     /// Events in `[from_ms, to_ms)`: the newest `limit` of them, oldest first.

@@ -98,14 +98,7 @@ impl Store {
         if !found.clean {
             note_unclean(&shared, &mut opened);
         }
-        let writer = Writer {
-            shared: Arc::clone(&shared),
-            state: Some(state),
-            hot,
-            next_seq,
-            logged: None,
-            failing: false,
-        };
+        let writer = Writer::new(Arc::clone(&shared), state, hot, next_seq);
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run());
         let thread = thread.map_err(StoreError::io("start a thread for", &shared.folder))?;
         Ok((Self { shared, writer: Mutex::new(Some(thread)), lock: Mutex::new(Some(lock)) }, opened))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fieldpost_model::{Event, EventKind, TimeMs, Window};
+use fieldpost_model::{Event, EventKind, TableTick, TimeMs, Window};
 use parking_lot::Mutex;
 
 use crate::calendar::{DAY_HOURS, HOUR_MS, TIME_MS_MAX};
@@ -15,6 +15,7 @@ use crate::hot::Hot;
 use crate::queue::{Batch, Queue};
 use crate::state::{Gap, GapReason, State};
 use crate::stats::StoreStats;
+use crate::tables::TableWriter;
 use crate::{Config, StoreError};
 
 /// How long the writer sleeps when there is nothing to write.
@@ -46,15 +47,22 @@ impl Shared {
 
 /// The writer thread's own things.
 pub(crate) struct Writer {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) state: Option<State>,
-    pub(crate) hot: Option<Hot>,
-    pub(crate) next_seq: i64,
-    pub(crate) logged: Option<Instant>,
-    pub(crate) failing: bool,
+    shared: Arc<Shared>,
+    state: Option<State>,
+    hot: Option<Hot>,
+    tables: TableWriter,
+    next_seq: i64,
+    logged: Option<Instant>,
+    failing: bool,
 }
 
 impl Writer {
+    /// Goes on with what was found when the store was opened.
+    pub(crate) fn new(shared: Arc<Shared>, state: State, hot: Option<Hot>, next_seq: i64) -> Self {
+        let tables = TableWriter::default();
+        Self { shared, state: Some(state), hot, tables, next_seq, logged: None, failing: false }
+    }
+
     /// Writes until the store is closed and everything is written, or cannot be.
     pub(crate) fn run(mut self) -> Result<(), StoreError> {
         loop {
@@ -83,15 +91,17 @@ impl Writer {
 
     /// Writes what was taken up; what was not written is given back.
     fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
-        let written = self.write_windows(&batch.windows);
-        let noted = match &written {
-            Ok(()) => self.write_notes(&batch.events, &batch.gaps),
-            Err(_) => Ok(()),
-        };
-        let done = written.is_ok() && noted.is_ok();
-        let (events, gaps) = if done { Default::default() } else { (batch.events, batch.gaps) };
-        self.shared.queue.give_back(batch.tables.into_iter().take(0).collect(), events, gaps);
-        written.and(noted)
+        let Batch { windows, mut tables, mut events, mut gaps, .. } = batch;
+        let written = self.write_windows(&windows).and_then(|()| {
+            self.write_tables(&tables)?;
+            tables.clear();
+            self.write_notes(&events, &gaps)?;
+            events.clear();
+            gaps.clear();
+            Ok(())
+        });
+        self.shared.queue.give_back(tables, events, gaps);
+        written
     }
 
     /// Commits windows in the order in which they came, all of the same hour at once.
@@ -169,9 +179,26 @@ impl Writer {
         Ok(())
     }
 
+    fn write_tables(&mut self, ticks: &[TableTick]) -> Result<(), StoreError> {
+        let good = |tick: &TableTick| (0..TIME_MS_MAX).contains(&tick.time_ms);
+        for run in ticks.chunk_by(|a, b| good(a) == good(b)) {
+            if good(&run[0]) {
+                let appended = self.tables.append(&self.shared.folder, run);
+                appended.inspect_err(|error| self.count_error(error))?;
+            } else {
+                self.shared.stats.lock().n_tables_lost += run.len() as u64;
+            }
+        }
+        Ok(())
+    }
+
     fn discard(&mut self, error: &StoreError) {
         self.hot = None;
         self.state = None;
+        self.count_error(error);
+    }
+
+    fn count_error(&self, error: &StoreError) {
         let mut stats = self.shared.stats.lock();
         stats.n_write_errors += 1;
         stats.last_error = Some(chain(error));
@@ -241,7 +268,7 @@ impl Writer {
     }
 
     fn close(mut self) -> Result<(), StoreError> {
-        let rolled = self.roll();
+        let rolled = self.roll().and(self.tables.close());
         let next_seq = self.next_seq;
         let state = self.state()?;
         state.set_next_seq(next_seq)?;

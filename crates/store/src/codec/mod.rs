@@ -3,8 +3,10 @@
 
 mod bytes;
 mod scale;
+mod table;
 mod window;
 
+pub use table::{Rows, decode_table, encode_table};
 pub use window::{IdGroup, decode_window, encode_window};
 
 pub(crate) use bytes::{Cursor, put_signed, put_text, put_varint};

@@ -4,3 +4,6 @@ mod data;
 
 /// Append, close, open, read: the plain life of a store.
 mod life;
+
+/// The history of processes and units.
+mod tables;
