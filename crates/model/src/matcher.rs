@@ -62,6 +62,14 @@ impl Pattern {
         self.regex.is_match(text)
     }
 
+    /// The template with `$1` and `${name}` replaced by what the pattern captures in the text;
+    /// none if it does not match.
+    pub fn expand(&self, text: &str, template: &str) -> Option<String> {
+        let mut expanded = String::new();
+        self.regex.captures(text)?.expand(template, &mut expanded);
+        Some(expanded)
+    }
+
     /// The expression as it was written.
     pub fn as_str(&self) -> &str {
         &self.source
