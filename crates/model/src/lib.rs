@@ -3,6 +3,7 @@
 //! No input or output, no async, no global state.
 
 mod catalog;
+mod culprit;
 mod event;
 mod matcher;
 mod table;
@@ -11,6 +12,7 @@ mod units;
 mod window;
 
 pub use catalog::{Catalog, CatalogView, Family, Kind, Owner, Series, SeriesId, series_text};
+pub use culprit::{Culprits, Life, Share, Span};
 pub use event::{Event, EventKind};
 pub use matcher::{Matcher, MatcherError, MatcherOp, Pattern, Selector};
 pub use table::{Entity, EntityRow, ProcessRow, TableKind, TableTick};

@@ -18,6 +18,9 @@ pub enum TableKind {
 impl TableKind {
     /// The names of a row's numbers, in order. All are cumulative where the name ends in
     /// `_total`; `_bytes`, `_microseconds` and `_ticks` are units (a tick is 1/CLK_TCK s).
+    /// The totals of a process include those of its children that were too short-lived to have
+    /// rows of their own, so that the rows together hold all that was used. `state` is the letter
+    /// of /proc/PID/stat as a number.
     pub fn columns(self) -> &'static [&'static str] {
         match self {
             TableKind::Processes => &[
@@ -82,7 +85,8 @@ pub struct TableTick {
     pub kind: TableKind,
     /// When.
     pub time_ms: TimeMs,
-    /// Entities that are new or described anew since the last tick, with their keys.
+    /// Entities that are new or described anew since the last pass, with their keys. Who keeps
+    /// fewer ticks than there are passes has to take these of every pass all the same.
     pub entities: Vec<(u64, Entity)>,
     /// All rows, by rising key. An entity without a row is gone.
     pub rows: Vec<EntityRow>,
