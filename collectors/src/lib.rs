@@ -63,6 +63,7 @@ pub mod nfs;
 pub mod nfsd;
 pub mod nvme;
 pub mod os;
+pub mod portable;
 pub mod powersupplyclass;
 pub mod pressure;
 pub mod process_table;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use fieldpost_model::{Catalog, SeriesId, TableTick, Tick, TimeMs};
 
 use crate::collector::{CollectError, Collector, Entry, Env, Pass, Stuck, owner};
-use crate::config::{Config, Roots};
+use crate::config::{Backend, Config, Roots};
 use crate::list::COLLECTORS;
+use crate::portable::PORTABLE;
 
 /// One collector at work.
 pub struct Unit {
@@ -27,8 +28,13 @@ pub struct Unit {
 /// Makes a unit of every collector that the config has on. `base` is the interval of those
 /// that have none of their own.
 pub fn build_all(config: &Arc<Config>, catalog: &Arc<Catalog>, base: Duration) -> Vec<Unit> {
-    let on = COLLECTORS.iter().enumerate().filter(|(_, entry)| config.is_on(entry));
-    on.map(|(position, entry)| Unit::new(position, entry, config, catalog, base)).collect()
+    // The two lists have no owner in common.
+    let (list, first) = match config.backend {
+        Backend::Native => (COLLECTORS, 0),
+        Backend::Portable => (PORTABLE, COLLECTORS.len()),
+    };
+    let on = list.iter().enumerate().filter(|(_, entry)| config.is_on(entry));
+    on.map(|(position, entry)| Unit::new(first + position, entry, config, catalog, base)).collect()
 }
 
 impl Unit {
