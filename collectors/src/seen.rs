@@ -124,6 +124,48 @@ impl<T: HoldsSeries> Seen<T> {
     }
 }
 
+/// Series of a seldom run collector, found by their labels at each pass: less to write than a
+/// struct of ids for each thing, and dearer by a look-up for each sample.
+#[derive(Default)]
+pub struct SeriesSet {
+    ids: Seen<SeriesId>,
+    key: Vec<u8>,
+}
+
+impl SeriesSet {
+    /// Starts a pass.
+    pub fn begin(&mut self) {
+        self.ids.begin();
+    }
+
+    /// Ends a pass: series that were not set end.
+    pub fn end(&mut self, tick: &Tick) {
+        self.ids.end(tick);
+    }
+
+    /// Records a gauge.
+    pub fn gauge(&mut self, tick: &mut Tick, name: &str, help: &str, labels: &[(&str, &str)], value: f64) {
+        let id = self.find(name, labels, || tick.gauge(name, help, labels));
+        tick.set(id, value);
+    }
+
+    /// Records a counter.
+    pub fn counter(&mut self, tick: &mut Tick, name: &str, help: &str, labels: &[(&str, &str)], value: f64) {
+        let id = self.find(name, labels, || tick.counter(name, help, labels));
+        tick.set(id, value);
+    }
+
+    fn find(&mut self, name: &str, labels: &[(&str, &str)], make: impl FnOnce() -> SeriesId) -> SeriesId {
+        self.key.clear();
+        self.key.extend_from_slice(name.as_bytes());
+        for (_, value) in labels {
+            self.key.push(0);
+            self.key.extend_from_slice(value.as_bytes());
+        }
+        *self.ids.get(&self.key, make)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use fieldpost_model::{Catalog, Owner};
