@@ -1,15 +1,21 @@
 //! Folders of /sys and their small files, read through one kept descriptor per folder: a path is
 //! looked up once, and a machine with hundreds of devices does not need thousands of descriptors.
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use fieldpost_model::{SeriesId, Tick};
 use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, SeekFrom};
 use rustix::path::Arg;
 
 use crate::collector::CollectError;
+use crate::seen::HoldsSeries;
+use crate::text::label;
 
 /// Bytes that one small file may have: the kernel gives a sysfs file at most one page.
 const ATTRIBUTE_SIZE_BYTES: usize = 4096;
@@ -37,15 +43,80 @@ impl Attributes {
 
     /// A whole number, decimal or with `0x`; nothing where the file is missing, cannot be read
     /// or holds something else.
-    pub fn number(&self, name: &str, buffer: &mut AttributeBuffer) -> Option<i64> {
+    pub fn number(&self, name: impl Arg, buffer: &mut AttributeBuffer) -> Option<i64> {
         whole(self.read(name, buffer).ok()?)
     }
 
-    /// The text of a file, for labels; empty where it is missing.
-    pub fn text(&self, name: &str, buffer: &mut AttributeBuffer) -> String {
-        let bytes = self.read(name, buffer).unwrap_or_default();
-        String::from_utf8_lossy(bytes).into_owned()
+    /// Calls `f` with every entry of the folder.
+    pub fn each(&self, f: impl FnMut(FolderEntry<'_>)) -> io::Result<()> {
+        walk(&self.folder, f)
     }
+
+    /// Adds the text of a file and a zero byte to `texts`; where the file is missing only the latter.
+    pub fn append(&self, name: impl Arg, buffer: &mut AttributeBuffer, texts: &mut Vec<u8>) {
+        texts.extend_from_slice(self.read(name, buffer).unwrap_or_default());
+        texts.push(0);
+    }
+}
+
+/// The folder of a device that may go, and come back as another one.
+#[derive(Default)]
+pub struct DeviceFolder {
+    inode: u64,
+    attributes: Option<Attributes>,
+}
+
+impl DeviceFolder {
+    /// Told at every pass which inode the device's name has now: another one means another device.
+    pub fn meet(&mut self, inode: u64) {
+        if self.inode != inode {
+            *self = Self { inode, attributes: None };
+        }
+    }
+
+    /// Its attributes; nothing where the device has just gone.
+    pub fn open(&mut self, parent: &Path, name: &[u8]) -> Option<&Attributes> {
+        if self.attributes.is_none() {
+            self.attributes = Attributes::open(&parent.join(OsStr::from_bytes(name))).ok();
+        }
+        self.attributes.as_ref()
+    }
+}
+
+/// A series of value 1 whose labels are texts of the device. When they change it ends and another begins.
+pub struct Fact {
+    id: SeriesId,
+    texts: Vec<u8>,
+}
+
+impl Default for Fact {
+    fn default() -> Self {
+        Self { id: SeriesId::NONE, texts: Vec::new() }
+    }
+}
+
+impl Fact {
+    /// Records it. `make` resolves the series of these texts.
+    pub fn record(&mut self, texts: &[u8], tick: &mut Tick, make: impl FnOnce(&Tick) -> SeriesId) {
+        if self.id == SeriesId::NONE || self.texts != texts {
+            tick.retire(self.id);
+            self.id = make(tick);
+            texts.clone_into(&mut self.texts);
+        }
+        tick.set(self.id, 1.0);
+    }
+}
+
+impl HoldsSeries for Fact {
+    fn each(&self, f: &mut dyn FnMut(SeriesId)) {
+        f(self.id);
+    }
+}
+
+/// The texts that were put together with zero bytes between them.
+pub fn texts<const N: usize>(joined: &[u8]) -> [Cow<'_, str>; N] {
+    let mut parts = joined.split(|byte| *byte == 0).map(label);
+    std::array::from_fn(|_| parts.next().unwrap_or_default())
 }
 
 /// Where attributes are read into.
@@ -146,7 +217,11 @@ mod tests {
         assert_eq!(attributes.number("speed", &mut buffer), Some(-1));
         assert_eq!(attributes.number("alias", &mut buffer), None);
         assert_eq!(attributes.number("missing", &mut buffer), None);
-        assert_eq!(attributes.text("alias", &mut buffer), "a b");
+        let mut joined = Vec::new();
+        ["alias", "missing", "speed"]
+            .iter()
+            .for_each(|name| attributes.append(*name, &mut buffer, &mut joined));
+        assert_eq!(texts(&joined), ["a b", "", "-1"]);
     }
 
     #[test]

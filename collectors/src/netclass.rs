@@ -1,14 +1,10 @@
 //! Interface facts: speed, mtu, state, from /sys/class/net. Some of these files ask the driver, so
 //! that they may keep a reader waiting, and `speed` cannot be read at all while a link is down.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
 use fieldpost_model::{Kind, Pattern, Period, SeriesId, Tick};
 use serde::{Deserialize, Serialize};
 
-use crate::attributes::{AttributeBuffer, Attributes, KeptFolder};
+use crate::attributes::{AttributeBuffer, Attributes, DeviceFolder, Fact, KeptFolder, texts};
 use crate::collector::{CollectError, Collector, Env};
 use crate::config::Common;
 use crate::seen::{HoldsSeries, Seen};
@@ -78,22 +74,23 @@ struct Netclass {
 }
 
 struct Device {
-    inode: u64,
     ignored: bool,
-    attributes: Option<Attributes>,
+    folder: DeviceFolder,
+    series: DeviceSeries,
+}
+
+/// Series begin when the file first gives a number.
+struct DeviceSeries {
     up: SeriesId,
-    /// Made when the file first gives a number.
     numbers: [SeriesId; NUMBERS.len()],
-    info: SeriesId,
-    /// The texts that `info` shows, each ended by a zero byte, and the administrative state.
-    info_texts: Vec<u8>,
+    info: Fact,
 }
 
 impl HoldsSeries for Device {
     fn each(&self, f: &mut dyn FnMut(SeriesId)) {
-        f(self.up);
-        f(self.info);
-        self.numbers.each(f);
+        f(self.series.up);
+        self.series.info.each(f);
+        self.series.numbers.each(f);
     }
 }
 
@@ -116,15 +113,17 @@ impl Collector for Netclass {
         devices.begin();
         folder.each(|entry| {
             if !entry.is_file {
-                devices.get(entry.name, || Device::new(entry.name, ignored.as_ref())).meet(entry.inode);
+                devices
+                    .get(entry.name, || Device::new(entry.name, ignored.as_ref()))
+                    .folder
+                    .meet(entry.inode);
             }
         })?;
         devices.end(tick);
-        for (name, device) in devices.iter_mut() {
-            if let Some(attributes) = device.open(name, folder.path()) {
-                device.record_numbers(&attributes, *ignore_invalid_speed, buffer, name, tick);
-                device.record_info(&attributes, buffer, scratch, name, tick);
-                device.attributes = Some(attributes);
+        for (name, device) in devices.iter_mut().filter(|(_, device)| !device.ignored) {
+            if let Some(attributes) = device.folder.open(folder.path(), name) {
+                device.series.record_numbers(attributes, *ignore_invalid_speed, buffer, name, tick);
+                device.series.record_info(attributes, buffer, scratch, name, tick);
             }
         }
         Ok(())
@@ -134,32 +133,18 @@ impl Collector for Netclass {
 impl Device {
     fn new(name: &[u8], ignored: Option<&Pattern>) -> Self {
         Self {
-            inode: 0,
             ignored: ignored.is_some_and(|pattern| pattern.is_match(&label(name))),
-            attributes: None,
-            up: SeriesId::NONE,
-            numbers: [SeriesId::NONE; NUMBERS.len()],
-            info: SeriesId::NONE,
-            info_texts: Vec::new(),
+            folder: DeviceFolder::default(),
+            series: DeviceSeries {
+                up: SeriesId::NONE,
+                numbers: [SeriesId::NONE; NUMBERS.len()],
+                info: Fact::default(),
+            },
         }
     }
+}
 
-    /// Another interface of the same name has another inode: the open folder is the old one's.
-    fn meet(&mut self, inode: u64) {
-        if self.inode != inode {
-            self.inode = inode;
-            self.attributes = None;
-        }
-    }
-
-    /// Nothing where the interface is not shown, or went since the folder was listed.
-    fn open(&mut self, name: &[u8], folder: &Path) -> Option<Attributes> {
-        if self.ignored {
-            return None;
-        }
-        self.attributes.take().or_else(|| Attributes::open(&folder.join(OsStr::from_bytes(name))).ok())
-    }
-
+impl DeviceSeries {
     fn record_numbers(
         &mut self,
         attributes: &Attributes,
@@ -169,7 +154,7 @@ impl Device {
         tick: &mut Tick,
     ) {
         for ((file, key, kind), id) in NUMBERS.iter().zip(&mut self.numbers) {
-            let Some(mut value) = attributes.number(file, buffer) else { continue };
+            let Some(mut value) = attributes.number(*file, buffer) else { continue };
             if *file == SPEED {
                 if value < 0 && ignore_invalid_speed {
                     continue;
@@ -183,7 +168,6 @@ impl Device {
         }
     }
 
-    /// `node_network_info` shows texts as labels: another text is another series.
     fn record_info(
         &mut self,
         attributes: &Attributes,
@@ -193,23 +177,15 @@ impl Device {
         tick: &mut Tick,
     ) {
         scratch.clear();
-        for file in TEXTS {
-            scratch.extend_from_slice(attributes.read(file, buffer).unwrap_or_default());
-            scratch.push(0);
-        }
+        TEXTS.iter().for_each(|file| attributes.append(*file, buffer, scratch));
         let is_up = scratch.ends_with(b"\0up\0");
         scratch.extend_from_slice(admin_state(attributes.number(FLAGS, buffer)).as_bytes());
-        if self.info == SeriesId::NONE || *scratch != self.info_texts {
-            tick.retire(self.info);
-            self.info = info_series(scratch, name, tick);
-            self.info_texts.clone_from(scratch);
-        }
         if self.up == SeriesId::NONE {
             let help = "Value is 1 if operstate is 'up', 0 otherwise.";
             self.up = tick.gauge("node_network_up", help, &[("device", &label(name))]);
         }
         tick.set(self.up, f64::from(u8::from(is_up)));
-        tick.set(self.info, 1.0);
+        self.info.record(scratch, tick, |tick| info_series(scratch, name, tick));
     }
 }
 
@@ -222,11 +198,9 @@ fn number_series(key: &str, kind: Kind, device: &[u8], tick: &Tick) -> SeriesId 
     }
 }
 
-/// `texts` are the files of `TEXTS` and the administrative state, with zero bytes between.
-fn info_series(texts: &[u8], device: &[u8], tick: &Tick) -> SeriesId {
-    let mut texts = texts.split(|byte| *byte == 0).map(label);
-    let [address, broadcast, duplex, ifalias, operstate, admin] =
-        std::array::from_fn(|_| texts.next().unwrap_or_default());
+/// `joined` are the files of `TEXTS` and the administrative state.
+fn info_series(joined: &[u8], device: &[u8], tick: &Tick) -> SeriesId {
+    let [address, broadcast, duplex, ifalias, operstate, admin] = texts(joined);
     let labels = [
         ("address", &*address),
         ("adminstate", &*admin),
@@ -250,6 +224,8 @@ fn admin_state(flags: Option<i64>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::testing::{Bench, page, write};
 
