@@ -43,6 +43,10 @@ struct Dmi {
 /// Serial numbers are only for root; others do without.
 pub fn build(env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
     let folder = env.roots.sysfs.join("class/dmi/id");
+    let none = || CollectError::NoData(format!("no {}", folder.display()));
+    if !folder.is_dir() {
+        return Err(none());
+    }
     let mut labels = Vec::new();
     for (file, label) in FILES {
         let path = folder.join(file);
@@ -53,7 +57,7 @@ pub fn build(env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
         }
     }
     if labels.is_empty() {
-        return Err(CollectError::NoData(format!("no {}", folder.display())));
+        return Err(none());
     }
     let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let help = "A metric with a constant '1' value labeled by bios_date, bios_release, bios_vendor, bios_version, \

@@ -1,6 +1,7 @@
 //! Temperatures of zones and states of cooling devices, from /sys/class/thermal.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use fieldpost_model::{SeriesId, Tick};
@@ -47,7 +48,11 @@ pub fn build(env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
 
 impl Collector for ThermalZone {
     fn collect(&mut self, tick: &mut Tick) -> Result<(), CollectError> {
-        let names = list(&self.folder).map_err(|error| CollectError::read(&self.folder, error))?;
+        // A machine without thermal zones is no fault: there is just nothing to tell.
+        let names = match list(&self.folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            names => names.map_err(|error| CollectError::read(&self.folder, error))?,
+        };
         self.zones.begin();
         self.devices.begin();
         for name in &names {
