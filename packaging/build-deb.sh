@@ -1,0 +1,36 @@
+#!/bin/sh
+# Builds the Debian package into target/debian/. `make deb` calls it.
+#
+#   packaging/build-deb.sh [PROFILE]      release if none is given; dev is for the test of the package
+set -eu
+cd "$(dirname "$0")/.."
+
+profile=${1:-release}
+case $profile in
+release) folder=release ;;
+dev) folder=debug ;;
+*) echo "deb    no profile $profile; write release or dev" >&2; exit 2 ;;
+esac
+target=${CARGO_TARGET_DIR:-target}
+# The tool is built once, beside our own; it is nothing of the machine's.
+tools=$target/tools
+PATH=$tools/bin:$PATH
+if ! command -v cargo-deb >/dev/null; then
+    echo "deb    building cargo-deb into $tools (once)" >&2
+    cargo install cargo-deb --version '^3' --locked --debug --quiet --root "$tools" --target-dir "$tools/build"
+fi
+
+# A release is built here; the binary of the tests is there already.
+[ "$profile" = dev ] || cargo build --release --bin fieldpost
+
+binary=$target/$folder/fieldpost
+made=$target/$folder/package
+rm -rf "$made"
+mkdir -p "$made"
+"$binary" man --out "$made/man"
+gzip -9n "$made"/man/*.1
+"$binary" completions bash >"$made/fieldpost.bash"
+"$binary" completions zsh >"$made/_fieldpost"
+"$binary" completions fish >"$made/fieldpost.fish"
+mkdir -p "$target/debian"
+cargo deb --no-build --profile "$profile" --strip --quiet --output "$target/debian/"
