@@ -4,6 +4,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod http_client;
 pub mod shutdown;
 pub mod telemetry;

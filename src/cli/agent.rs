@@ -1,10 +1,12 @@
 //! `fieldpost agent`: in the foreground, or as a daemon that is started, stopped and asked.
 
+mod control;
+mod work;
+
 use std::process::ExitCode;
 
-use super::serve::{Plan, serve};
-use super::{Global, foreground};
-use crate::telemetry::{Log, LogSink, is_journal};
+use super::{Global, exit};
+use crate::daemon;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,41 +19,44 @@ Examples:
 /// Run the agent: in the foreground, or as a daemon with --start
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[group(id = "action", multiple = false, args = ["start", "stop", "restart", "status", "reload"])]
+#[group(skip)]
 pub struct Args {
     /// Start it as a daemon; returns once it is ready
-    #[arg(long)]
+    #[arg(long, group = "action")]
     start: bool,
     /// Stop it, and wait for its clean end
-    #[arg(long)]
+    #[arg(long, group = "action")]
     stop: bool,
     /// Stop it if it runs, and start it
-    #[arg(long)]
+    #[arg(long, group = "action")]
     restart: bool,
     /// Say whether it runs
-    #[arg(long)]
+    #[arg(long, group = "action")]
     status: bool,
     /// Have it load its config anew, and say what came of it
-    #[arg(long)]
+    #[arg(long, group = "action")]
     reload: bool,
     /// With --stop and --restart: kill it if it does not end within 10 s
-    #[arg(long, conflicts_with_all = ["start", "status", "reload"])]
+    #[arg(long)]
     force: bool,
 }
 
 /// Does what was asked for.
-pub fn run(_args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
-    run_in_foreground(global)
-}
-
-fn run_in_foreground(global: &Global) -> anyhow::Result<ExitCode> {
-    let request = global.request()?;
-    let loaded = request.load()?;
-    let journal = is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref());
-    let log = Log::start(&loaded.config.log, LogSink::Stderr { journal })?;
-    let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
-    let config_name = if files.is_empty() { "defaults".to_owned() } else { files.join(" ") };
-    let stopped = serve(Plan { request, loaded, log, config_name }, foreground::tell_started)?;
-    foreground::tell_stopped(&stopped);
-    Ok(ExitCode::SUCCESS)
+pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
+    if args.force && !args.stop && !args.restart {
+        let text = "error: --force goes with --stop or --restart only\n\nFor more information, try '--help'.";
+        return Err(exit::failure(exit::USAGE, text));
+    }
+    if args.start || args.restart {
+        // Nothing has been opened yet; the daemon is to inherit nothing.
+        daemon::close_inherited();
+    }
+    match args {
+        Args { start: true, .. } => control::start(global),
+        Args { stop: true, .. } => control::stop(global, args.force),
+        Args { restart: true, .. } => control::restart(global, args.force),
+        Args { status: true, .. } => control::status(global),
+        Args { reload: true, .. } => control::reload(global),
+        _ => work::in_foreground(global),
+    }
 }

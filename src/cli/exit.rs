@@ -50,16 +50,20 @@ pub fn tell(error: &anyhow::Error) -> ExitCode {
         // Whoever read our output has read enough, as `head` does.
         return ExitCode::SUCCESS;
     }
+    let (code, text) = code_and_text(error);
+    terminal::err(&text);
+    ExitCode::from(code)
+}
+
+/// The exit code that an error has, and what to show of it.
+pub fn code_and_text(error: &anyhow::Error) -> (u8, String) {
     if let Some(problems) = error.downcast_ref::<Problems>() {
-        terminal::err(&format!("{problems}; nothing was started or changed"));
-        return ExitCode::from(CONFIG);
+        return (CONFIG, format!("{problems}; nothing was started or changed"));
     }
-    if let Some(failure) = error.downcast_ref::<Failure>() {
-        terminal::err(&failure.text);
-        return ExitCode::from(failure.code);
+    match error.downcast_ref::<Failure>() {
+        Some(failure) => (failure.code, failure.text.clone()),
+        None => (FAILED, format!("error: {error:#}")),
     }
-    terminal::err(&format!("error: {error:#}"));
-    ExitCode::from(FAILED)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -33,8 +33,7 @@ impl RunningAgent {
     /// Finds the agent, or names every place where it was looked for.
     pub fn find(global: &Global) -> anyhow::Result<Self> {
         // A client needs the config only to know where to look; what is wrong with it is not its concern.
-        let config = global.load().ok().map(|loaded| loaded.config);
-        let sockets = global.sockets(config.as_ref());
+        let sockets = global.sockets(&global.request()?.sound());
         let mut foreign = None;
         for socket in &sockets {
             match Self::at(socket) {
@@ -62,11 +61,6 @@ impl RunningAgent {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Absent::NotPermitted),
             Err(_) => Err(Absent::NoAgent),
         }
-    }
-
-    /// Its socket.
-    pub fn socket(&self) -> &Path {
-        &self.socket
     }
 
     /// Its status.

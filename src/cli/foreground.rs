@@ -131,7 +131,7 @@ fn own_rss_bytes() -> f64 {
 }
 
 /// A number with thin groups of three digits: `12 262`.
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits
         .as_bytes()

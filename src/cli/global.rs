@@ -30,8 +30,8 @@ pub struct Global {
     /// Set any config key, such as store.path=./data; may be given again
     #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub set: Vec<(String, String)>,
-    /// What is worth a line in the log
-    #[arg(long, global = true, value_name = "LEVEL", value_enum, hide_possible_values = false)]
+    /// What is worth a line in the log: error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL", value_enum, hide_possible_values = true)]
     pub log_level: Option<Level>,
     /// Print JSON
     #[arg(long, global = true)]
@@ -67,6 +67,7 @@ impl Global {
             variables: variables()?,
             settings: self.settings(),
             state_dir: state_dir(),
+            base: None,
         })
     }
 
@@ -83,18 +84,20 @@ impl Global {
         Ok(self.request()?.load()?)
     }
 
-    /// The sockets at which an agent may be reached, the likeliest first, each with who named it.
-    pub fn sockets(&self, config: Option<&Config>) -> Vec<PathBuf> {
+    /// Was it said which agent is meant?
+    pub fn is_explicit(&self) -> bool {
+        self.socket.is_some() || self.config.is_some() || self.config_dir.is_some() || !self.set.is_empty()
+    }
+
+    /// The sockets at which an agent may be reached, the likeliest first.
+    pub fn sockets(&self, config: &Config) -> Vec<PathBuf> {
         if let Some(socket) = &self.socket {
             return vec![socket.clone()];
         }
-        let mut sockets: Vec<PathBuf> = config.map(Config::socket).into_iter().collect();
-        if self.config.is_none() && self.config_dir.is_none() && self.set.is_empty() {
-            let dirs = runtime_dirs().into_iter().chain([SYSTEM_STATE_DIR.into()]);
-            sockets.extend(dirs.map(|dir| dir.join(crate::config::SOCKET_NAME)));
+        let mut sockets = vec![config.socket()];
+        if !self.is_explicit() {
+            sockets.extend(runtime_dirs().into_iter().map(|dir| dir.join(crate::config::SOCKET_NAME)));
         }
-        let mut seen = std::collections::HashSet::new();
-        sockets.retain(|socket| seen.insert(socket.clone()));
         sockets
     }
 }
@@ -104,14 +107,18 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Folders in which clients look for the socket of an agent: the user's own and the system's.
+/// Folders in which clients look for the socket of an agent: the user's own, then the system's.
+/// An agent shows its socket in the first one.
 pub fn runtime_dirs() -> Vec<PathBuf> {
+    let own = absolute_var("XDG_RUNTIME_DIR").map(|dir| dir.join(NAME));
     let mut dirs: Vec<PathBuf> = absolute_var("RUNTIME_DIRECTORY").into_iter().collect();
-    if !is_root() {
-        dirs.extend(absolute_var("XDG_RUNTIME_DIR").map(|dir| dir.join(NAME)));
-        dirs.extend(user_dir("XDG_STATE_HOME", ".local/state"));
+    if is_root() {
+        dirs.push(PathBuf::from(SYSTEM_RUNTIME_DIR));
+        dirs.extend(own);
+    } else {
+        dirs.extend(own.or_else(|| user_dir("XDG_STATE_HOME", ".local/state")));
+        dirs.push(PathBuf::from(SYSTEM_RUNTIME_DIR));
     }
-    dirs.push(PathBuf::from(SYSTEM_RUNTIME_DIR));
     dirs
 }
 

@@ -2,6 +2,7 @@
 //! the environment and prints.
 
 mod agent;
+mod beacon;
 mod check;
 mod completions;
 mod culprit;

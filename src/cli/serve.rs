@@ -60,6 +60,8 @@ pub struct Plan {
     pub log: Log,
     /// Config files, for people.
     pub config_name: String,
+    /// Called with the config that is in force after a reload.
+    pub on_reload: Box<dyn Fn(&Config) + Send + Sync>,
 }
 
 /// Runs the agent until it is told to end. `on_ready` is called once it is ready; what it gives
@@ -236,6 +238,7 @@ fn reload(plan: Plan, config: Config) -> Reload {
         }
         plan.log.set_level(config.log.level);
         *current = config;
+        (plan.on_reload)(&current);
         let keys =
             |changes: Vec<crate::config::Change>| changes.into_iter().map(|change| change.key).collect();
         Reloaded { ok: true, changed: keys(now), needs_restart: keys(restart), errors: Vec::new() }

@@ -2,7 +2,7 @@
 //! them over each other.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::effective::{Origin, Row, rows};
@@ -39,6 +39,8 @@ pub struct Request {
     pub settings: Vec<Setting>,
     /// The default of `store.path` for the present user.
     pub state_dir: PathBuf,
+    /// Relative paths in the config start here; unset: they stay as they were written.
+    pub base: Option<PathBuf>,
 }
 
 /// A config that is sound.
@@ -71,14 +73,64 @@ impl Layer {
     }
 }
 
+/// All layers over each other, and what was wrong with them.
+struct Merged {
+    tree: Value,
+    origins: HashMap<KeyPath, Origin>,
+    files: Vec<PathBuf>,
+    layers: Vec<Layer>,
+    problems: Vec<Problem>,
+}
+
 impl Request {
     /// Loads it, or tells everything that is wrong.
     pub fn load(&self) -> Result<Loaded, Problems> {
+        let mut merged = self.merge();
+        match yaml::build::<Config>(&merged.tree) {
+            Ok(config) => {
+                merged.problems.extend(limits::store(&config, &merged.origins));
+                if !merged.problems.is_empty() {
+                    return Err(in_order(merged.problems, &merged.layers));
+                }
+                let Merged { tree, origins, files, .. } = merged;
+                Ok(Loaded { config: self.placed(config), files, tree, origins })
+            }
+            Err(misfit) => {
+                let (source, key, text) = (Source::Default, misfit.key, misfit.text);
+                merged.problems.push(Problem { source, place: None, key, text });
+                Err(in_order(merged.problems, &merged.layers))
+            }
+        }
+    }
+
+    /// What can be used of it, however much is wrong: for whoever only has to find the agent.
+    pub fn sound(&self) -> Config {
+        self.placed(yaml::build(&self.merge().tree).unwrap_or_default())
+    }
+
+    /// The same request for a process that leaves this folder.
+    pub fn absolute(&self, base: &Path) -> Self {
+        let mut request = self.clone();
+        request.base = Some(base.to_owned());
+        let Files { named_dir, named_file, .. } = &mut request.files;
+        for named in [named_dir, named_file] {
+            *named = named.take().map(|path| base.join(path));
+        }
+        request
+    }
+
+    fn placed(&self, config: Config) -> Config {
+        match &self.base {
+            Some(base) => config.absolute(base),
+            None => config,
+        }
+    }
+
+    fn merge(&self) -> Merged {
         let defaults = self.defaults();
-        let (paths, mut problems) = self.files.list();
-        let mut tree = defaults.clone();
-        let mut origins = HashMap::new();
-        let (layers, unreadable) = self.layers(&paths);
+        let (files, mut problems) = self.files.list();
+        let (mut tree, mut origins) = (defaults.clone(), HashMap::new());
+        let (layers, unreadable) = self.layers(&files);
         problems.extend(unreadable);
         for layer in &layers {
             let sound = sound_part(layer, &defaults, &mut problems);
@@ -86,20 +138,7 @@ impl Request {
             yaml::overlay(&mut tree, &sound);
         }
         problems.extend(limits::check(&tree, &origins));
-        match yaml::build::<Config>(&tree) {
-            Ok(config) => {
-                problems.extend(limits::store(&config, &origins));
-                let is_sound = problems.is_empty();
-                is_sound
-                    .then_some(Loaded { config, files: paths, tree, origins })
-                    .ok_or(in_order(problems, &layers))
-            }
-            Err(misfit) => {
-                let (source, key, text) = (Source::Default, misfit.key, misfit.text);
-                problems.push(Problem { source, place: None, key, text });
-                Err(in_order(problems, &layers))
-            }
-        }
+        Merged { tree, origins, files, layers, problems }
     }
 
     fn defaults(&self) -> Value {

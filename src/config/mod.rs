@@ -14,6 +14,7 @@ mod problem;
 mod source;
 pub mod yaml;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use fieldpost_model::Period;
@@ -77,6 +78,13 @@ impl Config {
     /// The Unix socket of the agent.
     pub fn socket(&self) -> PathBuf {
         self.api.socket.clone().unwrap_or_else(|| self.store.path.join(SOCKET_NAME))
+    }
+
+    /// A digest by which a later process can tell whether it has the same config.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        yaml::show(&yaml::value_from(self)).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Makes paths absolute, for a daemon that leaves its folder.

@@ -1,0 +1,194 @@
+//! An agent's life: takes the lock, says who it is, serves until it is told to end.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use chrono::Local;
+use fieldpost_model::TimeMs;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::super::beacon::Beacon;
+use super::super::serve::{Plan, Started, Stopped, serve};
+use super::super::{Global, exit, foreground, global};
+use crate::config::{Config, Loaded, Request};
+use crate::daemon::{Ended, Lock, Note, Readiness};
+use crate::telemetry::{Log, LogSink, RotatingFile, is_journal};
+
+/// Name of a daemon's log in the data folder.
+const LOG_FILE: &str = "fieldpost.log";
+/// Others may see that there is an agent, though not ask it.
+const ROOT_RUNTIME_MODE: u32 = 0o755;
+const OWN_RUNTIME_MODE: u32 = 0o700;
+
+/// What an agent is started with. Its paths are absolute: a daemon leaves its folder.
+pub struct Setup {
+    request: Request,
+    loaded: Loaded,
+    config_name: String,
+}
+
+impl Setup {
+    /// Loads the config.
+    pub fn new(global: &Global) -> anyhow::Result<Self> {
+        let base = std::env::current_dir().context("the present folder is gone; change to another")?;
+        // Faults are told with the paths as they were given, so they are looked for first.
+        global.load()?;
+        let request = global.request()?.absolute(&base);
+        let loaded = request.load()?;
+        let config_name = config_name(&loaded.files);
+        Ok(Self { request, loaded, config_name })
+    }
+
+    /// The config.
+    pub fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
+    /// Takes the lock of the data folder; nothing if another agent has it.
+    pub fn lock(&self) -> anyhow::Result<Option<Lock>> {
+        let folder = &self.config().store.path;
+        Lock::take(folder).with_context(|| format!("cannot use store.path {}", folder.display()))
+    }
+
+    /// Opens the log of a daemon.
+    pub fn log_file(&self) -> anyhow::Result<RotatingFile> {
+        let config = self.config();
+        let path = config.log.file.clone().unwrap_or_else(|| config.store.path.join(LOG_FILE));
+        RotatingFile::open(&path).with_context(|| format!("cannot write the log {}", path.display()))
+    }
+}
+
+/// The main file stands for all; how many more there are is said.
+fn config_name(files: &[PathBuf]) -> String {
+    match files {
+        [] => "defaults".to_owned(),
+        [file] => file.display().to_string(),
+        [file, more @ ..] => format!("{} (+{})", file.display(), more.len()),
+    }
+}
+
+/// The time of the wall clock.
+pub fn now_ms() -> TimeMs {
+    Local::now().timestamp_millis()
+}
+
+/// Runs until a signal comes, and tells the terminal.
+pub fn in_foreground(global: &Global) -> anyhow::Result<ExitCode> {
+    let setup = Setup::new(global)?;
+    let Some(lock) = setup.lock()? else {
+        let folder = setup.config().store.path.display();
+        let text = format!("error: an agent runs already in {folder}; see: fieldpost agent --status");
+        return Err(exit::failure(exit::FAILED, text));
+    };
+    let stream = std::env::var("JOURNAL_STREAM").ok();
+    let log = Log::start(&setup.config().log, LogSink::Stderr { journal: is_journal(stream.as_deref()) })?;
+    let stopped = work(setup, lock, log, foreground::tell_started)?;
+    foreground::tell_stopped(&stopped);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs until a signal comes; whoever waits in the foreground is told how the start went.
+pub fn in_background(
+    setup: Setup,
+    lock: Lock,
+    log_file: RotatingFile,
+    readiness: Readiness,
+) -> anyhow::Result<ExitCode> {
+    let readiness = RefCell::new(Some(readiness));
+    let done = Log::start(&setup.config().log, LogSink::File(log_file)).and_then(|log| {
+        work(setup, lock, log, |started, _| {
+            let words = started_text(started);
+            tracing::info!("{words}");
+            if let Some(readiness) = readiness.take() {
+                readiness.ready(&words);
+            }
+        })
+    });
+    match done {
+        Ok(stopped) => {
+            let closed = stopped.closed;
+            tracing::info!(stored = closed.n_samples_stored, lost = closed.n_samples_lost, "stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            let (code, text) = exit::code_and_text(&error);
+            tracing::error!("{text}");
+            if let Some(readiness) = readiness.take() {
+                readiness.failed(code, &text);
+            }
+            Ok(ExitCode::from(code))
+        }
+    }
+}
+
+fn started_text(started: &Started) -> String {
+    let (pid, took) = (std::process::id(), started.took.as_secs_f64());
+    format!("started  pid {pid}, ready in {took:.1} s, metrics {}", started.agent.identity.metrics)
+}
+
+/// What the pid file says, kept true for as long as the agent runs.
+struct Papers {
+    lock: Lock,
+    note: Mutex<Note>,
+}
+
+impl Papers {
+    fn change(&self, change: impl FnOnce(&mut Note)) {
+        let mut note = self.note.lock();
+        change(&mut note);
+        if let Err(error) = self.lock.write(&note) {
+            tracing::warn!(%error, "cannot write the pid file; --status knows less");
+        }
+    }
+}
+
+fn work(
+    setup: Setup,
+    lock: Lock,
+    log: Log,
+    on_ready: impl FnOnce(&Started, &CancellationToken),
+) -> anyhow::Result<Stopped> {
+    let Setup { request, loaded, config_name } = setup;
+    let socket = loaded.config.socket();
+    let note = Note::of_this_process(now_ms(), &config_name, loaded.config.digest(), &socket);
+    let papers = Arc::new(Papers { lock, note: Mutex::new(note) });
+    papers.change(|_| {});
+    let on_reload = {
+        let papers = Arc::clone(&papers);
+        move |config: &Config| {
+            papers.change(|note| (note.config_digest, note.loaded_ms) = (config.digest(), now_ms()));
+        }
+    };
+    let plan = Plan { request, loaded, log, config_name, on_reload: Box::new(on_reload) };
+    let mut beacon = None;
+    let stopped = serve(plan, |started, shutdown| {
+        beacon = raise_beacon(&socket);
+        on_ready(started, shutdown);
+    })?;
+    drop(beacon);
+    papers.change(|note| {
+        note.ended = Some(Ended {
+            time_ms: now_ms(),
+            n_samples_stored: stopped.closed.n_samples_stored,
+            n_samples_lost: stopped.closed.n_samples_lost,
+        });
+    });
+    Ok(stopped)
+}
+
+/// Clients find the agent without it too, once they are told where its store is.
+fn raise_beacon(socket: &Path) -> Option<Beacon> {
+    let dir = global::runtime_dirs().into_iter().next()?;
+    let mode = if global::is_root() { ROOT_RUNTIME_MODE } else { OWN_RUNTIME_MODE };
+    match Beacon::raise(&dir, mode, socket) {
+        Ok(beacon) => beacon,
+        Err(error) => {
+            tracing::debug!(%error, dir = %dir.display(), "cannot show the socket there");
+            None
+        }
+    }
+}
