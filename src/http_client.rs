@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde::de::DeserializeOwned;
+use reqwest::Method;
 
 /// The longest that connecting may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
-/// The longest that a whole answer may take.
+/// The longest that a whole answer may take; a reload may take a few seconds.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
-/// The largest answer that is read, bytes.
-const ANSWER_LIMIT_BYTES: usize = 64 << 20;
+/// The largest answer that is read, bytes; a table of 30 000 processes is smaller.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// A client of one agent's Unix socket.
 pub struct LocalClient {
@@ -32,31 +32,17 @@ impl LocalClient {
         Ok(Self { http })
     }
 
-    /// Asks for this path; the answer is JSON.
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let (status, body) = self.send(self.http.get(format!("http://agent{path}"))).await?;
-        if !status.is_success() {
-            bail!("the agent refuses: {}", String::from_utf8_lossy(&body).trim());
-        }
-        serde_json::from_slice(&body).with_context(|| format!("the agent's answer to {path} cannot be read"))
-    }
-
-    /// Posts to this path without a body; the answer is JSON whatever the status.
-    pub async fn post<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let (_, body) = self.send(self.http.post(format!("http://agent{path}"))).await?;
-        serde_json::from_slice(&body).with_context(|| format!("the agent's answer to {path} cannot be read"))
-    }
-
-    async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<(reqwest::StatusCode, Vec<u8>)> {
-        let mut response = request.send().await.context("the agent does not answer")?;
-        let status = response.status();
+    /// Sends a request without a body: the code and the body of the answer.
+    pub async fn ask(&self, method: &str, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+        let method = Method::from_bytes(method.as_bytes()).context("no such method")?;
+        let mut answer = self.http.request(method, format!("http://agent{path}")).send().await?;
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.context("the agent's answer broke off")? {
-            if body.len() + chunk.len() > ANSWER_LIMIT_BYTES {
-                bail!("the agent's answer is larger than 64 MiB");
+        while let Some(chunk) = answer.chunk().await.context("the answer broke off")? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                bail!("the answer is larger than {} MiB", ANSWER_BYTES_MAX >> 20);
             }
             body.extend_from_slice(&chunk);
         }
-        Ok((status, body))
+        Ok((answer.status().as_u16(), body))
     }
 }

@@ -1,15 +1,26 @@
 //! `fieldpost culprit`: who used the machine in a span of time.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 
-use super::Global;
-use fieldpost_model::TimeMs;
+use comfy_table::{CellAlignment, Table, presets};
+use fieldpost_model::{
+    Culprits, Entity, Life, Share, Span, TableKind, TableTick, TimeMs, format_bytes, format_span,
+};
+use fieldpost_store::Reader;
+use serde::Serialize;
 
-use super::instant;
+use super::{Global, data, instant, terminal};
+
+/// CPU time in /proc/PID/stat is counted in units of 1/100 s (USER_HZ).
+const TICKS_PER_SECOND: u64 = 100;
+
 const EXAMPLES: &str = "\
 Examples:
   fieldpost culprit --from 03:10 --to 03:14
-  fieldpost culprit --from 10m --json";
+  fieldpost culprit --from 10m --json
+
+Shares are parts of what all processes together used, CPU time and bytes of storage moved; memory is growth.";
 
 /// Name who used CPU, memory and disks between two moments
 #[derive(Debug, clap::Args)]
@@ -26,7 +37,130 @@ pub struct Args {
     pub limit: usize,
 }
 
+/// The answer.
+#[derive(Serialize)]
+struct Answer {
+    /// The span that the stored tables cover.
+    from_ms: TimeMs,
+    to_ms: TimeMs,
+    groups: Culprits,
+    units: Culprits,
+}
+
 /// Does what was asked for.
-pub fn run(_args: &Args, _global: &Global) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("this build has no culprit yet")
+pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
+    let (from, to) = data::span(Some(args.from), args.to)?;
+    let reader = data::reader(global)?;
+    let processes = Tables::read(&reader, TableKind::Processes, from, to)?;
+    let units = Tables::read(&reader, TableKind::Units, from, to)?;
+    let Some((from_ms, to_ms)) = processes.covered else {
+        anyhow::bail!("no process table is stored between these moments; see: fieldpost events --from 1d");
+    };
+    let units = if units.covered.is_some() {
+        Culprits::by_unit(&units.span())
+    } else {
+        Culprits::by_unit(&processes.span())
+    };
+    let answer = Answer { from_ms, to_ms, groups: Culprits::by_group(&processes.span()), units };
+    if global.json {
+        terminal::out(&serde_json::to_string(&answer)?)?;
+    } else {
+        terminal::out(&table(&answer, args.limit))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What identifies a process or unit over restarts of the agent, which count keys anew.
+type Who = (u32, TimeMs, String);
+
+struct Part {
+    entity: Entity,
+    first: [i64; 8],
+    last: [i64; 8],
+    last_ms: TimeMs,
+}
+
+/// The first and last row of everyone in a span.
+struct Tables {
+    kind: TableKind,
+    covered: Option<(TimeMs, TimeMs)>,
+    parts: HashMap<Who, Part>,
+}
+
+impl Tables {
+    fn read(reader: &Reader, kind: TableKind, from: TimeMs, to: TimeMs) -> anyhow::Result<Self> {
+        let mut tables = Self { kind, covered: None, parts: HashMap::new() };
+        let mut entities: HashMap<u64, Entity> = HashMap::new();
+        // What was so at the beginning: without it, the first seconds of the span would be lost.
+        if let Some(before) = reader.table_at(kind, from)? {
+            tables.add(before, &mut entities);
+        }
+        reader.scan_tables(kind, from, to, |tick| tables.add(tick, &mut entities))?;
+        Ok(tables)
+    }
+
+    fn add(&mut self, tick: TableTick, entities: &mut HashMap<u64, Entity>) {
+        entities.extend(tick.entities);
+        self.covered = Some((self.covered.map_or(tick.time_ms, |(from, _)| from), tick.time_ms));
+        for row in tick.rows {
+            let Some(entity) = entities.get(&row.key) else { continue };
+            let who = (
+                entity.pid,
+                entity.start_ms,
+                if entity.pid == 0 { entity.command.clone() } else { String::new() },
+            );
+            let part = self.parts.entry(who).or_insert_with(|| Part {
+                entity: entity.clone(),
+                first: row.values,
+                last: row.values,
+                last_ms: tick.time_ms,
+            });
+            (part.last, part.last_ms) = (row.values, tick.time_ms);
+        }
+    }
+
+    fn span(&self) -> Span<'_> {
+        let (from_ms, to_ms) = self.covered.unwrap_or_default();
+        let lives = self.parts.values();
+        let lives = lives.map(|part| Life {
+            entity: &part.entity,
+            first: &part.first,
+            last: &part.last,
+            ended: part.last_ms < to_ms,
+        });
+        let lives = lives.collect();
+        Span { kind: self.kind, from_ms, ticks_per_second: TICKS_PER_SECOND, lives }
+    }
+}
+
+fn table(answer: &Answer, limit: usize) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["WHAT", "GROUP", "SHARE", "AMOUNT", "UNIT", "SHARE"]);
+    let seconds = |amount: f64| format!("{amount:.1} s");
+    let kinds: [(&str, &[Share], &[Share], &dyn Fn(f64) -> String); 3] = [
+        ("cpu", &answer.groups.cpu, &answer.units.cpu, &seconds),
+        ("memory", &answer.groups.memory_growth, &answer.units.memory_growth, &format_bytes),
+        ("io", &answer.groups.io, &answer.units.io, &format_bytes),
+    ];
+    for (what, groups, units, amount) in kinds {
+        for position in 0..groups.len().max(units.len()).min(limit) {
+            let name = |share: Option<&Share>| share.map_or(String::new(), |share| share.name.clone());
+            let part = |share: Option<&Share>| {
+                share.map_or(String::new(), |share| format!("{:.0} %", share.share * 100.0))
+            };
+            let (group, unit) = (groups.get(position), units.get(position));
+            let first = if position == 0 { what } else { "" };
+            let amount = group.map_or(String::new(), |share| amount(share.amount));
+            table.add_row([first.to_owned(), name(group), part(group), amount, name(unit), part(unit)]);
+        }
+    }
+    for column in [2, 3, 5] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let span = format_span(std::time::Duration::from_millis((answer.to_ms - answer.from_ms).max(0) as u64));
+    let text: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    format!("{}\nfrom {span} of stored tables", text.join("\n"))
 }

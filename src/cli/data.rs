@@ -38,7 +38,8 @@ impl AnyOf {
 
     /// Does one of them accept this series?
     pub fn accepts(&self, series: &StoredSeries) -> bool {
-        let label = |name: &str| series.labels.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        let label =
+            |name: &str| series.labels.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
         self.0.is_empty() || self.0.iter().any(|selector| selector.accepts(&series.name, label))
     }
 }

@@ -93,7 +93,9 @@ impl Export {
         let mut written = Ok(());
         self.reader.scan(&Selector::default(), self.span.0, self.span.1, |series, samples| {
             if written.is_ok() && self.wanted.accepts(series) {
-                written = samples.iter().try_for_each(|(time, value)| writeln!(out, "{}", line(series, *time, *value)));
+                written = samples
+                    .iter()
+                    .try_for_each(|(time, value)| writeln!(out, "{}", line(series, *time, *value)));
             }
         })?;
         Ok(written?)
@@ -133,7 +135,8 @@ impl Export {
         self.reader.scan(&selector, self.span.0, self.span.1, |series, samples| {
             if families.contains(&series.family) && self.wanted.accepts(series) {
                 let of_family = held.entry(series.family.clone()).or_default();
-                let slot = of_family.entry(series.text.clone()).or_insert_with(|| (series.clone(), Vec::new()));
+                let slot =
+                    of_family.entry(series.text.clone()).or_insert_with(|| (series.clone(), Vec::new()));
                 slot.1.extend_from_slice(samples);
             }
         })?;

@@ -8,7 +8,8 @@ const STATE_LISTEN: &str = "0A";
 
 /// Process id and name of whoever listens at this port, as far as this user may know.
 pub fn of_port(address: SocketAddr) -> Option<(u32, String)> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
     let inode = tables.iter().find_map(|table| listening_inode(table, address.port()))?;
     let wanted = format!("socket:[{inode}]");
     let processes = std::fs::read_dir("/proc").ok()?.filter_map(Result::ok);

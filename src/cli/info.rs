@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use super::Global;
+use fieldpost_collectors::facts;
+use serde_json::Value;
+
+use super::{Global, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,17 +17,17 @@ Examples:
 pub enum Subject {
     /// Kernel, distribution, uptime.
     Os,
-    /// Processors and their use.
+    /// Processors.
     Cpu,
     /// Memory and swap.
     Mem,
-    /// Disks and file systems.
+    /// Disks.
     Disk,
     /// Network interfaces.
     Nic,
 }
 
-/// Show what this machine is and how it is doing
+/// Show what this machine is
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -34,6 +37,48 @@ pub struct Args {
 }
 
 /// Does what was asked for.
-pub fn run(_args: &Args, _global: &Global) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("this build has no info yet")
+pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
+    let roots = global.load()?.config.collectors.roots();
+    let facts = match args.subject {
+        Subject::Os => serde_json::to_value(facts::os(&roots))?,
+        Subject::Cpu => serde_json::to_value(facts::cpu(&roots))?,
+        Subject::Mem => serde_json::to_value(facts::memory(&roots))?,
+        Subject::Disk => serde_json::to_value(facts::disks(&roots))?,
+        Subject::Nic => serde_json::to_value(facts::nics(&roots))?,
+    };
+    let text = if global.json { facts.to_string() } else { shown(&facts) };
+    terminal::out(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One fact a line; things of which there are several stand in blocks.
+fn shown(facts: &Value) -> String {
+    match facts {
+        Value::Array(things) if things.is_empty() => "none".into(),
+        Value::Array(things) => things.iter().map(shown).collect::<Vec<_>>().join("\n\n"),
+        Value::Object(fields) => {
+            let width = fields.keys().map(String::len).max().unwrap_or(0);
+            let line = |(name, value): (&String, &Value)| format!("{name:<width$}  {}", fact(name, value));
+            fields.iter().map(line).collect::<Vec<_>>().join("\n")
+        }
+        value => value.to_string(),
+    }
+}
+
+/// A fact for people: sizes and instants by the unit that its name ends in.
+fn fact(name: &str, value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) if text.is_empty() => "-".into(),
+        Value::String(text) => text.replace(|c: char| c.is_control(), " "),
+        Value::Array(values) => values.iter().map(|value| fact("", value)).collect::<Vec<_>>().join(", "),
+        Value::Number(number) if name.ends_with("_bytes") => {
+            fieldpost_model::format_bytes(number.as_f64().unwrap_or(0.0))
+        }
+        Value::Number(number) if name.ends_with("_ms") => {
+            let time = number.as_i64().and_then(chrono::DateTime::from_timestamp_millis);
+            time.map_or_else(|| "-".into(), |time| time.with_timezone(&chrono::Local).to_rfc3339())
+        }
+        value => value.to_string(),
+    }
 }

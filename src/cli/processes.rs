@@ -1,28 +1,25 @@
 //! `fieldpost processes`: the process table, now or at any stored instant.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 
-use super::Global;
-use fieldpost_model::TimeMs;
+use anyhow::bail;
+use comfy_table::{CellAlignment, Table, presets};
+use fieldpost_collectors::{Config, facts};
+use fieldpost_model::{Entity, ProcessRow, TableKind, TimeMs};
 
-use super::instant;
+use super::find::RunningAgent;
+use super::top::{Sort, size, weight};
+use super::{Global, data, instant, terminal};
+use crate::agent::process_row;
+
 const EXAMPLES: &str = "\
 Examples:
   fieldpost processes
   fieldpost processes --sort rss --name postgres
-  fieldpost processes --at 03:12 --json";
+  fieldpost processes --at 03:12 --json
 
-/// What the list is sorted by, largest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Sort {
-    /// Processor time.
-    #[default]
-    Cpu,
-    /// Resident memory.
-    Rss,
-    /// Bytes read and written.
-    Io,
-}
+Without --at a running agent is asked; with it the store is read, agent running or not.";
 
 /// List processes, now or at a past moment
 #[derive(Debug, clap::Args)]
@@ -42,12 +39,89 @@ pub struct Args {
     pub limit: usize,
 }
 
-/// Names of users by their numbers, as far as this machine knows them.
-pub fn users() -> std::collections::HashMap<u32, String> {
-    std::collections::HashMap::new()
+/// Does what was asked for.
+pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
+    let mut rows = match args.at {
+        Some(at_ms) => at(global, at_ms)?,
+        None => RunningAgent::find(global)?.processes()?.processes,
+    };
+    if let Some(name) = &args.name {
+        rows.retain(|row| row.name.contains(name.as_str()) || row.command.contains(name.as_str()));
+    }
+    rows.sort_by(|a, b| weight(b, args.sort).total_cmp(&weight(a, args.sort)).then(a.pid.cmp(&b.pid)));
+    if args.limit > 0 {
+        rows.truncate(args.limit);
+    }
+    if global.json {
+        terminal::out(&serde_json::to_string(&rows)?)?;
+    } else {
+        terminal::out(&table(&rows))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Does what was asked for.
-pub fn run(_args: &Args, _global: &Global) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("this build has no processes yet")
+/// Names of users by their numbers, as far as this machine knows them.
+pub fn users() -> HashMap<u32, String> {
+    let users = facts::users(&Config::default().roots());
+    users.into_iter().map(|user| (user.uid, user.name)).collect()
+}
+
+/// The table that is stored for this instant, with rates against the one before.
+fn at(global: &Global, at_ms: TimeMs) -> anyhow::Result<Vec<ProcessRow>> {
+    let reader = data::reader(global)?;
+    let Some(table) = reader.table_at(TableKind::Processes, at_ms)? else {
+        bail!("no process table is stored for this moment; see: fieldpost events --from 1d");
+    };
+    let before = reader.table_at(TableKind::Processes, table.time_ms - 1)?;
+    let seconds = before.as_ref().map_or(0.0, |before| (table.time_ms - before.time_ms) as f64 / 1_000.0);
+    let who = |entity: &Entity| (entity.pid, entity.start_ms);
+    let mut earlier = HashMap::new();
+    if let Some(before) = &before {
+        for ((_, entity), row) in before.entities.iter().zip(&before.rows) {
+            earlier.insert(who(entity), row.values);
+        }
+    }
+    let rows = table.entities.iter().zip(&table.rows);
+    Ok(rows
+        .map(|((_, entity), row)| process_row(entity, &row.values, earlier.get(&who(entity)), seconds))
+        .collect())
+}
+
+fn table(rows: &[ProcessRow]) -> String {
+    let users = users();
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table
+        .set_header(["PID", "USER", "CPU%", "RSS", "READ/s", "WRITE/s", "THR", "FD", "S", "UNIT", "COMMAND"]);
+    let rate = |rate: Option<f64>| rate.map_or("-".into(), size);
+    for row in rows {
+        table.add_row([
+            row.pid.to_string(),
+            users.get(&row.uid).cloned().unwrap_or_else(|| row.uid.to_string()),
+            row.cpu_cores.map_or("-".into(), |cores| format!("{:.1}", cores * 100.0)),
+            size(row.rss_bytes as f64),
+            rate(row.read_bytes_per_second),
+            rate(row.written_bytes_per_second),
+            row.threads.to_string(),
+            row.open_files.map_or("-".into(), |n| n.to_string()),
+            row.state.to_string(),
+            if row.unit.is_empty() { "-".into() } else { row.unit.clone() },
+            shown_command(row),
+        ]);
+    }
+    for column in [0, 2, 3, 4, 5, 6, 7] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// The command line on one line; kernel threads have none and are shown by name.
+fn shown_command(row: &ProcessRow) -> String {
+    if row.command.is_empty() {
+        return format!("[{}]", row.name);
+    }
+    row.command.replace(|c: char| c.is_control(), " ")
 }

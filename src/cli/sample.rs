@@ -48,7 +48,9 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     config.collectors.all |= !args.collectors.is_empty();
     let (catalog, board, clock) = (Catalog::new(), Arc::new(Board::default()), SystemClock);
     let mut units = build_all(&Arc::new(config.collectors), &catalog, config.interval.0);
-    units.retain(|unit| args.collectors.is_empty() || args.collectors.iter().any(|name| name == unit.entry.name));
+    units.retain(|unit| {
+        args.collectors.is_empty() || args.collectors.iter().any(|name| name == unit.entry.name)
+    });
     let state = |unit: &Unit| CollectorState::new(unit.entry.name, unit.tick().owner(), unit.interval, false);
     board.set_collectors(units.iter().map(state).collect());
     let time_ms = clock.wall_ms();
@@ -67,7 +69,8 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
 /// Runs every unit once. Those that may be kept waiting run apart, all under one deadline.
 fn for_each_pass(units: Vec<Unit>, time_ms: i64, mut done: impl FnMut(&Unit, Pass)) {
     let started = Instant::now();
-    let (apart, here): (Vec<_>, Vec<_>) = units.into_iter().partition(|unit| unit.entry.place == Place::Apart);
+    let (apart, here): (Vec<_>, Vec<_>) =
+        units.into_iter().partition(|unit| unit.entry.place == Place::Apart);
     let mut names: Vec<&str> = apart.iter().map(|unit| unit.entry.name).collect();
     let (outbox, inbox) = sync_channel(apart.len().max(1));
     for mut unit in apart {

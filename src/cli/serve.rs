@@ -143,9 +143,12 @@ async fn bind_metrics(address: SocketAddr) -> anyhow::Result<(TcpListener, Socke
 fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
     let mut text = format!("error: cannot listen on metrics.listen {address}: ");
     if error.kind() == std::io::ErrorKind::AddrInUse {
-        let by = holder::of_port(address).map(|(pid, name)| format!(" by pid {pid} ({name})")).unwrap_or_default();
+        let by =
+            holder::of_port(address).map(|(pid, name)| format!(" by pid {pid} ({name})")).unwrap_or_default();
         let other = SocketAddr::new(address.ip(), address.port().wrapping_add(1).max(1024));
-        text += &format!("in use{by}\n  choose another: --set metrics.listen={other}   (port 0 takes any free one)");
+        text += &format!(
+            "in use{by}\n  choose another: --set metrics.listen={other}   (port 0 takes any free one)"
+        );
     } else {
         text += &error.to_string();
     }
@@ -353,7 +356,12 @@ fn tell_stuck(readings: &mut Readings, agent: &Agent) {
     let now_ms = agent.clock.wall_ms();
     let board = agent.board.read();
     let stuck = || board.collectors().iter().filter(|state| state.stuck_since_ms.is_some());
-    readings.gauge("fieldpost_collectors_stuck", "Collectors that do not answer.", &[], stuck().count() as f64);
+    readings.gauge(
+        "fieldpost_collectors_stuck",
+        "Collectors that do not answer.",
+        &[],
+        stuck().count() as f64,
+    );
     for state in stuck() {
         let help = "Age of the newest values of a collector that does not answer.";
         let age = (now_ms - state.time_ms).max(0) as f64 / 1e3;

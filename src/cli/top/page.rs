@@ -293,7 +293,9 @@ fn interfaces(looks: &Looks) -> Vec<Line> {
     };
     let mut rows: Vec<_> = looks.all("node_network_receive_bytes_total").iter().filter_map(row).collect();
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
-    rows.truncate(MAX_INTERFACES);
+    // What stands still is left out, but for one, so that the line of TCP has a place.
+    let moving = rows.iter().take_while(|(traffic, ..)| *traffic > 0.0).count();
+    rows.truncate(moving.clamp(1, MAX_INTERFACES));
     let established = looks.value("node_netstat_Tcp_CurrEstab", &[]);
     let resent = looks.rate("node_netstat_Tcp_RetransSegs", &[], Over::Last);
     if let (Some(first), Some(established)) = (rows.first_mut(), established) {
@@ -357,7 +359,8 @@ fn as_tree<'a>(shown: &[&'a ProcessRow]) -> Vec<(usize, &'a ProcessRow)> {
 fn process_line(process: &ProcessRow, users: &HashMap<u32, String>, depth: usize) -> String {
     let user = users.get(&process.uid).cloned().unwrap_or_else(|| process.uid.to_string());
     let rate = |rate: Option<f64>| rate.map_or("-".into(), size);
-    let unit = if process.unit.is_empty() { "-" } else { process.unit.trim_end_matches(".service") };
+    let unit = process.unit.rsplit('/').next().unwrap_or_default().trim_end_matches(".service");
+    let unit = if unit.is_empty() { "-" } else { unit };
     let command =
         if process.command.is_empty() { format!("[{}]", process.name) } else { process.command.clone() };
     format!(
