@@ -32,7 +32,7 @@ pub(crate) fn clock_state() -> io::Result<ClockState> {
 
 /// Offset from UTC in seconds and abbreviation of the local time zone at this instant, if the C
 /// library knows. The name is written into `name`.
-pub(crate) fn local_zone(seconds: i64, name: &mut Vec<u8>) -> Option<i64> {
+pub(crate) fn local_zone(seconds: i64, name: &mut Vec<u8>) -> Option<libc::c_long> {
     name.clear();
     let time = libc::time_t::try_from(seconds).ok()?;
     let mut parts = MaybeUninit::<libc::tm>::zeroed();
