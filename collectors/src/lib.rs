@@ -3,6 +3,7 @@
 
 mod attributes;
 mod collector;
+mod command;
 mod config;
 mod cpu_cores;
 mod cpu_info;
