@@ -10,6 +10,7 @@
 //!                                     day-20261121.db        the same rows, one file
 //! ```
 
+mod ballast;
 mod calendar;
 pub mod codec;
 mod config;
@@ -18,8 +19,13 @@ mod dictionary;
 mod error;
 mod folder;
 mod hot;
+mod maintain;
+mod merge;
+mod quarantine;
 mod queue;
 mod reader;
+mod rollup;
+mod rows;
 mod state;
 mod stats;
 mod store;
@@ -29,6 +35,7 @@ mod writer;
 pub use config::{Config, Retention};
 pub use error::StoreError;
 pub use reader::{Reader, Samples, StoredSeries};
+pub use rollup::Rollup;
 pub use state::{Gap, GapReason};
 pub use stats::StoreStats;
 pub use store::{Closed, Opened, Store, StoreOptions};

@@ -1,17 +1,18 @@
 //! Reading a store, in the process that writes it or in any other, while it is written.
 //! Every question opens the files it needs, looks, and closes them: no reader holds a log back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use fieldpost_model::{EntityRow, Event, Kind, Selector, TableKind, TableTick, TimeMs, is_absent};
 use rusqlite::{Connection, params};
 
-use crate::calendar::HOUR_MS;
+use crate::calendar::{DAY_HOURS, HOUR_MS};
 use crate::codec::{CodecError, IdGroup, checksum, decode_window};
 use crate::config::WINDOW_MS_MAX;
 use crate::dictionary::{Entry, read_entries};
 use crate::folder::{self, FileKind, StoreFile};
+use crate::rows::{GROUP_SIZE, RowReader, Table};
 use crate::state::{self, Gap, State};
 use crate::tables::TableScan;
 use crate::{StoreError, database};
@@ -250,7 +251,7 @@ pub(crate) fn entries_of(file: &StoreFile) -> Result<Vec<Entry>, StoreError> {
     read_entries(&open_file(file)?, &file.path)
 }
 
-fn open_file(file: &StoreFile) -> Result<Connection, StoreError> {
+pub(crate) fn open_file(file: &StoreFile) -> Result<Connection, StoreError> {
     if file.kind == FileKind::Hot {
         database::open_reader(&file.path)
     } else {
@@ -347,8 +348,28 @@ impl Source {
     fn read_hour(&self, hour: i64, piece: &mut Piece<'_>) -> Result<(), StoreError> {
         match self.file.kind {
             FileKind::Hot if self.file.hour == hour => self.read_windows(piece),
+            FileKind::Hour if self.file.hour == hour => self.read_rows(hour, piece),
+            FileKind::Day => self.read_rows(hour, piece),
             _ => Ok(()),
         }
+    }
+
+    fn read_rows(&self, hour: i64, piece: &mut Piece<'_>) -> Result<(), StoreError> {
+        let wanted = self.wanted(piece.accepts);
+        let groups: BTreeSet<u32> = wanted.keys().map(|id| id / GROUP_SIZE).collect();
+        let mut reader = RowReader::new(&self.connection, &self.file.path, Table::Raw);
+        for group in groups {
+            let slot = hour.rem_euclid(DAY_HOURS);
+            reader.read(
+                group,
+                slot,
+                |id| wanted.contains_key(&id),
+                |id, _, samples| {
+                    piece.add(&wanted[&id], samples);
+                },
+            )?;
+        }
+        Ok(())
     }
 
     fn read_windows(&self, piece: &mut Piece<'_>) -> Result<(), StoreError> {

@@ -6,18 +6,17 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fieldpost_model::{Event, TableTick, TimeMs, Window};
+use fieldpost_model::{Event, EventKind, TableTick, TimeMs, Window};
 use parking_lot::Mutex;
 
 use crate::calendar::HOUR_MS;
 use crate::folder::{self, FileKind};
 use crate::hot::Hot;
-use crate::queue::Queue;
 use crate::reader::Reader;
-use crate::state::{Gap, GapReason, State};
+use crate::state::{Found, Gap, GapReason, State};
 use crate::stats::StoreStats;
-use crate::writer::{Clock, Shared, Writer};
-use crate::{Config, StoreError, database};
+use crate::writer::{Clock, Shared, Writer, chain};
+use crate::{Config, StoreError, ballast, database, maintain, quarantine};
 
 /// What a store needs from outside.
 #[derive(Clone)]
@@ -65,12 +64,17 @@ pub struct Closed {
     pub n_samples_lost: u64,
 }
 
-/// An open store. Its methods never wait for the disk, but for `flush` and `close`.
+/// An open store. Its methods never wait for the disk, but for `flush`, `tend` and `close`.
 pub struct Store {
     shared: Arc<Shared>,
-    writer: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
+    threads: Mutex<Option<Threads>>,
     /// Held as long as the store is open.
     lock: Mutex<Option<File>>,
+}
+
+struct Threads {
+    writer: JoinHandle<Result<(), StoreError>>,
+    maintenance: JoinHandle<()>,
 }
 
 impl Store {
@@ -78,30 +82,23 @@ impl Store {
     pub fn open(options: StoreOptions) -> Result<(Self, Opened), StoreError> {
         database::check_version()?;
         let (folder, lock) = folder::prepare(&options.config.path)?;
-        let (state, found) = State::open(&folder)?;
-        let hot = resume(&folder, found.clean)?;
+        maintain::sweep(&folder)?;
+        let shared = Arc::new(Shared::new(folder, options));
+        let mut opened = Opened::default();
+        let (state, found) = open_state(&shared, &mut opened)?;
+        let hot = resume(&shared, found.clean, &mut opened)?;
         let next_seq = next_seq(&state, hot.as_ref())?;
-        let mut opened = Opened {
-            new: found.new,
-            last_stop_clean: found.clean,
-            agent_id: state.identity("agent_id")?,
-            ..Opened::default()
-        };
-        let shared = Arc::new(Shared {
-            folder,
-            config: options.config,
-            clock: options.clock,
-            queue: Queue::default(),
-            stats: Mutex::new(StoreStats { last_seq: next_seq - 1, ..StoreStats::default() }),
-        });
+        shared.stats.lock().last_seq = next_seq - 1;
+        opened.new = found.new;
+        opened.last_stop_clean = found.clean;
+        opened.agent_id = state.identity("agent_id")?;
         opened.data_span = Reader::open(&shared.folder)?.data_span()?;
         if !found.clean {
             note_unclean(&shared, &mut opened);
         }
-        let writer = Writer::new(Arc::clone(&shared), state, hot, next_seq);
-        let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run());
-        let thread = thread.map_err(StoreError::io("start a thread for", &shared.folder))?;
-        Ok((Self { shared, writer: Mutex::new(Some(thread)), lock: Mutex::new(Some(lock)) }, opened))
+        ballast::take_in(&shared.folder, shared.config.quota.0)?;
+        let threads = start(&shared, Writer::new(Arc::clone(&shared), state, hot, next_seq))?;
+        Ok((Self { shared, threads: Mutex::new(Some(threads)), lock: Mutex::new(Some(lock)) }, opened))
     }
 
     /// Takes in a sealed window. It is on the disk soon after; memory keeps the newest five
@@ -125,6 +122,12 @@ impl Store {
         self.shared.queue.wait_drained(patience)
     }
 
+    /// Merges and lets go of what is due now instead of within a minute, and waits for it, at
+    /// most this long; answers whether it is done.
+    pub fn tend(&self, patience: Duration) -> bool {
+        self.shared.wake.settle(patience)
+    }
+
     /// Figures of now. Looks at the folder: a matter of microseconds a file.
     pub fn stats(&self) -> StoreStats {
         let mut stats = self.shared.stats.lock().clone();
@@ -146,12 +149,14 @@ impl Store {
 
     /// Writes what waits, empties the logs, and marks the store as cleanly closed.
     pub fn close(&self) -> Result<Closed, StoreError> {
-        let thread = self.writer.lock().take().ok_or(StoreError::Closed)?;
+        let threads = self.threads.lock().take().ok_or(StoreError::Closed)?;
+        self.shared.wake.end();
+        // A thread that panicked has said so on its way; what it left is checked at the next start.
+        let tended = threads.maintenance.join().map_err(|_| StoreError::Closed);
         self.shared.queue.close();
-        // A writer that panicked has said so on its way; what it left behind is checked at the next start.
-        let ended = thread.join().unwrap_or(Err(StoreError::Closed));
+        let ended = threads.writer.join().unwrap_or(Err(StoreError::Closed));
         *self.lock.lock() = None;
-        ended?;
+        ended.and(tended)?;
         let stats = self.stats();
         Ok(Closed { n_samples_stored: stats.n_samples_stored, n_samples_lost: stats.n_samples_lost })
     }
@@ -161,20 +166,53 @@ impl Drop for Store {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
             if !matches!(error, StoreError::Closed) {
-                tracing::error!(
-                    error = crate::writer::chain(&error),
-                    "the store could not be closed cleanly"
-                );
+                tracing::error!(error = chain(&error), "the store could not be closed cleanly");
             }
         }
     }
 }
 
-/// Goes on with the newest hot file; one that an unclean stop left is checked whole.
-fn resume(folder: &std::path::Path, clean: bool) -> Result<Option<Hot>, StoreError> {
-    let files = folder::list(folder)?;
+fn start(shared: &Arc<Shared>, writer: Writer) -> Result<Threads, StoreError> {
+    let failed = || StoreError::io("start a thread for", &shared.folder);
+    let builder = |name: &str| std::thread::Builder::new().name(name.into());
+    let writer = builder("store-writer").spawn(move || writer.run()).map_err(failed())?;
+    let tended = Arc::clone(shared);
+    let maintenance = builder("store-tend").spawn(move || maintain::run(&tended)).map_err(failed())?;
+    Ok(Threads { writer, maintenance })
+}
+
+/// Opens `state.db`; a damaged one is put aside and a new one begun.
+fn open_state(shared: &Shared, opened: &mut Opened) -> Result<(State, Found), StoreError> {
+    let error = match State::open(&shared.folder) {
+        Err(error) if error.is_damage() => error,
+        outcome => return outcome,
+    };
+    let path = State::path(&shared.folder);
+    let moved = quarantine::put_aside(&shared.folder, &path, (shared.clock)())?;
+    let text =
+        format!("state.db is damaged ({}) and was put aside; events before now are in it", chain(&error));
+    tracing::error!("{text}");
+    shared.note(EventKind::Quarantine, "state.db", text);
+    shared.stats.lock().n_quarantined += 1;
+    opened.quarantined.push(moved);
+    let (state, _) = State::open(&shared.folder)?;
+    Ok((state, Found { new: false, clean: false }))
+}
+
+/// Goes on with the newest hot file; one that an unclean stop left is checked whole. What is
+/// damaged is put aside.
+fn resume(shared: &Shared, clean: bool, opened: &mut Opened) -> Result<Option<Hot>, StoreError> {
+    let files = folder::list(&shared.folder)?;
     let newest = files.into_iter().filter(|file| file.kind == FileKind::Hot).max_by_key(|file| file.seq);
-    newest.map(|file| Hot::reopen(file, !clean)).transpose()
+    let Some(file) = newest else { return Ok(None) };
+    shared.set_current(&file);
+    match Hot::reopen(file.clone(), !clean) {
+        Err(error) if error.is_damage() => {
+            opened.quarantined.push(maintain::put_aside(shared, &file, &error)?);
+            Ok(None)
+        }
+        outcome => outcome.map(Some),
+    }
 }
 
 fn next_seq(state: &State, hot: Option<&Hot>) -> Result<i64, StoreError> {
@@ -191,5 +229,5 @@ fn note_unclean(shared: &Shared, opened: &mut Opened) {
     let to_ms = (stored_to_ms + opened.lost_at_most_ms).min(stored_to_ms + HOUR_MS);
     shared.queue.push_gap(Gap { from_ms: stored_to_ms, to_ms, n_samples: 0, reason: GapReason::Unclean });
     let text = "the last stop was not clean; the window that was open then is lost".to_owned();
-    shared.note(fieldpost_model::EventKind::UncleanStop, "", text);
+    shared.note(EventKind::UncleanStop, "", text);
 }

@@ -3,20 +3,22 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fieldpost_model::{Event, EventKind, TableTick, TimeMs, Window};
 use parking_lot::Mutex;
 
-use crate::calendar::{DAY_HOURS, HOUR_MS, TIME_MS_MAX};
+use crate::calendar::{DAY_HOURS, DAY_MS, HOUR_MS, TIME_MS_MAX};
 use crate::dictionary::Dictionary;
-use crate::folder::{self, FileKind};
+use crate::folder::{self, FileKind, StoreFile};
 use crate::hot::Hot;
+use crate::maintain::Wake;
 use crate::queue::{Batch, Queue};
 use crate::state::{Gap, GapReason, State};
 use crate::stats::StoreStats;
 use crate::tables::TableWriter;
-use crate::{Config, StoreError};
+use crate::{Config, StoreError, StoreOptions};
 
 /// How long the writer sleeps when there is nothing to write.
 const IDLE: Duration = Duration::from_secs(30);
@@ -35,13 +37,49 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) queue: Queue,
     pub(crate) stats: Mutex<StoreStats>,
+    /// The files that the writer has open, or is about to open: hot file and tables.
+    pub(crate) current: Mutex<Vec<StoreFile>>,
+    pub(crate) wake: Wake,
+    /// The disk was full at the last attempt.
+    pub(crate) full: AtomicBool,
 }
 
 impl Shared {
+    /// For a folder that is prepared and locked.
+    pub(crate) fn new(folder: PathBuf, options: StoreOptions) -> Self {
+        Self {
+            folder,
+            config: options.config,
+            clock: options.clock,
+            queue: Queue::default(),
+            stats: Mutex::default(),
+            current: Mutex::default(),
+            wake: Wake::default(),
+            full: AtomicBool::new(false),
+        }
+    }
+
     /// Notes an event at the present time.
     pub(crate) fn note(&self, kind: EventKind, subject: &str, text: String) {
         let time_ms = (self.clock)();
         self.queue.push_event(Event { time_ms, kind, subject: subject.to_owned(), text });
+    }
+
+    /// Has the writer this file open?
+    pub(crate) fn is_current(&self, file: &StoreFile) -> bool {
+        self.current.lock().contains(file)
+    }
+
+    /// Before a file is opened for writing: from now on nobody else touches it.
+    pub(crate) fn set_current(&self, file: &StoreFile) {
+        let mut current = self.current.lock();
+        current.retain(|other| other.kind != file.kind);
+        current.push(file.clone());
+    }
+
+    /// Was the disk full since the last look?
+    pub(crate) fn take_full(&self) -> bool {
+        self.full.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -158,7 +196,11 @@ impl Writer {
     fn make_hot(&mut self, hour: i64) -> Result<Hot, StoreError> {
         // A file of an hour that was left by an earlier attempt goes on.
         let files = folder::list(&self.shared.folder)?;
-        let left = files.iter().rev().find(|file| file.kind == FileKind::Hot && file.seq == self.next_seq);
+        let left = files
+            .iter()
+            .rev()
+            .find(|file| file.kind == FileKind::Hot && file.hour == hour && file.seq == self.next_seq);
+        self.shared.set_current(&StoreFile::new(&self.shared.folder, FileKind::Hot, hour, self.next_seq));
         if let Some(file) = left {
             return Hot::reopen(file.clone(), true);
         }
@@ -175,6 +217,7 @@ impl Writer {
     fn roll(&mut self) -> Result<(), StoreError> {
         if let Some(hot) = self.hot.take() {
             hot.close()?;
+            self.shared.wake.wake();
         }
         Ok(())
     }
@@ -183,6 +226,9 @@ impl Writer {
         let good = |tick: &TableTick| (0..TIME_MS_MAX).contains(&tick.time_ms);
         for run in ticks.chunk_by(|a, b| good(a) == good(b)) {
             if good(&run[0]) {
+                let day = run[run.len() - 1].time_ms.div_euclid(DAY_MS);
+                let file = StoreFile::new(&self.shared.folder, FileKind::Tables, day * DAY_HOURS, 0);
+                self.shared.set_current(&file);
                 let appended = self.tables.append(&self.shared.folder, run);
                 appended.inspect_err(|error| self.count_error(error))?;
             } else {
@@ -202,6 +248,11 @@ impl Writer {
         let mut stats = self.shared.stats.lock();
         stats.n_write_errors += 1;
         stats.last_error = Some(chain(error));
+        drop(stats);
+        if error.is_full() {
+            self.shared.full.store(true, Ordering::Relaxed);
+            self.shared.wake.wake();
+        }
     }
 
     fn refuse(&mut self, run: &[Arc<Window>]) {

@@ -30,6 +30,11 @@ impl<'a> Cursor<'a> {
         self.rest.is_empty()
     }
 
+    /// What is not read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     pub(crate) fn byte(&mut self) -> Result<u8, CodecError> {
         let (first, rest) = self.rest.split_first().ok_or(CodecError::Truncated)?;
         self.rest = rest;

@@ -2,10 +2,12 @@
 //! numbers out. Whatever the bytes are, decoding ends, allocates a bounded amount and never panics.
 
 mod bytes;
+mod row;
 mod scale;
 mod table;
 mod window;
 
+pub use row::{RowColumn, decode_axis, decode_row, encode_axis, encode_row};
 pub use table::{Rows, decode_table, encode_table};
 pub use window::{IdGroup, decode_window, encode_window};
 

@@ -7,3 +7,6 @@ mod life;
 
 /// The history of processes and units.
 mod tables;
+
+/// Hours and days that are merged while others read.
+mod merge;

@@ -17,9 +17,9 @@ fn process(pid: u32) -> Entity {
     }
 }
 
-/// Processes 1 to 9 live all along; process 100 + n lives only at tick n.
+/// Processes 1 to 9 live all along; process 1 000 + n lives only at tick n.
 fn tick(n: i64, first: bool) -> TableTick {
-    let passing = 100 + n as u64;
+    let passing = (1_000 + n) as u64;
     let mut entities = vec![(passing, process(passing as u32))];
     if first {
         entities.extend((1..10).map(|key| (key, process(key as u32))));
@@ -42,7 +42,7 @@ fn shown(tick: &TableTick, known: &[(u64, Entity)]) -> Vec<(u32, i64)> {
 }
 
 fn expected(n: i64) -> Vec<(u32, i64)> {
-    (1..10).chain([100 + n]).map(|key| (key as u32, n * key)).collect()
+    (1..10).chain([1_000 + n]).map(|key| (key as u32, n * key)).collect()
 }
 
 #[test]
@@ -56,6 +56,9 @@ fn every_moment_is_found_again_over_chains_days_and_restarts() {
             store = bench.open().0;
         }
         store.append_tables(vec![tick(n, n == first || n == 100)]);
+        if n % 20 == 0 {
+            assert!(store.flush(Duration::from_secs(60)));
+        }
     }
     assert!(store.flush(Duration::from_secs(60)));
     let reader = bench.reader();
