@@ -11,61 +11,6 @@ use crate::text::{fields, lines, number, split_once};
 /// Settings.
 pub type Config = Common;
 
-/// The lines that node_exporter knows; it leaves out what newer kernels add.
-const FIELDS: &[&str] = &[
-    "Active",
-    "Active(anon)",
-    "Active(file)",
-    "AnonHugePages",
-    "AnonPages",
-    "Bounce",
-    "Buffers",
-    "Cached",
-    "CmaFree",
-    "CmaTotal",
-    "CommitLimit",
-    "Committed_AS",
-    "DirectMap1G",
-    "DirectMap2M",
-    "DirectMap4k",
-    "Dirty",
-    "HardwareCorrupted",
-    "HugePages_Free",
-    "HugePages_Rsvd",
-    "HugePages_Surp",
-    "HugePages_Total",
-    "Hugepagesize",
-    "Inactive",
-    "Inactive(anon)",
-    "Inactive(file)",
-    "KernelStack",
-    "Mapped",
-    "MemAvailable",
-    "MemFree",
-    "MemTotal",
-    "Mlocked",
-    "NFS_Unstable",
-    "PageTables",
-    "Percpu",
-    "SReclaimable",
-    "SUnreclaim",
-    "Shmem",
-    "ShmemHugePages",
-    "ShmemPmdMapped",
-    "Slab",
-    "SwapCached",
-    "SwapFree",
-    "SwapTotal",
-    "Unevictable",
-    "VmallocChunk",
-    "VmallocTotal",
-    "VmallocUsed",
-    "Writeback",
-    "WritebackTmp",
-    "Zswap",
-    "Zswapped",
-];
-
 struct Meminfo {
     file: KeptFile,
     buffer: Vec<u8>,
@@ -97,8 +42,14 @@ impl Collector for Meminfo {
     }
 }
 
+/// Every line becomes a series, also what newer kernels add: node_exporter did so until 1.9, and
+/// its newer fixed list would take `KReclaimable` and others from who comes from there.
 fn series(tick: &Tick, name: &[u8]) -> SeriesId {
-    let Some(name) = FIELDS.iter().find(|known| known.as_bytes() == name) else { return SeriesId::NONE };
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'(' | b')');
+    let Some(name) = std::str::from_utf8(name).ok().filter(|name| name.bytes().all(|byte| plain(&byte)))
+    else {
+        return SeriesId::NONE;
+    };
     let mut name = name.replace('(', "_").replace(')', "");
     if !name.starts_with("HugePages_") {
         name.push_str("_bytes");
@@ -135,15 +86,15 @@ mod tests {
     }
 
     #[test]
-    fn broken_and_unknown_lines_do_not_lose_the_others() {
+    fn broken_lines_do_not_lose_the_others_and_new_ones_are_taken() {
         let tree = tempfile::tempdir().unwrap();
-        let text =
-            "MemTotal: 2 kB\nMemFree: none kB\nBrandNew: 7 kB\nActive(anon): 1 kB\nHugePages_Total: 4\n";
+        let text = "MemTotal: 2 kB\nMemFree: none kB\nBrandNew: 7 kB\nBro-ken: 1 kB\nActive(anon): 1 kB\nHugePages_Total: 4\n";
         write(tree.path(), "proc/meminfo", text);
         assert_eq!(
             page(tree.path(), build).unwrap(),
             [
                 "node_memory_Active_anon_bytes 1024",
+                "node_memory_BrandNew_bytes 7168",
                 "node_memory_HugePages_Total 4",
                 "node_memory_MemTotal_bytes 2048"
             ]

@@ -9,6 +9,7 @@ const fn differ(family: &'static str, what: What, why: &'static str) -> Differen
 
 const OWN: &str = "tells of the exporter's own process, not of the machine";
 const LABEL: &str = "node_exporter has the label since 1.6";
+const LOOKS: &str = "the looks themselves open connections";
 const KSMD: &str = "node_exporter has other help texts since 1.10";
 
 /// On any tree.
@@ -62,6 +63,10 @@ pub const LIVE: &[Difference] = &[
     differ("node_procs_running", What::Value, "how many run at one instant"),
     differ("node_procs_blocked", What::Value, "how many wait at one instant"),
     differ("node_processes_*", What::Value, "how many there are at one instant"),
-    differ("node_tcp_connection_states", What::Value, "the looks themselves open connections"),
+    differ("node_tcp_connection_states", What::Value, LOOKS),
+    differ("node_tcp_connection_states", What::Series, LOOKS),
+    differ("node_netstat_Tcp_CurrEstab", What::Value, LOOKS),
+    differ("node_sockstat_*", What::Value, LOOKS),
+    differ("node_slabinfo_*", What::Value, "the looks themselves make kernel objects"),
     differ("node_cpu_scaling_frequency_hertz", What::Value, "the clock rate at one instant"),
 ];

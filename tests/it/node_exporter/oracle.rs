@@ -22,6 +22,21 @@ pub const MORE: &[&str] = &[
     "zoneinfo",
 ];
 
+/// Debian's package has filters of its own; these are node_exporter 1.12's, and ours.
+const FILTERS: &[&str] = &[
+    r"--collector.diskstats.device-exclude=^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$",
+    "--collector.filesystem.mount-points-exclude=^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|\
+     var/lib/containers/storage/.+)($|/)",
+    "--collector.filesystem.fs-types-exclude=^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|\
+     fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|\
+     erofs|sysfs|tracefs)$",
+    "--collector.netdev.device-exclude=",
+    "--collector.netstat.fields=^(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|Ext)_(InOctets|OutOctets)|\
+     Icmp6?_(InMsgs|OutMsgs)|TcpExt_(Listen.*|Syncookies.*|TCPSynRetrans|TCPTimeouts|TCPOFOQueue|TCPRcvQDrop)|\
+     Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|PassiveOpens|RetransSegs|CurrEstab)|\
+     Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$",
+];
+
 /// A running node_exporter.
 pub struct Oracle {
     address: SocketAddr,
@@ -37,6 +52,7 @@ impl Oracle {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let mut arguments =
             vec![format!("--web.listen-address={address}"), "--collector.cpu.info".to_owned()];
+        arguments.extend(FILTERS.iter().map(|flag| (*flag).to_owned()));
         arguments.extend(collectors.iter().map(|name| format!("--collector.{name}")));
         arguments.extend_from_slice(flags);
         let no_environment: [(&str, &OsStr); 0] = [];
