@@ -413,3 +413,74 @@ impl Collector for Processes {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    use fieldpost_model::Catalog;
+
+    use crate::config::{Backend, Config};
+    use crate::unit::build_all;
+
+    /// Series of both backends that are to be equal, and by how much of the value they may differ:
+    /// one is read a little later than the other.
+    const EQUAL: [(&str, f64); 8] = [
+        ("node_memory_MemTotal_bytes", 0.0),
+        ("node_memory_SwapTotal_bytes", 0.0),
+        ("node_memory_MemAvailable_bytes", 0.2),
+        ("node_load1", 0.5),
+        ("node_load15", 0.2),
+        ("node_boot_time_seconds", 1e-6),
+        ("node_network_receive_bytes_total{device=\"lo\"}", 0.1),
+        ("node_network_transmit_packets_total{device=\"lo\"}", 0.1),
+    ];
+
+    /// All series of a backend on this machine, after two passes.
+    fn page(backend: Backend) -> Vec<(String, f64)> {
+        let config = Arc::new(Config { backend, ..Config::default() });
+        let catalog = Catalog::new();
+        let wanted = ["cpu", "filesystem", "loadavg", "meminfo", "netdev", "os", "processes", "stat"];
+        let mut units = build_all(&config, &catalog, Duration::from_secs(1));
+        units.retain(|unit| wanted.contains(&unit.entry.name));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let mut page = Vec::new();
+        for unit in &mut units {
+            for pass in 0..2 {
+                let pass = unit.run(now.as_millis() as i64 + 1000 * pass);
+                assert!(pass.error.is_none(), "{}: {:?}", unit.entry.name, pass.error);
+            }
+            let view = catalog.read();
+            let samples = unit.tick().samples().iter();
+            page.extend(samples.map(|sample| (view.get(sample.id).unwrap().text.to_string(), sample.value)));
+        }
+        page
+    }
+
+    #[test]
+    fn backends_agree_on_what_both_measure() {
+        let (native, portable) = (page(Backend::Native), page(Backend::Portable));
+        let find = |page: &[(String, f64)], text: &str| {
+            page.iter().find(|(other, _)| other == text).map(|(_, v)| *v)
+        };
+        for (text, tolerance) in EQUAL {
+            let (one, two) = (find(&native, text).expect(text), find(&portable, text).expect(text));
+            let scale = one.abs().max(1.0);
+            assert!((one - two).abs() <= tolerance * scale, "{text}: native {one}, portable {two}");
+        }
+        let sizes = portable.iter().filter(|(text, _)| text.starts_with("node_filesystem_size_bytes{"));
+        for (text, size) in sizes {
+            if let Some(native) = find(&native, text) {
+                assert_eq!(native, *size, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn list_is_sorted_and_each_name_is_in_the_native_list_too() {
+        let names: Vec<_> = super::PORTABLE.iter().map(|entry| entry.name).collect();
+        assert!(names.is_sorted());
+        assert!(names.iter().all(|name| crate::COLLECTORS.iter().any(|entry| entry.name == *name)));
+    }
+}

@@ -374,3 +374,140 @@ impl Shown {
         [self.cpu, self.read, self.written].iter().chain(&self.held).for_each(|id| tick.retire(*id));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fieldpost_model::{Catalog, Owner};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Bench {
+        catalog: Arc<Catalog>,
+        tick: Tick,
+        groups: Groups,
+    }
+
+    impl Bench {
+        fn new(top: usize) -> Self {
+            let catalog = Catalog::new();
+            let tick = Tick::new(Arc::clone(&catalog), Owner(0));
+            let groups = Groups::new(&tick, top, 100);
+            Self { catalog, tick, groups }
+        }
+
+        /// Ends a pass of so many seconds; the CPU seconds of all groups that are shown.
+        fn pass(&mut self, elapsed_seconds: f64) -> HashMap<String, f64> {
+            self.tick.begin(0);
+            self.groups.publish(&mut self.tick, elapsed_seconds);
+            let view = self.catalog.read();
+            let shown = self.tick.samples().iter().filter_map(|sample| {
+                let series = view.get(sample.id)?;
+                let is_cpu = &*series.family.name == "fieldpost_process_cpu_seconds_total";
+                is_cpu.then(|| (series.labels[0].1.to_string(), sample.value))
+            });
+            shown.collect()
+        }
+
+        fn use_ticks(&mut self, id: GroupId, cpu_ticks: u64) {
+            self.groups.charge(id, Used { cpu_ticks, ..Used::default() });
+        }
+    }
+
+    #[test]
+    fn group_that_leaves_and_returns_goes_on_from_its_kept_value() {
+        let mut bench = Bench::new(1);
+        let (a, b) = (bench.groups.join("a"), bench.groups.join("b"));
+        bench.use_ticks(a, 500);
+        bench.use_ticks(b, 100);
+        let page = bench.pass(1.0);
+        assert_eq!((page["a"], page["other"]), (5.0, 1.0));
+        bench.use_ticks(b, 6_000);
+        bench.use_ticks(a, 10);
+        let page = bench.pass(60.0);
+        assert_eq!((page.get("a"), page["b"], page["other"]), (None, 60.0, 1.1));
+        bench.use_ticks(a, 600_000);
+        let page = bench.pass(600.0);
+        assert_eq!((page["a"], page.get("b"), page["other"]), (6_005.0, None, 1.1));
+    }
+
+    #[test]
+    fn shown_group_keeps_its_place_against_one_that_is_little_busier() {
+        let mut bench = Bench::new(1);
+        let (a, b) = (bench.groups.join("a"), bench.groups.join("b"));
+        bench.use_ticks(a, 100);
+        bench.pass(1.0);
+        for _ in 0..10 {
+            bench.use_ticks(a, 100);
+            bench.use_ticks(b, 120);
+            assert!(bench.pass(60.0).contains_key("a"));
+        }
+    }
+
+    #[test]
+    fn group_without_processes_ends_after_a_while_and_its_value_is_kept() {
+        let mut bench = Bench::new(5);
+        let a = bench.groups.join("a");
+        bench.use_ticks(a, 100);
+        bench.pass(1.0);
+        bench.groups.leave(a);
+        assert!(bench.pass(1.0).contains_key("a"));
+        assert!(!bench.pass(EMPTY_GROUP_SECONDS).contains_key("a"));
+        let again = bench.groups.join("a");
+        bench.use_ticks(again, 1);
+        assert_eq!(bench.pass(1.0)["a"], 1.01);
+    }
+
+    #[test]
+    fn memory_of_left_groups_is_bounded_and_none_begins_below_what_it_had() {
+        let mut bench = Bench::new(1);
+        for number in 0..LEFT_GROUPS_MAX + 2 {
+            let id = bench.groups.join(&format!("g{number}"));
+            bench.use_ticks(id, 1_000 + number as u64);
+            bench.pass(1.0);
+            bench.groups.leave(id);
+            bench.pass(2.0 * EMPTY_GROUP_SECONDS);
+        }
+        assert_eq!(bench.groups.left.len(), LEFT_GROUPS_MAX);
+        let first = bench.groups.join("g0");
+        bench.use_ticks(first, 1);
+        assert!(bench.pass(1.0)["g0"] >= 10.0);
+    }
+
+    #[test]
+    fn executable_named_as_the_rest_is_part_of_the_rest() {
+        let mut bench = Bench::new(5);
+        let id = bench.groups.join(OTHER);
+        bench.use_ticks(id, 100);
+        assert_eq!(bench.pass(1.0)["other"], 1.0);
+    }
+
+    proptest! {
+        /// Whoever comes, goes and works: no shown counter is ever below what it was, and together
+        /// they have all that was charged as long as none leaves.
+        #[test]
+        fn no_counter_falls(steps in proptest::collection::vec((0_usize..6, 0_u64..2_000, any::<bool>()), 1..200)) {
+            let mut bench = Bench::new(2);
+            let mut highest: HashMap<String, f64> = HashMap::new();
+            let mut members: [Option<GroupId>; 6] = [None; 6];
+            let mut charged = 0.0;
+            for (which, ticks, leaves) in steps {
+                let id = *members[which].get_or_insert_with(|| bench.groups.join(&format!("g{which}")));
+                bench.use_ticks(id, ticks);
+                charged += ticks as f64 / 100.0;
+                if leaves {
+                    bench.groups.leave(id);
+                    members[which] = None;
+                }
+                let page = bench.pass(30.0);
+                for (group, value) in page {
+                    let before = highest.insert(group.clone(), value).unwrap_or(0.0);
+                    prop_assert!(value >= before, "{} fell from {} to {}", group, before, value);
+                }
+                prop_assert!((highest.values().sum::<f64>() - charged).abs() < 1e-6);
+            }
+        }
+    }
+}

@@ -6,7 +6,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use fieldpost_model::{Entity, EntityRow, Period, TableKind, TableTick, Tick, TimeMs};
+use fieldpost_model::{Entity, Period, TableKind, TableTick, Tick, TimeMs};
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,8 @@ use crate::config::Common;
 use crate::facts;
 use crate::process_account::{Account, ByPid, Look, settle};
 use crate::process_files::{ProcessFiles, Trouble};
-use crate::process_groups::{GroupId, Groups, Held};
+use crate::process_groups::{Groups, Held};
+use crate::process_row::{Process, UNKNOWN};
 use crate::process_rules::{GroupRule, Rules, Subject};
 use crate::process_stat as parse;
 use crate::read::KeptFile;
@@ -23,6 +24,10 @@ use crate::text::label;
 
 /// How often what changes slowly is read of each process, milliseconds.
 const SLOW_LOOK_MS: TimeMs = 10_000;
+
+/// Of one that did nothing, so many slow looks see only its swap. It cannot have opened a file or
+/// become another program, but somebody may have moved it to another unit.
+const QUIET_LOOKS: u8 = 6;
 
 /// Processes that are described in one pass at most; the rest wait for the next, known by the
 /// name of their main thread alone. A fork bomb makes no pass long.
@@ -40,9 +45,6 @@ const UNATTRIBUTED_SLACK_PART: u64 = 100;
 
 /// Not missed either, clock ticks: what processes used between two readings within one pass.
 const UNATTRIBUTED_SLACK_TICKS: u64 = 20;
-
-/// A number that could not be read.
-const UNKNOWN: i64 = -1;
 
 /// Settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,40 +70,6 @@ impl Config {
     /// The part that all collectors have.
     pub fn common(&self) -> Common {
         Common { enabled: self.enabled, interval: self.interval }
-    }
-}
-
-/// One process that is followed.
-struct Process {
-    account: Account,
-    key: u64,
-    start_ticks: u64,
-    start_ms: TimeMs,
-    comm: Box<[u8]>,
-    kernel: bool,
-    state: u8,
-    threads: u32,
-    faults: u64,
-    resident_bytes: u64,
-    swap_bytes: i64,
-    open_files: i64,
-    group: GroupId,
-    /// Hash of executable, unit and user: when it changes, the process is described anew.
-    described: Option<u64>,
-    slow_look_ms: TimeMs,
-    stat: Option<OwnedFd>,
-    io: Option<OwnedFd>,
-}
-
-impl AsRef<Account> for Process {
-    fn as_ref(&self) -> &Account {
-        &self.account
-    }
-}
-
-impl AsMut<Account> for Process {
-    fn as_mut(&mut self) -> &mut Account {
-        &mut self.account
     }
 }
 
@@ -238,7 +206,8 @@ impl ProcessTable {
                 || stat.state == b'D';
             let (own_ticks, children_ticks) = (stat.own_ticks, stat.children_ticks);
             process.take(&stat, self.page_bytes);
-            let due = time_ms >= process.slow_look_ms;
+            process.stirred |= busy;
+            let due = time_ms >= process.slow_look_ms && process.stirred;
             let wanted = due || (busy && !process.kernel && process.account.io_known());
             let io = if wanted { read_io(&mut self.files, pid, &mut process.io) } else { None };
             process.account.look(Look { own_ticks, children_ticks, io });
@@ -353,6 +322,9 @@ impl ProcessTable {
         };
         process.swap_bytes = i64::try_from(status.swap_bytes).unwrap_or(i64::MAX);
         process.account.forgets_children = status.ignores_children;
+        if process.is_quiet(QUIET_LOOKS) {
+            return;
+        }
         process.open_files = match self.files.count_open(pid) {
             Ok(count) if count > 0 => count as i64,
             _ => UNKNOWN,
@@ -437,71 +409,6 @@ impl ProcessTable {
     }
 }
 
-impl Process {
-    fn new(pid: u32, stat: &parse::Stat<'_>, time_ms: TimeMs, page_bytes: u64) -> Self {
-        let mut process = Self {
-            account: Account::found(pid, stat.parent, Look::default()),
-            key: 0,
-            start_ticks: stat.start_ticks,
-            start_ms: time_ms,
-            comm: stat.comm.into(),
-            kernel: stat.kernel,
-            state: stat.state,
-            threads: 0,
-            faults: 0,
-            resident_bytes: 0,
-            swap_bytes: if stat.kernel { 0 } else { UNKNOWN },
-            open_files: UNKNOWN,
-            group: 0,
-            described: None,
-            slow_look_ms: 0,
-            stat: None,
-            io: None,
-        };
-        process.take(stat, page_bytes);
-        process
-    }
-
-    fn take(&mut self, stat: &parse::Stat<'_>, page_bytes: u64) {
-        self.account.parent = stat.parent;
-        self.state = stat.state;
-        self.threads = stat.threads;
-        self.faults = stat.faults;
-        self.resident_bytes = stat.resident_pages.saturating_mul(page_bytes);
-        // A kernel worker's name tells what it works on just now; that is no other process.
-        if !self.kernel && *self.comm != *stat.comm {
-            self.comm = stat.comm.into();
-            self.described = None;
-            self.slow_look_ms = 0;
-        }
-    }
-
-    /// A name without looking further: of kernel threads the part before the slash.
-    fn short_name(&self) -> String {
-        let end = if self.kernel { self.comm.iter().position(|byte| *byte == b'/') } else { None };
-        label(&self.comm[..end.unwrap_or(self.comm.len())]).into_owned()
-    }
-
-    fn row(&self) -> EntityRow {
-        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let total = self.account.total;
-        let bytes = |value: u64| if self.account.io_known() { number(value) } else { UNKNOWN };
-        EntityRow {
-            key: self.key,
-            values: [
-                number(total.cpu_ticks),
-                number(self.resident_bytes),
-                self.swap_bytes,
-                i64::from(self.threads),
-                bytes(total.read_bytes),
-                bytes(total.written_bytes),
-                self.open_files,
-                i64::from(self.state),
-            ],
-        }
-    }
-}
-
 /// What a slow look finds.
 #[derive(Default, Hash)]
 struct Facts {
@@ -531,4 +438,131 @@ fn file_name(target: &[u8]) -> String {
 
 fn ticks_to_ms(ticks: u64, ticks_per_second: u64) -> TimeMs {
     TimeMs::try_from(ticks.saturating_mul(1000) / ticks_per_second.max(1)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config as AllConfig;
+    use crate::testing::{Bench, write};
+
+    /// Writes the files of one process.
+    fn process(tree: &Path, pid: u32, name: &str, parent: u32, ticks: [u64; 2], start: u64) {
+        let [own, children] = ticks;
+        let stat = format!(
+            "{pid} ({name}) S {parent} 1 1 0 -1 0 {own} 0 0 0 {own} 0 {children} 0 20 0 2 0 {start} 0 3 0\n"
+        );
+        write(tree, &format!("proc/{pid}/stat"), stat);
+        write(tree, &format!("proc/{pid}/status"), "Uid:\t7\t7\t7\t7\nVmSwap:\t 4 kB\n");
+        write(tree, &format!("proc/{pid}/cgroup"), format!("0::/system.slice/{name}.service\n"));
+        write(tree, &format!("proc/{pid}/cmdline"), format!("/bin/{name}\0--flag\0"));
+        write(tree, &format!("proc/{pid}/io"), format!("read_bytes: {own}\nwrite_bytes: 0\n"));
+    }
+
+    fn bench(tree: &Path) -> Bench {
+        write(tree, "proc/stat", "cpu  0 0 0 0\nbtime 1000\n");
+        Bench::new(tree, build, &AllConfig::default()).unwrap()
+    }
+
+    fn value(lines: &[String], series: &str, group: &str) -> Option<f64> {
+        let start = format!("fieldpost_process_{series}{{group=\"{group}\"}} ");
+        lines.iter().find_map(|line| line.strip_prefix(&start)?.parse().ok())
+    }
+
+    #[test]
+    fn table_describes_each_process_once_and_has_a_row_for_each() {
+        let tree = tempfile::tempdir().unwrap();
+        process(tree.path(), 1, "init", 0, [500, 0], 0);
+        process(tree.path(), 20, "web", 1, [40, 0], 300);
+        let mut bench = bench(tree.path());
+        let lines = bench.pass(1_000_000).unwrap();
+        assert_eq!(value(&lines, "cpu_seconds_total", "init"), Some(0.0));
+        assert_eq!(value(&lines, "threads", "web"), Some(2.0));
+        assert_eq!(value(&lines, "swap_bytes", "web"), Some(4096.0));
+        assert_eq!(value(&lines, "oldest_start_time_seconds", "web"), Some(1003.0));
+        let table = bench.collector().table().unwrap();
+        let (key, web) = &table.entities[1];
+        assert_eq!((*key, web.pid, web.parent, web.uid, web.start_ms), (2, 20, 1, 7, 1_003_000));
+        assert_eq!((web.name.as_str(), web.unit.as_str()), ("web", "web.service"));
+        assert_eq!((web.command.as_str(), web.group.as_str()), ("/bin/web --flag", "web"));
+        let page = rustix::param::page_size() as i64;
+        assert_eq!(table.rows[1].values, [40, 3 * page, 4096, 2, 40, 0, -1, i64::from(b'S')]);
+        bench.pass(1_001_000).unwrap();
+        let table = bench.collector().table().unwrap();
+        assert_eq!((table.entities.len(), table.rows.len()), (0, 2));
+    }
+
+    #[test]
+    fn id_given_to_another_process_is_another_process() {
+        let tree = tempfile::tempdir().unwrap();
+        process(tree.path(), 1, "init", 0, [0, 0], 0);
+        process(tree.path(), 20, "old", 1, [900, 0], 300);
+        let mut bench = bench(tree.path());
+        bench.pass(1_000_000).unwrap();
+        process(tree.path(), 20, "new", 1, [5, 0], 700);
+        process(tree.path(), 1, "init", 0, [0, 900], 0);
+        let lines = bench.pass(1_001_000).unwrap();
+        assert_eq!(value(&lines, "cpu_seconds_total", "new"), Some(0.05));
+        assert_eq!(value(&lines, "cpu_seconds_total", "init"), Some(0.0));
+        let table = bench.collector().table().unwrap();
+        assert_eq!(table.rows.iter().map(|row| row.key).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(table.entities[0].1.name, "new");
+    }
+
+    #[test]
+    fn program_that_becomes_another_changes_its_group_and_no_counter_falls() {
+        let tree = tempfile::tempdir().unwrap();
+        process(tree.path(), 1, "init", 0, [0, 0], 0);
+        process(tree.path(), 20, "sh", 1, [0, 0], 300);
+        let mut bench = bench(tree.path());
+        bench.pass(1_000_000).unwrap();
+        process(tree.path(), 20, "sh", 1, [100, 0], 300);
+        let lines = bench.pass(1_001_000).unwrap();
+        assert_eq!(value(&lines, "cpu_seconds_total", "sh"), Some(1.0));
+        process(tree.path(), 20, "work", 1, [150, 0], 300);
+        bench.pass(1_002_000).unwrap();
+        process(tree.path(), 20, "work", 1, [250, 0], 300);
+        let lines = bench.pass(1_003_000).unwrap();
+        let (shell, work) =
+            (value(&lines, "cpu_seconds_total", "sh"), value(&lines, "cpu_seconds_total", "work"));
+        assert_eq!((shell, work), (Some(1.5), Some(1.0)));
+        assert_eq!(value(&lines, "processes", "sh"), Some(0.0));
+    }
+
+    #[test]
+    fn file_that_is_no_stat_loses_only_its_process() {
+        let tree = tempfile::tempdir().unwrap();
+        process(tree.path(), 1, "init", 0, [0, 0], 0);
+        write(tree.path(), "proc/20/stat", "20 (half) S 1");
+        write(tree.path(), "proc/21/other", "");
+        write(
+            tree.path(),
+            "proc/22/stat",
+            b"22 (\xff\"\n) S 1 1 1 0 -1 0 0 0 0 0 1 0 0 0 20 0 1 0 5 0 3 0\n",
+        );
+        let mut bench = bench(tree.path());
+        let lines = bench.pass(1_000_000).unwrap();
+        assert_eq!(bench.collector().table().unwrap().rows.len(), 2);
+        assert_eq!(value(&lines, "processes", "\u{fffd}\\\"\\n"), Some(1.0));
+    }
+
+    #[test]
+    fn crowd_is_described_little_by_little() {
+        let tree = tempfile::tempdir().unwrap();
+        for pid in 1..=(DESCRIBED_PER_PASS as u32 + 50) {
+            process(tree.path(), pid, "bomb", 0, [0, 0], u64::from(pid));
+        }
+        let mut bench = bench(tree.path());
+        bench.pass(1_000_000).unwrap();
+        let undescribed = |bench: &Bench| {
+            let table = bench.collector().table().unwrap();
+            table.entities.iter().filter(|(_, entity)| entity.command.is_empty()).count()
+        };
+        assert_eq!(undescribed(&bench), 50);
+        bench.pass(1_001_000).unwrap();
+        let table = bench.collector().table().unwrap();
+        assert_eq!((table.entities.len(), undescribed(&bench)), (50, 0));
+    }
 }
