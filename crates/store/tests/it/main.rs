@@ -10,3 +10,12 @@ mod tables;
 
 /// Hours and days that are merged while others read.
 mod merge;
+
+/// Killed at any instant: what was acknowledged is there, once.
+mod crash;
+
+/// Damaged bytes: the store starts, says so, and keeps the rest.
+mod damage;
+
+/// A disk that is full, and one that has room again.
+mod full;
