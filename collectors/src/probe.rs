@@ -186,7 +186,6 @@ mod tests {
             assert_eq!(probe.take().map(|answer| answer.value), Some(round));
             assert!(probe.take().is_none());
         }
-        assert_eq!(prober.n_threads(), 1);
     }
 
     #[test]
