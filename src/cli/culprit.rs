@@ -135,7 +135,7 @@ impl Tables {
 
 fn table(answer: &Answer, limit: usize) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(["WHAT", "GROUP", "SHARE", "AMOUNT", "UNIT", "SHARE"]);
     let seconds = |amount: f64| format!("{amount:.1} s");
     let kinds: [(&str, &[Share], &[Share], &dyn Fn(f64) -> String); 3] = [

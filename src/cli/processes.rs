@@ -90,7 +90,7 @@ fn at(global: &Global, at_ms: TimeMs) -> anyhow::Result<Vec<ProcessRow>> {
 fn table(rows: &[ProcessRow]) -> String {
     let users = users();
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table
         .set_header(["PID", "USER", "CPU%", "RSS", "READ/s", "WRITE/s", "THR", "FD", "S", "UNIT", "COMMAND"]);
     let rate = |rate: Option<f64>| rate.map_or("-".into(), size);
