@@ -309,7 +309,7 @@ impl Reader<'_> {
         };
         let attributes = self.attributes;
         attributes.each(|entry| {
-            if is_device(&entry) {
+            if !entry.is_file && is_device(&entry) {
                 let ids = devices.get(entry.name, || [SeriesId::NONE; N]);
                 self.record(entry.name, label_name, known, ids, tick);
             }
