@@ -158,11 +158,11 @@ impl ByPid {
 }
 
 /// Settles the accounts after all were looked at: those that ended, then the debts of orphans.
-/// Calls `charge` with the place and charge of each process that used anything.
+/// Calls `charge` with each process that used anything.
 pub(crate) fn settle<P: AsMut<Account> + AsRef<Account>>(
     processes: &mut [P],
     by_pid: &ByPid,
-    mut charge: impl FnMut(usize, Used),
+    mut charge: impl FnMut(&P, Used),
 ) {
     for place in 0..processes.len() {
         let ended: &Account = processes[place].as_ref();
@@ -179,10 +179,10 @@ pub(crate) fn settle<P: AsMut<Account> + AsRef<Account>>(
             ask_ancestors(processes, by_pid, place);
         }
     }
-    for (place, process) in processes.iter_mut().enumerate() {
+    for process in processes {
         let used = process.as_mut().take_charge();
         if used != Used::default() {
-            charge(place, used);
+            charge(process, used);
         }
     }
 }
@@ -247,7 +247,8 @@ mod tests {
         let mut by_pid = ByPid::default();
         by_pid.rebuild(accounts.iter().map(|account| account.pid));
         let mut all = vec![0; accounts.len()];
-        settle(accounts, &by_pid, |place, used| all[place] = used.cpu_ticks);
+        let place = |pid| by_pid.get(pid).unwrap();
+        settle(accounts, &by_pid, |account, used| all[place(account.pid)] = used.cpu_ticks);
         accounts.retain(|account| !account.gone);
         all
     }

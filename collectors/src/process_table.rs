@@ -250,12 +250,10 @@ impl ProcessTable {
     /// Settles all accounts and lets those go that ended.
     fn account(&mut self) {
         let (groups, charged) = (&mut self.groups, &mut self.charged_ticks);
-        let mut charges = Vec::new();
-        settle(&mut self.processes, &self.by_pid, |place, used| charges.push((place, used)));
-        for (place, used) in charges {
+        settle(&mut self.processes, &self.by_pid, |process, used| {
             *charged += used.cpu_ticks;
-            groups.charge(self.processes[place].group, used);
-        }
+            groups.charge(process.group, used);
+        });
         if self.processes.iter().any(|process| process.account.gone) {
             let files = &mut self.files;
             self.processes.retain_mut(|process| {
