@@ -80,10 +80,12 @@ impl StoreError {
 
     /// Does it mean that a file is damaged, rather than that the machine is short of something?
     pub fn is_damage(&self) -> bool {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, TypeMismatch};
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, TypeMismatch, Unknown};
         match self {
             Self::Sql { source: rusqlite::Error::SqliteFailure(error, _), .. } => {
-                matches!(error.code, DatabaseCorrupt | NotADatabase | TypeMismatch)
+                // Unknown is a statement that does not fit the file: a table is missing.
+                matches!(error.code, DatabaseCorrupt | NotADatabase | TypeMismatch | Unknown)
+                    || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
             }
             // A column that is not there, or of another type, is no file of ours any more.
             Self::Sql { source, .. } => {

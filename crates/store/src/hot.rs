@@ -49,7 +49,8 @@ impl Hot {
         transaction.commit()
     }
 
-    /// Goes on with a file that was left behind. `check` reads it whole first.
+    /// Goes on with a file that was left behind. `check` reads it whole first: an hour of windows
+    /// takes milliseconds.
     pub(crate) fn reopen(file: StoreFile, check: bool) -> Result<Self, StoreError> {
         let failed = || StoreError::sql("check", &file.path);
         let connection = database::open_writer(&file.path, include_str!("sql/hot.sql"))?;

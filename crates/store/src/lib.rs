@@ -34,7 +34,7 @@ mod writer;
 
 pub use config::{Config, Retention};
 pub use error::StoreError;
-pub use reader::{Reader, Samples, StoredSeries};
+pub use reader::{Overview, Reader, Samples, StoredSeries};
 pub use rollup::Rollup;
 pub use state::{Gap, GapReason};
 pub use stats::StoreStats;

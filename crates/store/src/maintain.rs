@@ -12,7 +12,7 @@ use crate::calendar::{DAY_HOURS, DAY_MS, HOUR_MS};
 use crate::folder::{self, FileKind, StoreFile, free_bytes};
 use crate::reader::open_file;
 use crate::rows::read_hours;
-use crate::state::{Gap, GapReason};
+use crate::state::{Found, Gap, GapReason, State};
 use crate::writer::{Shared, chain};
 use crate::{StoreError, ballast, merge, quarantine, rollup};
 
@@ -308,6 +308,23 @@ pub(crate) fn put_aside(
     let (from_ms, to_ms) = (file.from_ms(), file.to_ms());
     shared.queue.push_gap(Gap { from_ms, to_ms, n_samples, reason: GapReason::Damage });
     Ok(moved)
+}
+
+/// Opens `state.db`; a damaged one is put aside and a new one begun. Answers where the old one is.
+pub(crate) fn open_state(shared: &Shared) -> Result<(State, Found, Option<PathBuf>), StoreError> {
+    let error = match State::open(&shared.folder) {
+        Err(error) if error.is_damage() => error,
+        outcome => return outcome.map(|(state, found)| (state, found, None)),
+    };
+    let path = State::path(&shared.folder);
+    let moved = quarantine::put_aside(&shared.folder, &path, (shared.clock)())?;
+    let text =
+        format!("state.db is damaged ({}) and was put aside; events before now are in it", chain(&error));
+    tracing::error!("{text}");
+    shared.note(EventKind::Quarantine, "state.db", text);
+    shared.stats.lock().n_quarantined += 1;
+    let (state, _) = State::open(&shared.folder)?;
+    Ok((state, Found { new: false, clean: false }, Some(moved)))
 }
 
 /// Removes what a merge that was cut off left behind.

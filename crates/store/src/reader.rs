@@ -12,9 +12,11 @@ use crate::codec::{CodecError, IdGroup, checksum, decode_window};
 use crate::config::WINDOW_MS_MAX;
 use crate::dictionary::{Entry, read_entries};
 use crate::folder::{self, FileKind, StoreFile};
-use crate::rows::{GROUP_SIZE, RowReader, Table};
+use crate::rollup::{self, MINUTE_MS, Parts, Rollup};
+use crate::rows::{GROUP_SIZE, RowReader, Table, read_hours};
 use crate::state::{self, Gap, State};
 use crate::tables::TableScan;
+use crate::writer::chain;
 use crate::{StoreError, database};
 
 /// How many times a question is asked anew when files are merged away under it.
@@ -41,6 +43,25 @@ pub struct StoredSeries {
     pub first_ms: TimeMs,
     /// Last instant with a sample within it.
     pub last_ms: TimeMs,
+}
+
+/// A store at a glance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Overview {
+    /// First instant of what is stored and first after it.
+    pub data_span: Option<(TimeMs, TimeMs)>,
+    /// Files of windows, rows and tables.
+    pub n_files: usize,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// Bytes of windows that are not merged yet.
+    pub bytes_hot: u64,
+    /// Bytes of merged samples.
+    pub bytes_merged: u64,
+    /// Bytes of the tables of processes and units.
+    pub bytes_tables: u64,
+    /// Bytes of rollups whose samples are gone.
+    pub bytes_rollups: u64,
 }
 
 /// Samples of one series, by rising time.
@@ -71,7 +92,7 @@ impl Reader {
         for file in samples().filter(|file| file.kind == FileKind::Hot) {
             match hot_end(file) {
                 Ok(end) => to_ms = to_ms.max(end),
-                Err(error) if error.is_vanished() => {}
+                Err(error) if error.is_vanished() || error.is_damage() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -122,11 +143,7 @@ impl Reader {
         to_ms: TimeMs,
         mut each: impl FnMut(&StoredSeries, &[(TimeMs, f64)]),
     ) -> Result<(), StoreError> {
-        let accepts = |entry: &Entry| {
-            let label = |name: &str| entry.labels.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
-            selector.accepts(&format!("{}{}", entry.family.name, entry.suffix), label)
-        };
-        self.scan_where(&accepts, from_ms, to_ms, &mut each)
+        self.scan_where(&|entry: &Entry| accepted_by(selector, entry), from_ms, to_ms, &mut each)
     }
 
     fn scan_where(
@@ -146,7 +163,7 @@ impl Reader {
             for hour in hours.filter(|hour| hour_touches(*hour, from_ms, to_ms)) {
                 let mut piece = Piece { accepts, from_ms, to_ms, found: BTreeMap::new() };
                 for source in &opened {
-                    source.read_hour(hour, &mut piece)?;
+                    skip_damage(&source.file.path, source.read_hour(hour, &mut piece))?;
                 }
                 piece.hand_over(each);
             }
@@ -164,12 +181,84 @@ impl Reader {
                 .filter(|file| file.day() == day && is_raw(file.kind) && touches(file, from_ms, to_ms))
                 .collect();
             files.sort_by_key(|file| (file.kind, file.seq));
-            match files.into_iter().map(Source::open).collect() {
-                Err(error) if error.is_vanished() => {}
-                outcome => return outcome,
+            let mut sources = Vec::new();
+            let opened = files.into_iter().try_for_each(|file| {
+                let path = file.path.clone();
+                sources.extend(skip_damage(&path, Source::open(file))?);
+                Ok(())
+            });
+            match opened {
+                Err(error) if StoreError::is_vanished(&error) => {}
+                outcome => return outcome.map(|()| sources),
             }
         }
         Err(StoreError::Moving)
+    }
+
+    /// Rollups to spans of `span_ms` (a multiple of a minute) of every series that the selector
+    /// accepts, in `[from_ms, to_ms)`. Samples that are gone are answered from what was kept of
+    /// them; where only hours were kept, shorter spans than an hour are not answered.
+    pub fn rollup(
+        &self,
+        selector: &Selector,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        span_ms: i64,
+    ) -> Result<Vec<(StoredSeries, Vec<Rollup>)>, StoreError> {
+        let mut all = RollupAnswer::default();
+        for file in folder::list(&self.folder)? {
+            let finest = match file.kind {
+                FileKind::Minutes | FileKind::Day | FileKind::Hour => MINUTE_MS,
+                FileKind::Hours => HOUR_MS,
+                FileKind::Hot | FileKind::Tables => continue,
+            };
+            if span_ms % finest == 0 && touches(&file, from_ms, to_ms) {
+                let read =
+                    Source::open(file.clone()).and_then(|source| source.read_rollups(selector, &mut all));
+                match read {
+                    // It was merged or let go meanwhile: what it became is listed after it.
+                    Err(error) if error.is_vanished() => {}
+                    read => _ = skip_damage(&file.path, read)?,
+                }
+            }
+        }
+        self.rollup_hot(selector, from_ms, to_ms, &mut all)?;
+        Ok(all.finish(from_ms, to_ms, span_ms))
+    }
+
+    /// What is not merged yet is rolled up on the way.
+    fn rollup_hot(
+        &self,
+        selector: &Selector,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        all: &mut RollupAnswer,
+    ) -> Result<(), StoreError> {
+        let files = folder::list(&self.folder)?;
+        let hot = files.iter().filter(|file| file.kind == FileKind::Hot && touches(file, from_ms, to_ms));
+        let Some(first_ms) = hot.map(StoreFile::from_ms).min() else { return Ok(()) };
+        let floor = |time_ms: i64| time_ms.div_euclid(MINUTE_MS) * MINUTE_MS;
+        let end_ms = floor(to_ms.saturating_add(MINUTE_MS - 1));
+        self.scan(selector, first_ms.max(floor(from_ms)), end_ms, |series, samples| {
+            all.add(series, &rollup::of_samples(samples, MINUTE_MS));
+        })
+    }
+
+    /// The store at a glance: how much of what there is.
+    pub fn overview(&self) -> Result<Overview, StoreError> {
+        let mut overview = Overview { data_span: self.data_span()?, ..Overview::default() };
+        for file in folder::list(&self.folder)? {
+            let bytes = file.bytes();
+            overview.n_files += 1;
+            overview.bytes += bytes;
+            match file.kind {
+                FileKind::Hot => overview.bytes_hot += bytes,
+                FileKind::Hour | FileKind::Day => overview.bytes_merged += bytes,
+                FileKind::Tables => overview.bytes_tables += bytes,
+                FileKind::Minutes | FileKind::Hours => overview.bytes_rollups += bytes,
+            }
+        }
+        Ok(overview)
     }
 
     /// Hands over the ticks of a table in `[from_ms, to_ms)`. An entity is described in the first
@@ -190,7 +279,10 @@ impl Reader {
                 match database::open_reader(&file.path) {
                     // Retention removed it meanwhile.
                     Err(error) if error.is_vanished() => {}
-                    opened => n_damaged += scan.read(&opened?, &file.path)?,
+                    opened => {
+                        let read = opened.and_then(|connection| scan.read(&connection, &file.path));
+                        n_damaged += skip_damage(&file.path, read)?.unwrap_or(1);
+                    }
                 }
             }
         }
@@ -243,6 +335,17 @@ impl Reader {
     }
 }
 
+/// A damaged file is left out, and said to be; everything else is still answered.
+fn skip_damage<T>(path: &Path, outcome: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match outcome {
+        Err(error) if error.is_damage() => {
+            tracing::warn!(file = %path.display(), error = chain(&error), "a damaged file is left out");
+            Ok(None)
+        }
+        outcome => outcome.map(Some),
+    }
+}
+
 /// All series that a file of windows or rows describes.
 pub(crate) fn entries_of(file: &StoreFile) -> Result<Vec<Entry>, StoreError> {
     if !is_raw(file.kind) {
@@ -289,6 +392,39 @@ pub(crate) fn settle(samples: &mut Samples) {
     samples.reverse();
     samples.sort_by_key(|(time_ms, _)| *time_ms);
     samples.dedup_by_key(|(time_ms, _)| *time_ms);
+}
+
+fn accepted_by(selector: &Selector, entry: &Entry) -> bool {
+    let label = |name: &str| entry.labels.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+    selector.accepts(&format!("{}{}", entry.family.name, entry.suffix), label)
+}
+
+/// Rollups as they are found, by series and instant; what comes later wins.
+#[derive(Default)]
+struct RollupAnswer {
+    found: BTreeMap<String, (StoredSeries, BTreeMap<TimeMs, Rollup>)>,
+}
+
+impl RollupAnswer {
+    fn add(&mut self, series: &StoredSeries, rollups: &[Rollup]) {
+        let entry =
+            self.found.entry(series.text.clone()).or_insert_with(|| (series.clone(), BTreeMap::new()));
+        entry.1.extend(rollups.iter().map(|rollup| (rollup.from_ms, *rollup)));
+    }
+
+    fn finish(self, from_ms: TimeMs, to_ms: TimeMs, span_ms: i64) -> Vec<(StoredSeries, Vec<Rollup>)> {
+        let mut answer = Vec::new();
+        for (mut series, rollups) in self.found.into_values() {
+            let span = rollups.range(from_ms.div_euclid(span_ms) * span_ms..).map(|(_, rollup)| *rollup);
+            let span: Vec<Rollup> = span.take_while(|rollup| rollup.from_ms < to_ms).collect();
+            let spans = rollup::coarser(&span, span_ms);
+            if let (Some(first), Some(last)) = (spans.first(), spans.last()) {
+                (series.first_ms, series.last_ms) = (first.from_ms, last.from_ms);
+                answer.push((series, spans));
+            }
+        }
+        answer
+    }
 }
 
 /// What one hour has of the series that were asked for.
@@ -368,6 +504,29 @@ impl Source {
                     piece.add(&wanted[&id], samples);
                 },
             )?;
+        }
+        Ok(())
+    }
+
+    fn read_rollups(&self, selector: &Selector, all: &mut RollupAnswer) -> Result<(), StoreError> {
+        let wanted = self.wanted(&|entry: &Entry| accepted_by(selector, entry));
+        let groups: BTreeSet<u32> = wanted.keys().map(|id| id / GROUP_SIZE).collect();
+        let mut reader = RowReader::new(&self.connection, &self.file.path, Table::Rollup);
+        for (slot, _) in read_hours(&self.connection, &self.file.path)? {
+            for group in &groups {
+                let mut parts: BTreeMap<u32, Parts> = BTreeMap::new();
+                reader.read(
+                    *group,
+                    slot,
+                    |id| wanted.contains_key(&id),
+                    |id, part, samples| {
+                        parts.entry(id).or_default().add(part, samples);
+                    },
+                )?;
+                for (id, parts) in parts {
+                    all.add(&wanted[&id], &parts.rollups());
+                }
+            }
         }
         Ok(())
     }

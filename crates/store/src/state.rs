@@ -89,8 +89,7 @@ impl State {
         let connection = database::open_writer(&path, include_str!("sql/state.sql"))?;
         let mut state = Self { connection, path };
         let clean = state.integer("clean")? != Some(0);
-        let whole = clean || state.run("check", database::quick_check)?;
-        if !whole {
+        if !state.run("check", database::quick_check)? {
             let source = crate::codec::CodecError::Malformed("SQLite finds its pages damaged");
             return Err(StoreError::Blob { path: state.path, source });
         }

@@ -13,10 +13,10 @@ use crate::calendar::HOUR_MS;
 use crate::folder::{self, FileKind};
 use crate::hot::Hot;
 use crate::reader::Reader;
-use crate::state::{Found, Gap, GapReason, State};
+use crate::state::{Gap, GapReason, State};
 use crate::stats::StoreStats;
 use crate::writer::{Clock, Shared, Writer, chain};
-use crate::{Config, StoreError, ballast, database, maintain, quarantine};
+use crate::{Config, StoreError, ballast, database, maintain};
 
 /// What a store needs from outside.
 #[derive(Clone)]
@@ -85,8 +85,9 @@ impl Store {
         maintain::sweep(&folder)?;
         let shared = Arc::new(Shared::new(folder, options));
         let mut opened = Opened::default();
-        let (state, found) = open_state(&shared, &mut opened)?;
-        let hot = resume(&shared, found.clean, &mut opened)?;
+        let (state, found, put_aside) = maintain::open_state(&shared)?;
+        opened.quarantined.extend(put_aside);
+        let hot = resume(&shared, &mut opened)?;
         let next_seq = next_seq(&state, hot.as_ref())?;
         shared.stats.lock().last_seq = next_seq - 1;
         opened.new = found.new;
@@ -181,32 +182,13 @@ fn start(shared: &Arc<Shared>, writer: Writer) -> Result<Threads, StoreError> {
     Ok(Threads { writer, maintenance })
 }
 
-/// Opens `state.db`; a damaged one is put aside and a new one begun.
-fn open_state(shared: &Shared, opened: &mut Opened) -> Result<(State, Found), StoreError> {
-    let error = match State::open(&shared.folder) {
-        Err(error) if error.is_damage() => error,
-        outcome => return outcome,
-    };
-    let path = State::path(&shared.folder);
-    let moved = quarantine::put_aside(&shared.folder, &path, (shared.clock)())?;
-    let text =
-        format!("state.db is damaged ({}) and was put aside; events before now are in it", chain(&error));
-    tracing::error!("{text}");
-    shared.note(EventKind::Quarantine, "state.db", text);
-    shared.stats.lock().n_quarantined += 1;
-    opened.quarantined.push(moved);
-    let (state, _) = State::open(&shared.folder)?;
-    Ok((state, Found { new: false, clean: false }))
-}
-
-/// Goes on with the newest hot file; one that an unclean stop left is checked whole. What is
-/// damaged is put aside.
-fn resume(shared: &Shared, clean: bool, opened: &mut Opened) -> Result<Option<Hot>, StoreError> {
+/// Goes on with the newest hot file; a damaged one is put aside.
+fn resume(shared: &Shared, opened: &mut Opened) -> Result<Option<Hot>, StoreError> {
     let files = folder::list(&shared.folder)?;
     let newest = files.into_iter().filter(|file| file.kind == FileKind::Hot).max_by_key(|file| file.seq);
     let Some(file) = newest else { return Ok(None) };
     shared.set_current(&file);
-    match Hot::reopen(file.clone(), !clean) {
+    match Hot::reopen(file.clone(), true) {
         Err(error) if error.is_damage() => {
             opened.quarantined.push(maintain::put_aside(shared, &file, &error)?);
             Ok(None)

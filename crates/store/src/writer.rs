@@ -13,7 +13,7 @@ use crate::calendar::{DAY_HOURS, DAY_MS, HOUR_MS, TIME_MS_MAX};
 use crate::dictionary::Dictionary;
 use crate::folder::{self, FileKind, StoreFile};
 use crate::hot::Hot;
-use crate::maintain::Wake;
+use crate::maintain::{self, Wake};
 use crate::queue::{Batch, Queue};
 use crate::state::{Gap, GapReason, State};
 use crate::stats::StoreStats;
@@ -89,6 +89,8 @@ pub(crate) struct Writer {
     state: Option<State>,
     hot: Option<Hot>,
     tables: TableWriter,
+    /// The hot file that a full disk kept from growing.
+    full_file: Option<StoreFile>,
     next_seq: i64,
     logged: Option<Instant>,
     failing: bool,
@@ -98,7 +100,8 @@ impl Writer {
     /// Goes on with what was found when the store was opened.
     pub(crate) fn new(shared: Arc<Shared>, state: State, hot: Option<Hot>, next_seq: i64) -> Self {
         let tables = TableWriter::default();
-        Self { shared, state: Some(state), hot, tables, next_seq, logged: None, failing: false }
+        let (logged, full_file) = (None, None);
+        Self { shared, state: Some(state), hot, tables, full_file, next_seq, logged, failing: false }
     }
 
     /// Writes until the store is closed and everything is written, or cannot be.
@@ -160,6 +163,9 @@ impl Writer {
         let hot = self.hot_of(hour)?;
         if let Err(error) = hot.append(first_seq, run.iter().map(Arc::as_ref)) {
             // After a failed commit nobody knows what the connection believes: it is opened anew.
+            let file = hot.file.clone();
+            self.put_aside_if_damaged(&file, &error);
+            self.full_file = error.is_full().then_some(file);
             self.discard(&error);
             return Err(error);
         }
@@ -194,23 +200,47 @@ impl Writer {
     }
 
     fn make_hot(&mut self, hour: i64) -> Result<Hot, StoreError> {
-        // A file of an hour that was left by an earlier attempt goes on.
-        let files = folder::list(&self.shared.folder)?;
-        let left = files
-            .iter()
-            .rev()
-            .find(|file| file.kind == FileKind::Hot && file.hour == hour && file.seq == self.next_seq);
-        self.shared.set_current(&StoreFile::new(&self.shared.folder, FileKind::Hot, hour, self.next_seq));
-        if let Some(file) = left {
-            return Hot::reopen(file.clone(), true);
-        }
         let next_seq = self.next_seq;
-        self.state()?.set_next_seq(next_seq)?;
-        let mut dictionary = Dictionary::default();
-        for file in files.iter().filter(|file| file.day() == hour.div_euclid(DAY_HOURS)) {
-            dictionary.absorb(crate::reader::entries_of(file)?);
+        let files = folder::list(&self.shared.folder)?;
+        // A file that could not grow on a full disk goes on; so does one that an attempt left empty.
+        let fresh = StoreFile::new(&self.shared.folder, FileKind::Hot, hour, next_seq);
+        let full = self.full_file.take().filter(|file| file.hour == hour && files.contains(file));
+        let left = full.or_else(|| files.contains(&fresh).then(|| fresh.clone()));
+        if let Some(file) = left {
+            self.shared.set_current(&file);
+            let reopened = Hot::reopen(file.clone(), false);
+            return reopened.inspect_err(|error| self.put_aside_if_damaged(&file, error));
         }
-        Hot::create(&self.shared.folder, hour, self.next_seq, dictionary)
+        self.state()?.set_next_seq(next_seq)?;
+        self.shared.set_current(&fresh);
+        let dictionary = self.dictionary_of(hour.div_euclid(DAY_HOURS))?;
+        Hot::create(&self.shared.folder, hour, next_seq, dictionary)
+    }
+
+    /// All series that files of this day know, so that a series keeps its number all day.
+    fn dictionary_of(&self, day: i64) -> Result<Dictionary, StoreError> {
+        let mut dictionary = Dictionary::default();
+        let files = folder::list(&self.shared.folder)?;
+        for file in files.iter().filter(|file| file.day() == day) {
+            match crate::reader::entries_of(file) {
+                Ok(entries) => dictionary.absorb(entries),
+                // It was merged away meanwhile; the file it went into is read at the next roll,
+                // and a merge gives series new numbers where two files differ.
+                Err(error) if error.is_vanished() => {}
+                Err(error) if error.is_damage() => self.put_aside_if_damaged(file, &error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(dictionary)
+    }
+
+    /// A damaged file must not stop the writer for ever: it makes way for a new one.
+    fn put_aside_if_damaged(&self, file: &StoreFile, error: &StoreError) {
+        if error.is_damage() && file.path.exists() {
+            if let Err(error) = maintain::put_aside(&self.shared, file, error) {
+                tracing::error!(error = chain(&error), "a damaged file cannot be put aside");
+            }
+        }
     }
 
     /// Closes the present hot file.
@@ -230,7 +260,7 @@ impl Writer {
                 let file = StoreFile::new(&self.shared.folder, FileKind::Tables, day * DAY_HOURS, 0);
                 self.shared.set_current(&file);
                 let appended = self.tables.append(&self.shared.folder, run);
-                appended.inspect_err(|error| self.count_error(error))?;
+                appended.inspect_err(|error| self.put_aside_if_damaged(&file, error))?;
             } else {
                 self.shared.stats.lock().n_tables_lost += run.len() as u64;
             }
@@ -241,7 +271,7 @@ impl Writer {
     fn discard(&mut self, error: &StoreError) {
         self.hot = None;
         self.state = None;
-        self.count_error(error);
+        tracing::debug!(error = chain(error), "connections are opened anew");
     }
 
     fn count_error(&self, error: &StoreError) {
@@ -279,7 +309,7 @@ impl Writer {
     fn state(&mut self) -> Result<&mut State, StoreError> {
         let state = match self.state.take() {
             Some(state) => state,
-            None => State::open(&self.shared.folder)?.0,
+            None => maintain::open_state(&self.shared)?.0,
         };
         Ok(self.state.insert(state))
     }
@@ -295,6 +325,7 @@ impl Writer {
             }
             Ok(()) => {}
             Err(error) => {
+                self.count_error(&error);
                 if !self.failing {
                     let text = format!("the store cannot be written: {}", chain(&error));
                     self.shared.note(EventKind::Store, "", text);

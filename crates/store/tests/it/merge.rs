@@ -147,3 +147,32 @@ fn quota_makes_the_oldest_go_and_accounts_for_them() {
     bench.reader().scan(&select("x"), 0, i64::MAX, |_, samples| kept += samples.len() as u64).unwrap();
     assert_eq!(kept + lost, appended);
 }
+
+#[test]
+fn rollups_are_the_same_hot_merged_and_when_the_samples_are_gone() {
+    let bench = Bench::new();
+    let (store, _) = bench.open();
+    fill(&bench, &store, START_MS, 24, 20);
+    let end = START_MS + 24 * HOUR_MS;
+    let ask = |span_ms: i64| {
+        let answer = bench.reader().rollup(&select("x{n=\"2\"}"), START_MS, end, span_ms).unwrap();
+        assert_eq!(answer.len(), 1);
+        answer[0].1.clone()
+    };
+    let (minutes, hours) = (ask(60_000), ask(HOUR_MS));
+    let counts: Vec<_> = minutes.iter().map(|rollup| (rollup.from_ms - START_MS, rollup.count)).collect();
+    assert_eq!(counts, [(0, 60), (60_000, 60), (120_000, 60), (180_000, 60)]);
+    let values: Vec<f64> =
+        expected(2, START_MS, START_MS + 240_000).iter().map(|(_, value)| *value).collect();
+    assert_eq!((hours.len(), hours[0].count, hours[0].sum), (1, 240, values.iter().sum::<f64>()));
+    assert_eq!((hours[0].max, hours[0].last), (values.iter().copied().fold(0.0, f64::max), values[239]));
+    for days in [1, 2, 17] {
+        bench.set_clock(START_MS + days * 24 * HOUR_MS);
+        fill(&bench, &store, START_MS + days * 24 * HOUR_MS, 1, 1);
+        assert!(store.tend(PATIENCE));
+        assert_eq!((ask(60_000), ask(HOUR_MS)), (minutes.clone(), hours.clone()), "{days} days");
+    }
+    bench.set_clock(START_MS + 100 * 24 * HOUR_MS);
+    assert!(store.tend(PATIENCE));
+    assert_eq!(ask(HOUR_MS), hours);
+}
