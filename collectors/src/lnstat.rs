@@ -12,7 +12,7 @@ use crate::collector::{CollectError, Collector, Env};
 use crate::config::Common;
 use crate::read::KeptFile;
 use crate::seen::{HoldsSeries, Seen};
-use crate::text::{fields, hex, label, lines};
+use crate::text::{fields, hex, is_name, label, lines};
 
 /// Settings.
 pub type Config = Common;
@@ -103,8 +103,11 @@ impl Table {
 fn series(subsystem: &[u8], names: &[u8], cpu: usize, tick: &Tick) -> Vec<SeriesId> {
     let (subsystem, cpu) = (label(subsystem), cpu.to_string());
     let labels = [("cpu", &*cpu), ("subsystem", &*subsystem)];
-    let counter = |name| {
-        tick.counter(&format!("node_lnstat_{}_total", label(name)), "linux network cache stats", &labels)
+    let counter = |name| match is_name(name) {
+        true => {
+            tick.counter(&format!("node_lnstat_{}_total", label(name)), "linux network cache stats", &labels)
+        }
+        false => SeriesId::NONE,
     };
     fields(names).map(counter).collect()
 }
@@ -129,6 +132,19 @@ mod tests {
         ];
         assert_eq!(bench.pass(1000).unwrap(), expected);
         assert_eq!(bench.pass(2000).unwrap(), expected);
+    }
+
+    #[test]
+    fn name_that_no_metric_can_have_is_left_out() {
+        let tree = tempfile::tempdir().unwrap();
+        write(tree.path(), "proc/net/stat/rt_cache", "entries h\"itsé last\n1 2 3\n");
+        let mut bench = Bench::new(tree.path(), build, &crate::Config::default()).unwrap();
+        let subsystem = "{cpu=\"0\",subsystem=\"rt_cache\"}";
+        let expected = [
+            format!("node_lnstat_entries_total{subsystem} 1"),
+            format!("node_lnstat_last_total{subsystem} 3"),
+        ];
+        assert_eq!(bench.pass(1000).unwrap(), expected);
     }
 
     #[test]

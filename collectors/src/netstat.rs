@@ -9,7 +9,7 @@ use crate::collector::{CollectError, Collector, Env};
 use crate::config::Common;
 use crate::read::KeptFile;
 use crate::seen::{HoldsSeries, Seen};
-use crate::text::{fields, float, label, lines, split_once};
+use crate::text::{fields, float, is_name, label, lines, split_once};
 
 /// node_exporter's choice of the several hundred counters.
 const FIELDS: &str = "^(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|Ext)_(InOctets|OutOctets)|Icmp6?_(InMsgs|OutMsgs)\
@@ -132,7 +132,7 @@ fn record_snmp6(text: &[u8], known: &mut Seen<SeriesId>, filter: &Pattern, tick:
 
 fn counter(protocol: &str, name: &str, filter: &Pattern, tick: &Tick) -> SeriesId {
     let key = format!("{protocol}_{name}");
-    if !filter.is_match(&key) {
+    if !is_name(key.as_bytes()) || !filter.is_match(&key) {
         return SeriesId::NONE;
     }
     tick.untyped(&format!("node_netstat_{key}"), &format!("Statistic {protocol}{name}."), &[])
@@ -167,6 +167,14 @@ mod tests {
             write(tree.path(), "proc/net/snmp6", SNMP6);
         }
         tree
+    }
+
+    #[test]
+    fn name_that_no_metric_can_have_is_left_out() {
+        let text = "TcpExt: Listen\"Drops SyncookiesSent\nTcpExt: 1 2\n";
+        let lines = page(tree(text, false).path(), build).unwrap();
+        let expected: Vec<_> = lines.iter().filter(|line| line.contains("TcpExt")).collect();
+        assert_eq!(expected, ["node_netstat_TcpExt_SyncookiesSent 2"]);
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Processes {
         self.states.counts = [0; 128];
         self.thread_states.counts = [0; 128];
         let root = open_folder(rustix::fs::CWD, &self.root)?;
-        let (mut pids, mut threads) = (0, 0);
+        let (mut pids, mut threads) = (0, 0_u64);
         let mut names = RawDir::new(&root, &mut self.names);
         while let Some(entry) = names.next() {
             let entry = entry?;
@@ -101,7 +101,7 @@ impl Processes {
             }
             let Some(stat) = read_stat(&root, pid)? else { continue };
             pids += 1;
-            threads += stat.threads;
+            threads = threads.saturating_add(stat.threads);
             self.states.add(stat.state);
             if !self.with_threads {
                 continue;
