@@ -17,7 +17,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages of two KiB: a window's blob wastes half of one on average.
 const PAGE_BYTES: u32 = 2_048;
 /// Version of the schema of every file, in `user_version`. Bump it with a step that upgrades.
-pub(crate) const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 1;
 
 /// Refuses to run on an SQLite that destroys data.
 pub(crate) fn check_version() -> Result<(), StoreError> {
@@ -44,8 +44,10 @@ pub(crate) fn open_writer(path: &Path, schema: &str) -> Result<Connection, Store
         include_str!("sql/writer_pragmas.sql")
     );
     connection.execute_batch(&pragmas).map_err(failed())?;
-    if schema_version(&connection).map_err(failed())? == 0 {
-        connection.execute_batch(&format!("BEGIN IMMEDIATE; {schema} COMMIT;")).map_err(failed())?;
+    match schema_version(&connection).map_err(failed())? {
+        0 => connection.execute_batch(&format!("BEGIN IMMEDIATE; {schema} COMMIT;")).map_err(failed())?,
+        SCHEMA_VERSION => {}
+        _ => return Err(StoreError::TooNew(path.to_owned())),
     }
     Ok(connection)
 }
@@ -103,7 +105,7 @@ fn uri(path: &Path) -> String {
     uri + "?immutable=1"
 }
 
-pub(crate) fn schema_version(connection: &Connection) -> rusqlite::Result<i32> {
+fn schema_version(connection: &Connection) -> rusqlite::Result<i32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 

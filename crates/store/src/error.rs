@@ -29,6 +29,9 @@ pub enum StoreError {
     /// There is no store here.
     #[error("there is no store in {path}; start the agent, or name its data folder", path = .0.display())]
     Missing(PathBuf),
+    /// The store is of a later version.
+    #[error("{path} was written by a newer Fieldpost; use that one, or set another store.path", path = .0.display())]
+    TooNew(PathBuf),
     /// The operating system refused.
     #[error("cannot {action} {path}", path = .path.display())]
     Io {
@@ -76,6 +79,14 @@ impl StoreError {
     pub(crate) fn sql(action: &'static str, path: &std::path::Path) -> impl FnOnce(rusqlite::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Sql { action, path, source }
+    }
+
+    /// The file at fault, where there is one.
+    pub(crate) fn path(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Sql { path, .. } | Self::Blob { path, .. } | Self::Io { path, .. } => Some(path),
+            _ => None,
+        }
     }
 
     /// Does it mean that a file is damaged, rather than that the machine is short of something?

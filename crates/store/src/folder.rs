@@ -92,16 +92,16 @@ impl StoreFile {
     }
 
     /// First instant of the span in its name.
-    pub(crate) fn from_ms(&self) -> i64 {
+    pub(crate) fn begin_ms(&self) -> i64 {
         self.hour * HOUR_MS
     }
 
     /// First instant after the span in its name.
-    pub(crate) fn to_ms(&self) -> i64 {
+    pub(crate) fn end_ms(&self) -> i64 {
         match self.kind {
-            FileKind::Hot | FileKind::Hour => self.from_ms() + HOUR_MS,
-            FileKind::Hours => self.from_ms() + 31 * DAY_MS,
-            _ => self.from_ms() + DAY_MS,
+            FileKind::Hot | FileKind::Hour => self.begin_ms() + HOUR_MS,
+            FileKind::Hours => self.begin_ms() + 31 * DAY_MS,
+            _ => self.begin_ms() + DAY_MS,
         }
     }
 

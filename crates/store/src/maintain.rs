@@ -170,14 +170,13 @@ impl Maintenance<'_> {
                 Ok(())
             }
             Err(error) if error.is_damage() => {
-                if let StoreError::Sql { path, .. } | StoreError::Blob { path, .. } = &error {
-                    if let Some(file) = self.list()?.into_iter().find(|file| file.path == *path) {
-                        put_aside(self.shared, &file, &error)?;
-                        self.shared.wake.wake();
-                        return Ok(());
-                    }
-                }
-                Err(error)
+                let files = self.list()?;
+                let Some(file) = files.iter().find(|file| error.path() == Some(&file.path)) else {
+                    return Err(error);
+                };
+                put_aside(self.shared, file, &error)?;
+                self.shared.wake.wake();
+                Ok(())
             }
             Err(error) => Err(error),
         }
@@ -236,7 +235,7 @@ impl Maintenance<'_> {
             tracing::warn!(error = chain(&error), file = %file.path.display(), "its rollups are lost");
         }
         if n_samples > 0 {
-            let (from_ms, to_ms) = (file.from_ms(), file.to_ms());
+            let (from_ms, to_ms) = (file.begin_ms(), file.end_ms());
             self.shared.queue.push_gap(Gap { from_ms, to_ms, n_samples, reason });
             self.shared.queue.wait_drained(GAP_PATIENCE);
         }
@@ -272,7 +271,7 @@ fn of_hour(file: &StoreFile, hour: i64) -> bool {
 }
 
 fn older(file: &StoreFile, age: Period, now_ms: TimeMs) -> bool {
-    file.to_ms().saturating_add(age.as_ms()) < now_ms
+    file.end_ms().saturating_add(age.as_ms()) < now_ms
 }
 
 /// Samples in a file.
@@ -305,7 +304,7 @@ pub(crate) fn put_aside(
     let text = format!("{name} is damaged ({}) and was put aside as {}", chain(error), moved.display());
     tracing::error!("{text}");
     shared.note(EventKind::Quarantine, &name, text);
-    let (from_ms, to_ms) = (file.from_ms(), file.to_ms());
+    let (from_ms, to_ms) = (file.begin_ms(), file.end_ms());
     shared.queue.push_gap(Gap { from_ms, to_ms, n_samples, reason: GapReason::Damage });
     Ok(moved)
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::calendar::{DAY_HOURS, HOUR_MS};
+use crate::calendar::DAY_HOURS;
 use crate::dictionary::read_entries;
 use crate::folder::{FileKind, StoreFile};
 use crate::reader::{each_window, open_file, settle};
@@ -225,9 +225,4 @@ fn put_group(columns: Vec<Column>, slot: i64, output: &mut RowWriter) -> Result<
     }
     output.put(Table::Raw, slot, columns)?;
     output.put(Table::Rollup, slot, rollups)
-}
-
-/// Is the hour over, as far as anybody can tell?
-pub(crate) fn is_over(hour: i64, now_ms: i64) -> bool {
-    (hour + 1) * HOUR_MS <= now_ms
 }

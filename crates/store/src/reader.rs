@@ -45,6 +45,9 @@ pub struct StoredSeries {
     pub last_ms: TimeMs,
 }
 
+/// Takes a series and a piece of its samples.
+type Each<'a> = &'a mut dyn FnMut(&StoredSeries, &[(TimeMs, f64)]);
+
 /// A store at a glance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Overview {
@@ -87,8 +90,8 @@ impl Reader {
     pub fn data_span(&self) -> Result<Option<(TimeMs, TimeMs)>, StoreError> {
         let files = folder::list(&self.folder)?;
         let samples = || files.iter().filter(|file| is_raw(file.kind));
-        let Some(from_ms) = samples().map(StoreFile::from_ms).min() else { return Ok(None) };
-        let mut to_ms = samples().filter(|file| file.kind != FileKind::Hot).map(StoreFile::to_ms).max();
+        let Some(from_ms) = samples().map(StoreFile::begin_ms).min() else { return Ok(None) };
+        let mut to_ms = samples().filter(|file| file.kind != FileKind::Hot).map(StoreFile::end_ms).max();
         for file in samples().filter(|file| file.kind == FileKind::Hot) {
             match hot_end(file) {
                 Ok(end) => to_ms = to_ms.max(end),
@@ -151,7 +154,7 @@ impl Reader {
         accepts: &dyn Fn(&Entry) -> bool,
         from_ms: TimeMs,
         to_ms: TimeMs,
-        each: &mut dyn FnMut(&StoredSeries, &[(TimeMs, f64)]),
+        each: Each<'_>,
     ) -> Result<(), StoreError> {
         let files = folder::list(&self.folder)?;
         let touching = files.iter().filter(|file| is_raw(file.kind) && touches(file, from_ms, to_ms));
@@ -205,6 +208,9 @@ impl Reader {
         to_ms: TimeMs,
         span_ms: i64,
     ) -> Result<Vec<(StoredSeries, Vec<Rollup>)>, StoreError> {
+        // Hot files first: what is merged meanwhile is found among the rows then.
+        let mut hot = RollupAnswer::default();
+        self.rollup_hot(selector, from_ms, to_ms, &mut hot)?;
         let mut all = RollupAnswer::default();
         for file in folder::list(&self.folder)? {
             let finest = match file.kind {
@@ -222,7 +228,9 @@ impl Reader {
                 }
             }
         }
-        self.rollup_hot(selector, from_ms, to_ms, &mut all)?;
+        for (series, rollups) in hot.found.into_values() {
+            all.add(&series, rollups.values().copied());
+        }
         Ok(all.finish(from_ms, to_ms, span_ms))
     }
 
@@ -236,11 +244,11 @@ impl Reader {
     ) -> Result<(), StoreError> {
         let files = folder::list(&self.folder)?;
         let hot = files.iter().filter(|file| file.kind == FileKind::Hot && touches(file, from_ms, to_ms));
-        let Some(first_ms) = hot.map(StoreFile::from_ms).min() else { return Ok(()) };
+        let Some(first_ms) = hot.map(StoreFile::begin_ms).min() else { return Ok(()) };
         let floor = |time_ms: i64| time_ms.div_euclid(MINUTE_MS) * MINUTE_MS;
         let end_ms = floor(to_ms.saturating_add(MINUTE_MS - 1));
         self.scan(selector, first_ms.max(floor(from_ms)), end_ms, |series, samples| {
-            all.add(series, &rollup::of_samples(samples, MINUTE_MS));
+            all.add(series, rollup::of_samples(samples, MINUTE_MS));
         })
     }
 
@@ -274,7 +282,7 @@ impl Reader {
         let mut scan = TableScan::new(kind, from_ms, to_ms, &mut each);
         let mut n_damaged = 0;
         for file in folder::list(&self.folder)? {
-            let wanted = file.kind == FileKind::Tables && file.to_ms() > from_ms && file.from_ms() < to_ms;
+            let wanted = file.kind == FileKind::Tables && file.end_ms() > from_ms && file.begin_ms() < to_ms;
             if wanted {
                 match database::open_reader(&file.path) {
                     // Retention removed it meanwhile.
@@ -369,7 +377,7 @@ fn is_raw(kind: FileKind) -> bool {
 /// May the file hold samples of this span? A window begins in its hour, and may end after it.
 fn touches(file: &StoreFile, from_ms: TimeMs, to_ms: TimeMs) -> bool {
     let slack = WINDOW_MS_MAX;
-    file.to_ms() > from_ms.saturating_sub(slack) && file.from_ms() < to_ms.saturating_add(slack)
+    file.end_ms() > from_ms.saturating_sub(slack) && file.begin_ms() < to_ms.saturating_add(slack)
 }
 
 fn hour_touches(hour: i64, from_ms: TimeMs, to_ms: TimeMs) -> bool {
@@ -406,10 +414,10 @@ struct RollupAnswer {
 }
 
 impl RollupAnswer {
-    fn add(&mut self, series: &StoredSeries, rollups: &[Rollup]) {
+    fn add(&mut self, series: &StoredSeries, rollups: impl IntoIterator<Item = Rollup>) {
         let entry =
             self.found.entry(series.text.clone()).or_insert_with(|| (series.clone(), BTreeMap::new()));
-        entry.1.extend(rollups.iter().map(|rollup| (rollup.from_ms, *rollup)));
+        entry.1.extend(rollups.into_iter().map(|rollup| (rollup.from_ms, rollup)));
     }
 
     fn finish(self, from_ms: TimeMs, to_ms: TimeMs, span_ms: i64) -> Vec<(StoredSeries, Vec<Rollup>)> {
@@ -451,7 +459,7 @@ impl Piece<'_> {
         }
     }
 
-    fn hand_over(self, each: &mut dyn FnMut(&StoredSeries, &[(TimeMs, f64)])) {
+    fn hand_over(self, each: Each<'_>) {
         for (_, (mut series, mut samples)) in self.found {
             settle(&mut samples);
             if let (Some(first), Some(last)) = (samples.first(), samples.last()) {
@@ -524,7 +532,7 @@ impl Source {
                     },
                 )?;
                 for (id, parts) in parts {
-                    all.add(&wanted[&id], &parts.rollups());
+                    all.add(&wanted[&id], parts.rollups());
                 }
             }
         }

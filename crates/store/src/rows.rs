@@ -117,14 +117,14 @@ impl RowWriter {
         self.run(|this| {
             let mut row = Vec::with_capacity(columns.len());
             for column in columns {
-                row.push(this.on_axis(table, slot, column)?);
+                row.push(this.on_axis(table, slot, &column)?);
             }
             this.put_blob(table.rows(), key(group, slot), &encode_row(&row))
         })
     }
 
     /// Finds an axis that has all instants of the column, or makes one.
-    fn on_axis(&mut self, table: Table, slot: i64, column: Column) -> rusqlite::Result<RowColumn> {
+    fn on_axis(&mut self, table: Table, slot: i64, column: &Column) -> rusqlite::Result<RowColumn> {
         let axes = self.axes.entry((table == Table::Raw, slot)).or_default();
         let found = axes.iter().take(N_AXES_TRIED).position(|axis| fits(axis, &column.samples));
         let number = found.unwrap_or(axes.len());

@@ -6,11 +6,13 @@ use fieldpost_model::{Event, EventKind, TimeMs};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use crate::StoreError;
-use crate::database;
+use crate::folder::beside;
+use crate::{StoreError, database};
 
 /// Events beyond this number go, oldest first.
 const N_EVENTS_MAX: i64 = 100_000;
+/// The log is copied into the file beyond this size.
+const WAL_BYTES_COPIED: u64 = 256 << 10;
 
 /// Why samples are not in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,7 +145,17 @@ impl State {
                 transaction.execute(sql, params![gap.from_ms, gap.to_ms, n_samples, gap.reason.as_str()])?;
             }
             transaction.commit()
-        })
+        })?;
+        self.tend_log()
+    }
+
+    /// Copies the log into the file when it is long.
+    fn tend_log(&self) -> Result<(), StoreError> {
+        let bytes = std::fs::metadata(beside(&self.path, "-wal")).map_or(0, |metadata| metadata.len());
+        if bytes < WAL_BYTES_COPIED {
+            return Ok(());
+        }
+        self.run("checkpoint", |connection| database::checkpoint(connection, false))
     }
 
     /// Removes events and gaps that are older than this, and events beyond their number.

@@ -165,10 +165,9 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if let Err(error) = self.close() {
-            if !matches!(error, StoreError::Closed) {
-                tracing::error!(error = chain(&error), "the store could not be closed cleanly");
-            }
+        match self.close() {
+            Ok(_) | Err(StoreError::Closed) => {}
+            Err(error) => tracing::error!(error = chain(&error), "the store could not be closed cleanly"),
         }
     }
 }

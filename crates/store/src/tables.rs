@@ -153,11 +153,6 @@ impl TableWriter {
         self.live.values_mut().for_each(|live| live.id = None);
     }
 
-    /// The file that is open.
-    pub(crate) fn file(&self) -> Option<&StoreFile> {
-        self.open.as_ref().map(|open| &open.file)
-    }
-
     /// Empties the log and closes the file.
     pub(crate) fn close(&mut self) -> Result<(), StoreError> {
         let open = self.open.take();

@@ -211,7 +211,10 @@ impl Writer {
             let reopened = Hot::reopen(file.clone(), false);
             return reopened.inspect_err(|error| self.put_aside_if_damaged(&file, error));
         }
-        self.state()?.set_next_seq(next_seq)?;
+        let kept_from_ms = (self.shared.clock)() - self.shared.config.retention.events.as_ms();
+        let state = self.state()?;
+        state.set_next_seq(next_seq)?;
+        state.trim(kept_from_ms)?;
         self.shared.set_current(&fresh);
         let dictionary = self.dictionary_of(hour.div_euclid(DAY_HOURS))?;
         Hot::create(&self.shared.folder, hour, next_seq, dictionary)
@@ -236,10 +239,11 @@ impl Writer {
 
     /// A damaged file must not stop the writer for ever: it makes way for a new one.
     fn put_aside_if_damaged(&self, file: &StoreFile, error: &StoreError) {
-        if error.is_damage() && file.path.exists() {
-            if let Err(error) = maintain::put_aside(&self.shared, file, error) {
-                tracing::error!(error = chain(&error), "a damaged file cannot be put aside");
-            }
+        if !error.is_damage() || !file.path.exists() {
+            return;
+        }
+        if let Err(error) = maintain::put_aside(&self.shared, file, error) {
+            tracing::error!(error = chain(&error), "a damaged file cannot be put aside");
         }
     }
 
@@ -342,10 +346,9 @@ impl Writer {
 
     /// Nothing to write: logs are emptied.
     fn idle(&mut self) {
-        if let Some(state) = &self.state {
-            if let Err(error) = state.checkpoint() {
-                self.discard(&error);
-            }
+        let emptied = self.state.as_ref().map_or(Ok(()), State::checkpoint);
+        if let Err(error) = emptied {
+            self.discard(&error);
         }
     }
 

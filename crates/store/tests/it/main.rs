@@ -1,5 +1,8 @@
 //! The store from outside: what is taken in comes back, whatever happens in between.
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
 mod data;
 
 /// Append, close, open, read: the plain life of a store.
