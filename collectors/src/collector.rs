@@ -115,6 +115,8 @@ pub struct Entry {
     pub gives: &'static str,
     /// Its part of the settings that all have.
     pub common: fn(&Config) -> Common,
+    /// Do two configs have the same settings for it?
+    pub same: fn(&Config, &Config) -> bool,
     /// Makes one.
     pub build: fn(&Env<'_>) -> Result<Box<dyn Collector>, CollectError>,
 }

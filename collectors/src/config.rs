@@ -2,6 +2,7 @@
 //! each may be told.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use fieldpost_model::Period;
 use serde::{Deserialize, Serialize};
@@ -286,6 +287,18 @@ impl Config {
             rootfs: self.rootfs.clone(),
             udev: self.udev.clone(),
         }
+    }
+
+    /// Would a collector that was built with the other config work just the same with this one?
+    pub fn is_same_for(&self, entry: &Entry, other: &Config) -> bool {
+        let same_place = self.backend == other.backend && self.roots() == other.roots();
+        same_place && (entry.same)(self, other) && self.is_on(entry) == other.is_on(entry)
+    }
+
+    /// How often this collector is due; `base` is the interval of those that have none of their own.
+    pub fn interval_of(&self, entry: &Entry, base: Duration) -> Duration {
+        let own = (entry.common)(self).interval.map(|period| period.0);
+        own.or(entry.slow).unwrap_or(base).max(base)
     }
 
     /// Is this collector on?

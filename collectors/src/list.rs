@@ -21,6 +21,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "ARP entries by device",
         common: |config| config.arp.common(),
+        same: |a, b| a.arp == b.arp,
         build: arp::build,
     },
     Entry {
@@ -30,6 +31,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(10)),
         gives: "bcache sets, devices and caches",
         common: |config| config.bcache.common(),
+        same: |a, b| a.bcache == b.bcache,
         build: bcache::build,
     },
     Entry {
@@ -39,6 +41,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "slaves of bonding interfaces",
         common: |config| config.bonding.common(),
+        same: |a, b| a.bonding == b.bonding,
         build: bonding::build,
     },
     Entry {
@@ -48,6 +51,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(10)),
         gives: "btrfs allocation and device errors",
         common: |config| config.btrfs.common(),
+        same: |a, b| a.btrfs == b.btrfs,
         build: btrfs::build,
     },
     Entry {
@@ -57,6 +61,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "free memory fragments by order",
         common: |config| config.buddyinfo.common(),
+        same: |a, b| a.buddyinfo == b.buddyinfo,
         build: buddyinfo::build,
     },
     Entry {
@@ -66,6 +71,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "number of cgroups by controller",
         common: |config| config.cgroups.common(),
+        same: |a, b| a.cgroups == b.cgroups,
         build: cgroups::build,
     },
     Entry {
@@ -75,6 +81,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "connection tracking entries and limits",
         common: |config| config.conntrack.common(),
+        same: |a, b| a.conntrack == b.conntrack,
         build: conntrack::build,
     },
     Entry {
@@ -84,6 +91,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "CPU seconds by core and mode, CPU facts",
         common: |config| config.cpu.common(),
+        same: |a, b| a.cpu == b.cpu,
         build: cpu::build,
     },
     Entry {
@@ -93,6 +101,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(60)),
         gives: "CPU vulnerabilities and mitigations",
         common: |config| config.cpu_vulnerabilities.common(),
+        same: |a, b| a.cpu_vulnerabilities == b.cpu_vulnerabilities,
         build: cpu_vulnerabilities::build,
     },
     Entry {
@@ -102,6 +111,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(5)),
         gives: "core frequencies and governors",
         common: |config| config.cpufreq.common(),
+        same: |a, b| a.cpufreq == b.cpufreq,
         build: cpufreq::build,
     },
     Entry {
@@ -111,6 +121,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "disk operations, bytes, times; disk facts",
         common: |config| config.diskstats.common(),
+        same: |a, b| a.diskstats == b.diskstats,
         build: diskstats::build,
     },
     Entry {
@@ -120,6 +131,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(60)),
         gives: "BIOS, board and chassis facts",
         common: |config| config.dmi.common(),
+        same: |a, b| a.dmi == b.dmi,
         build: dmi::build,
     },
     Entry {
@@ -129,6 +141,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(60)),
         gives: "memory errors found by EDAC",
         common: |config| config.edac.common(),
+        same: |a, b| a.edac == b.edac,
         build: edac::build,
     },
     Entry {
@@ -138,6 +151,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "entropy of the kernel's pool",
         common: |config| config.entropy.common(),
+        same: |a, b| a.entropy == b.entropy,
         build: entropy::build,
     },
     Entry {
@@ -147,6 +161,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "open file descriptors of the machine",
         common: |config| config.filefd.common(),
+        same: |a, b| a.filefd == b.filefd,
         build: filefd::build,
     },
     Entry {
@@ -156,6 +171,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "size, free space and inodes by mount",
         common: |config| config.filesystem.common(),
+        same: |a, b| a.filesystem == b.filesystem,
         build: filesystem::build,
     },
     Entry {
@@ -165,6 +181,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(10)),
         gives: "temperatures, fans, voltages, power",
         common: |config| config.hwmon.common(),
+        same: |a, b| a.hwmon == b.hwmon,
         build: hwmon::build,
     },
     Entry {
@@ -174,6 +191,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "interrupts by line and core",
         common: |config| config.interrupts.common(),
+        same: |a, b| a.interrupts == b.interrupts,
         build: interrupts::build,
     },
     Entry {
@@ -183,6 +201,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "tasks found hung by the kernel",
         common: |config| config.kernel_hung.common(),
+        same: |a, b| a.kernel_hung == b.kernel_hung,
         build: kernel_hung::build,
     },
     Entry {
@@ -192,6 +211,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "memory deduplication",
         common: |config| config.ksmd.common(),
+        same: |a, b| a.ksmd == b.ksmd,
         build: ksmd::build,
     },
     Entry {
@@ -201,6 +221,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "neighbour and routing cache counters",
         common: |config| config.lnstat.common(),
+        same: |a, b| a.lnstat == b.lnstat,
         build: lnstat::build,
     },
     Entry {
@@ -210,6 +231,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "load averages",
         common: |config| config.loadavg.common(),
+        same: |a, b| a.loadavg == b.loadavg,
         build: loadavg::build,
     },
     Entry {
@@ -219,6 +241,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(10)),
         gives: "software RAID arrays",
         common: |config| config.mdadm.common(),
+        same: |a, b| a.mdadm == b.mdadm,
         build: mdadm::build,
     },
     Entry {
@@ -228,6 +251,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "memory of the machine",
         common: |config| config.meminfo.common(),
+        same: |a, b| a.meminfo == b.meminfo,
         build: meminfo::build,
     },
     Entry {
@@ -237,6 +261,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "memory by NUMA node",
         common: |config| config.meminfo_numa.common(),
+        same: |a, b| a.meminfo_numa == b.meminfo_numa,
         build: meminfo_numa::build,
     },
     Entry {
@@ -246,15 +271,17 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "NFS mounts in detail",
         common: |config| config.mountstats.common(),
+        same: |a, b| a.mountstats == b.mountstats,
         build: mountstats::build,
     },
     Entry {
         name: "netclass",
         on: true,
         place: Place::Apart,
-        slow: None,
+        slow: Some(Duration::from_secs(5)),
         gives: "interface facts: speed, mtu, state",
         common: |config| config.netclass.common(),
+        same: |a, b| a.netclass == b.netclass,
         build: netclass::build,
     },
     Entry {
@@ -264,6 +291,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "interface traffic, errors, drops",
         common: |config| config.netdev.common(),
+        same: |a, b| a.netdev == b.netdev,
         build: netdev::build,
     },
     Entry {
@@ -273,6 +301,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "protocol counters of IP, TCP, UDP, ICMP",
         common: |config| config.netstat.common(),
+        same: |a, b| a.netstat == b.netstat,
         build: netstat::build,
     },
     Entry {
@@ -282,6 +311,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "routes by device",
         common: |config| config.network_route.common(),
+        same: |a, b| a.network_route == b.network_route,
         build: network_route::build,
     },
     Entry {
@@ -291,6 +321,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "NFS client calls",
         common: |config| config.nfs.common(),
+        same: |a, b| a.nfs == b.nfs,
         build: nfs::build,
     },
     Entry {
@@ -300,6 +331,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "NFS server calls",
         common: |config| config.nfsd.common(),
+        same: |a, b| a.nfsd == b.nfsd,
         build: nfsd::build,
     },
     Entry {
@@ -309,6 +341,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(60)),
         gives: "NVMe device facts",
         common: |config| config.nvme.common(),
+        same: |a, b| a.nvme == b.nvme,
         build: nvme::build,
     },
     Entry {
@@ -318,6 +351,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(60)),
         gives: "the distribution's os-release",
         common: |config| config.os.common(),
+        same: |a, b| a.os == b.os,
         build: os::build,
     },
     Entry {
@@ -327,6 +361,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(10)),
         gives: "batteries and mains",
         common: |config| config.powersupplyclass.common(),
+        same: |a, b| a.powersupplyclass == b.powersupplyclass,
         build: powersupplyclass::build,
     },
     Entry {
@@ -336,6 +371,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "pressure stall information",
         common: |config| config.pressure.common(),
+        same: |a, b| a.pressure == b.pressure,
         build: pressure::build,
     },
     Entry {
@@ -345,6 +381,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "every process, by group and in the history",
         common: |config| config.process_table.common(),
+        same: |a, b| a.process_table == b.process_table,
         build: process_table::build,
     },
     Entry {
@@ -354,6 +391,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "threads and processes by state, limits",
         common: |config| config.processes.common(),
+        same: |a, b| a.processes == b.processes,
         build: processes::build,
     },
     Entry {
@@ -363,6 +401,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "queueing disciplines",
         common: |config| config.qdisc.common(),
+        same: |a, b| a.qdisc == b.qdisc,
         build: qdisc::build,
     },
     Entry {
@@ -372,6 +411,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(5)),
         gives: "energy used by package and memory",
         common: |config| config.rapl.common(),
+        same: |a, b| a.rapl == b.rapl,
         build: rapl::build,
     },
     Entry {
@@ -381,6 +421,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "scheduler run and wait times by core",
         common: |config| config.schedstat.common(),
+        same: |a, b| a.schedstat == b.schedstat,
         build: schedstat::build,
     },
     Entry {
@@ -390,6 +431,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(60)),
         gives: "SELinux mode",
         common: |config| config.selinux.common(),
+        same: |a, b| a.selinux == b.selinux,
         build: selinux::build,
     },
     Entry {
@@ -399,6 +441,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(10)),
         gives: "kernel slab caches",
         common: |config| config.slabinfo.common(),
+        same: |a, b| a.slabinfo == b.slabinfo,
         build: slabinfo::build,
     },
     Entry {
@@ -408,6 +451,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "sockets in use and their memory",
         common: |config| config.sockstat.common(),
+        same: |a, b| a.sockstat == b.sockstat,
         build: sockstat::build,
     },
     Entry {
@@ -417,6 +461,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "soft interrupts by core",
         common: |config| config.softirqs.common(),
+        same: |a, b| a.softirqs == b.softirqs,
         build: softirqs::build,
     },
     Entry {
@@ -426,6 +471,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "packet processing backlog by core",
         common: |config| config.softnet.common(),
+        same: |a, b| a.softnet == b.softnet,
         build: softnet::build,
     },
     Entry {
@@ -435,6 +481,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "interrupts, forks, context switches, boot time",
         common: |config| config.stat.common(),
+        same: |a, b| a.stat == b.stat,
         build: stat::build,
     },
     Entry {
@@ -444,6 +491,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "swap devices",
         common: |config| config.swap.common(),
+        same: |a, b| a.swap == b.swap,
         build: swap::build,
     },
     Entry {
@@ -453,6 +501,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(15)),
         gives: "units by state, from systemctl",
         common: |config| config.systemd.common(),
+        same: |a, b| a.systemd == b.systemd,
         build: systemd::build,
     },
     Entry {
@@ -462,6 +511,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(5)),
         gives: "TCP connections by state",
         common: |config| config.tcpstat.common(),
+        same: |a, b| a.tcpstat == b.tcpstat,
         build: tcpstat::build,
     },
     Entry {
@@ -471,6 +521,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(5)),
         gives: "metrics from *.prom files",
         common: |config| config.textfile.common(),
+        same: |a, b| a.textfile == b.textfile,
         build: textfile::build,
     },
     Entry {
@@ -480,6 +531,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(10)),
         gives: "thermal zones and cooling devices",
         common: |config| config.thermal_zone.common(),
+        same: |a, b| a.thermal_zone == b.thermal_zone,
         build: thermal_zone::build,
     },
     Entry {
@@ -489,6 +541,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "the clock and its source",
         common: |config| config.time.common(),
+        same: |a, b| a.time == b.time,
         build: time::build,
     },
     Entry {
@@ -498,6 +551,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "clock discipline (NTP) state",
         common: |config| config.timex.common(),
+        same: |a, b| a.timex == b.timex,
         build: timex::build,
     },
     Entry {
@@ -507,6 +561,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "UDP queue lengths",
         common: |config| config.udp_queues.common(),
+        same: |a, b| a.udp_queues == b.udp_queues,
         build: udp_queues::build,
     },
     Entry {
@@ -516,6 +571,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "kernel name and version",
         common: |config| config.uname.common(),
+        same: |a, b| a.uname == b.uname,
         build: uname::build,
     },
     Entry {
@@ -525,6 +581,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(5)),
         gives: "every cgroup and systemd unit, in the history",
         common: |config| config.unit_table.common(),
+        same: |a, b| a.unit_table == b.unit_table,
         build: unit_table::build,
     },
     Entry {
@@ -534,6 +591,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "paging, swapping, OOM kills",
         common: |config| config.vmstat.common(),
+        same: |a, b| a.vmstat == b.vmstat,
         build: vmstat::build,
     },
     Entry {
@@ -543,6 +601,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(60)),
         gives: "hardware watchdogs",
         common: |config| config.watchdog.common(),
+        same: |a, b| a.watchdog == b.watchdog,
         build: watchdog::build,
     },
     Entry {
@@ -552,6 +611,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "IPsec transform errors",
         common: |config| config.xfrm.common(),
+        same: |a, b| a.xfrm == b.xfrm,
         build: xfrm::build,
     },
     Entry {
@@ -561,6 +621,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "XFS operations",
         common: |config| config.xfs.common(),
+        same: |a, b| a.xfs == b.xfs,
         build: xfs::build,
     },
     Entry {
@@ -570,6 +631,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: None,
         gives: "ZFS ARC and pools",
         common: |config| config.zfs.common(),
+        same: |a, b| a.zfs == b.zfs,
         build: zfs::build,
     },
     Entry {
@@ -579,6 +641,7 @@ pub const COLLECTORS: &[Entry] = &[
         slow: Some(Duration::from_secs(10)),
         gives: "memory zones",
         common: |config| config.zoneinfo.common(),
+        same: |a, b| a.zoneinfo == b.zoneinfo,
         build: zoneinfo::build,
     },
 ];

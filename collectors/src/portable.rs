@@ -26,6 +26,7 @@ pub const PORTABLE: &[Entry] = &[
         slow: None,
         gives: "busy share of each core",
         common: |config| config.cpu.common(),
+        same: |a, b| a.cpu == b.cpu,
         build: cpu,
     },
     Entry {
@@ -35,6 +36,7 @@ pub const PORTABLE: &[Entry] = &[
         slow: None,
         gives: "bytes read and written by device",
         common: |config| config.diskstats.common(),
+        same: |a, b| a.diskstats == b.diskstats,
         build: diskstats,
     },
     Entry {
@@ -44,6 +46,7 @@ pub const PORTABLE: &[Entry] = &[
         slow: Some(std::time::Duration::from_secs(5)),
         gives: "size and free space by mount",
         common: |config| config.filesystem.common(),
+        same: |a, b| a.filesystem == b.filesystem,
         build: filesystem,
     },
     Entry {
@@ -53,6 +56,7 @@ pub const PORTABLE: &[Entry] = &[
         slow: Some(std::time::Duration::from_secs(10)),
         gives: "temperatures",
         common: |config| config.hwmon.common(),
+        same: |a, b| a.hwmon == b.hwmon,
         build: sensors,
     },
     Entry {
@@ -62,6 +66,7 @@ pub const PORTABLE: &[Entry] = &[
         slow: None,
         gives: "load averages",
         common: |config| config.loadavg.common(),
+        same: |a, b| a.loadavg == b.loadavg,
         build: loadavg,
     },
     Entry {
@@ -71,6 +76,7 @@ pub const PORTABLE: &[Entry] = &[
         slow: None,
         gives: "memory and swap of the machine",
         common: |config| config.meminfo.common(),
+        same: |a, b| a.meminfo == b.meminfo,
         build: meminfo,
     },
     Entry {
@@ -80,6 +86,7 @@ pub const PORTABLE: &[Entry] = &[
         slow: None,
         gives: "interface traffic and errors",
         common: |config| config.netdev.common(),
+        same: |a, b| a.netdev == b.netdev,
         build: netdev,
     },
     Entry {
@@ -89,6 +96,7 @@ pub const PORTABLE: &[Entry] = &[
         slow: Some(std::time::Duration::from_secs(60)),
         gives: "system facts, start of the machine",
         common: |config| config.os.common(),
+        same: |a, b| a.os == b.os,
         build: os,
     },
     Entry {
@@ -98,6 +106,7 @@ pub const PORTABLE: &[Entry] = &[
         slow: Some(std::time::Duration::from_secs(10)),
         gives: "number of processes",
         common: |config| config.processes.common(),
+        same: |a, b| a.processes == b.processes,
         build: processes,
     },
 ];

@@ -18,6 +18,8 @@ pub struct Unit {
     pub entry: &'static Entry,
     /// How often it is due.
     pub interval: Duration,
+    /// Tells it from a unit of the same collector that was built before; counted by its owner.
+    pub generation: u64,
     collector: Option<Box<dyn Collector>>,
     config: Arc<Config>,
     tick: Tick,
@@ -57,10 +59,15 @@ impl Unit {
             "node_exporter: Whether a collector succeeded.",
             &labels,
         );
-        let common = (entry.common)(config);
-        let own = common.interval.map(|period| period.0).or(entry.slow);
-        let interval = own.unwrap_or(base).max(base);
-        Self { entry, interval, collector: None, config: Arc::clone(config), tick, duration, success }
+        let interval = config.interval_of(entry, base);
+        let config = Arc::clone(config);
+        Self { entry, interval, generation: 0, collector: None, config, tick, duration, success }
+    }
+
+    /// Goes on with another config that has the same settings for it.
+    pub fn adopt(&mut self, config: &Arc<Config>, base: Duration) {
+        self.interval = config.interval_of(self.entry, base);
+        self.config = Arc::clone(config);
     }
 
     /// One pass at this instant. Afterwards `samples` has what it gave, its own two included.

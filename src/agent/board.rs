@@ -80,9 +80,16 @@ pub struct Board {
 }
 
 impl Board {
-    /// Names the collectors that will write from now on; those of before are gone with their values.
-    pub fn set_collectors(&self, collectors: Vec<CollectorState>) {
+    /// Names the collectors that will write from now on. Of those that did before, what is known
+    /// stays; the others are gone with their values.
+    pub fn set_collectors(&self, mut collectors: Vec<CollectorState>) {
         let mut inner = self.inner.write();
+        for state in &mut collectors {
+            if let Some(known) = inner.collectors.iter().find(|known| known.owner == state.owner) {
+                let (interval, slow) = (state.interval, state.slow);
+                *state = CollectorState { interval, slow, ..known.clone() };
+            }
+        }
         inner.collectors = collectors;
     }
 

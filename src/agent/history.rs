@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use fieldpost_model::{Entity, TableKind, TableTick, TimeMs};
 
+/// Descriptions beyond twice the living that are carried before the dead are looked for.
+const N_CARRIED_SLACK: usize = 64;
+
 #[derive(Default)]
 struct Pending {
     kept_ms: Option<TimeMs>,
@@ -29,12 +32,15 @@ impl HistoryFeed {
         self.interval_ms = interval_ms;
     }
 
-    /// Shows it a table; it is kept if it is due.
-    pub fn offer(&mut self, table: &TableTick) {
+    /// Shows it a table, every one there is; it is kept if it is due and `may_keep`.
+    pub fn offer(&mut self, table: &TableTick, may_keep: bool) {
         let pending = self.kinds.entry(table.kind).or_default();
         pending.entities.extend(table.entities.iter().cloned());
-        if self.interval_ms == 0 {
-            pending.entities.clear();
+        if pending.entities.len() > 2 * table.rows.len() + N_CARRIED_SLACK {
+            let alive = |key: &u64| table.rows.binary_search_by_key(key, |row| row.key).is_ok();
+            pending.entities.retain(|key, _| alive(key));
+        }
+        if self.interval_ms == 0 || !may_keep {
             return;
         }
         let slot = |time_ms: TimeMs| time_ms.div_euclid(self.interval_ms);
@@ -82,10 +88,11 @@ mod tests {
     #[test]
     fn entities_between_kept_tables_are_carried_over() {
         let mut feed = HistoryFeed::new(5_000);
-        feed.offer(&table(5_000, &[1, 2], &[1, 2]));
-        feed.offer(&table(6_000, &[3, 4], &[1, 2, 3, 4]));
-        feed.offer(&table(7_000, &[], &[1, 3]));
-        feed.offer(&table(10_000, &[5], &[1, 3, 5]));
+        feed.offer(&table(4_700, &[1], &[1]), false);
+        feed.offer(&table(5_000, &[2], &[1, 2]), true);
+        feed.offer(&table(6_000, &[3, 4], &[1, 2, 3, 4]), true);
+        feed.offer(&table(7_000, &[], &[1, 3]), true);
+        feed.offer(&table(10_000, &[5], &[1, 3, 5]), true);
         let kept = feed.take();
         let keys: Vec<Vec<u64>> = kept.iter().map(|t| t.entities.iter().map(|(k, _)| *k).collect()).collect();
         assert_eq!(keys, [vec![1, 2], vec![3, 5]]);

@@ -2,11 +2,12 @@
 //! publishes what they give and seals windows for the store. It never waits for a collector that
 //! runs apart, for a reader or for the disk.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use fieldpost_collectors::{COLLECTORS, Config, Pass, Place, Unit, build_all, owner};
+use fieldpost_collectors::{Config, Entry, Pass, Place, Unit, build_all};
 use fieldpost_model::{Catalog, Event, EventKind, Owner, TableKind, TimeMs, format_span};
 use fieldpost_store::Store;
 use parking_lot::Mutex;
@@ -66,7 +67,8 @@ pub(super) struct Shared {
 /// A unit whose pass is under way in the pool.
 struct Away {
     owner: Owner,
-    name: &'static str,
+    generation: u64,
+    entry: &'static Entry,
     interval_ms: i64,
     since_ms: TimeMs,
     stored: bool,
@@ -90,16 +92,17 @@ pub struct Sampler {
     clock: Arc<dyn Clock>,
     watch: ClockWatch,
     inbox: Receiver<Message>,
-    outbox: SyncSender<Message>,
     pool: Pool,
     here: Vec<Resting>,
     apart: Vec<Resting>,
     away: Vec<Away>,
     waiting: Vec<SyncSender<()>>,
+    stuck_things: HashSet<(Owner, String)>,
     window: OpenWindow,
     history: HistoryFeed,
     next_ms: TimeMs,
     relief_ms: Option<TimeMs>,
+    generation: u64,
 }
 
 impl Sampler {
@@ -120,34 +123,44 @@ impl Sampler {
             clock,
             watch,
             inbox,
-            outbox: outbox.clone(),
             pool,
             here: Vec::new(),
             apart: Vec::new(),
             away: Vec::new(),
             waiting: Vec::new(),
+            stuck_things: HashSet::new(),
             window,
             history,
             next_ms: 0,
             relief_ms: None,
+            generation: 0,
         };
         sampler.build_units();
         (sampler, outbox)
     }
 
+    /// Builds the collectors that are on, but for those that are at work already and go on.
     fn build_units(&mut self) {
         let options = &self.options;
-        let units = build_all(&options.collectors, &self.shared.catalog, options.interval);
+        let mut units = build_all(&options.collectors, &self.shared.catalog, options.interval);
         let state = |unit: &Unit| {
             let slow = unit.entry.slow.is_some();
             CollectorState::new(unit.entry.name, unit.tick().owner(), unit.interval, slow)
         };
         self.shared.board.set_collectors(units.iter().map(state).collect());
-        let resting = |unit| Resting { unit, stored_ms: TimeMs::MIN, read_ms: TimeMs::MIN };
-        let (here, apart): (Vec<_>, Vec<_>) =
-            units.into_iter().map(resting).partition(|resting| resting.unit.entry.place == Place::Sampler);
-        self.here = here;
-        self.apart = apart;
+        let at_work = self.here.iter().chain(&self.apart).map(|resting| resting.unit.tick().owner());
+        let at_work: HashSet<Owner> = at_work.chain(self.away.iter().map(|away| away.owner)).collect();
+        units.retain(|unit| !at_work.contains(&unit.tick().owner()));
+        self.generation += 1;
+        for mut unit in units {
+            unit.generation = self.generation;
+            let place = unit.entry.place;
+            let resting = Resting { unit, stored_ms: TimeMs::MIN, read_ms: TimeMs::MIN };
+            match place {
+                Place::Sampler => self.here.push(resting),
+                Place::Apart => self.apart.push(resting),
+            }
+        }
     }
 
     /// Samples until it is told to stop. `ready` is called after the first pass of everything.
@@ -246,7 +259,8 @@ impl Sampler {
         self.apart = staying;
         let away = |resting: &Resting| Away {
             owner: resting.unit.tick().owner(),
-            name: resting.unit.entry.name,
+            generation: resting.unit.generation,
+            entry: resting.unit.entry,
             interval_ms: ms(resting.unit.interval),
             since_ms: time_ms,
             stored,
@@ -259,13 +273,16 @@ impl Sampler {
 
     /// Takes the passes that have ended apart.
     fn absorb(&mut self) {
-        for (unit, pass) in self.pool.take_finished() {
-            let owner = unit.tick().owner();
-            let Some(position) = self.away.iter().position(|away| away.owner == owner) else { continue };
+        for (mut unit, pass) in self.pool.take_finished() {
+            let who = (unit.tick().owner(), unit.generation);
+            // Of a unit whose settings have changed meanwhile nobody wants to hear any more.
+            let known = self.away.iter().position(|away| (away.owner, away.generation) == who);
+            let Some(position) = known else { continue };
+            unit.adopt(&self.options.collectors, self.options.interval);
             let away = self.away.swap_remove(position);
             if away.stuck {
                 let text = format!("answers again after {}", format_span(pass.took));
-                self.event(EventKind::Recovered, away.name, text);
+                self.event(EventKind::Recovered, away.entry.name, text);
             }
             let read_ms = pass.time_ms;
             let stored_ms = if away.stored { read_ms } else { away.stored_ms };
@@ -294,12 +311,33 @@ impl Sampler {
             if table.kind == TableKind::Processes {
                 self.shared.processes.lock().update(table);
             }
-            if stored {
-                self.history.offer(table);
-            }
+            self.history.offer(table, stored);
         }
         if stored {
             self.window.push(unit.tick());
+        }
+        self.note_stuck_things(unit);
+    }
+
+    /// Tells once of each thing (a mount) that a collector found stuck, and once when it answers.
+    fn note_stuck_things(&mut self, unit: &Unit) {
+        let stuck = unit.stuck();
+        let owner = unit.tick().owner();
+        if stuck.is_empty() && self.stuck_things.is_empty() {
+            return;
+        }
+        for thing in &stuck {
+            if self.stuck_things.insert((owner, thing.subject.clone())) {
+                let text = format!("has not answered for {}; all else goes on", format_span(thing.age));
+                self.event(EventKind::Stuck, &thing.subject, text);
+            }
+        }
+        let answers =
+            |known: &(Owner, String)| known.0 == owner && !stuck.iter().any(|thing| thing.subject == known.1);
+        let recovered: Vec<_> = self.stuck_things.iter().filter(|known| answers(known)).cloned().collect();
+        for known in recovered {
+            self.event(EventKind::Recovered, &known.1, "answers again, or is gone".into());
+            self.stuck_things.remove(&known);
         }
     }
 
@@ -312,7 +350,7 @@ impl Sampler {
             if !away.stuck && held_ms > STUCK_AFTER_MS.max(3 * away.interval_ms) {
                 away.stuck = true;
                 self.shared.board.update(away.owner, |state| state.stuck_since_ms = Some(away.since_ms));
-                found.push((away.name, held_ms));
+                found.push((away.entry.name, held_ms));
             }
         }
         for (name, held_ms) in found {
@@ -370,25 +408,39 @@ impl Sampler {
         }
     }
 
-    /// Goes on with other settings. Collectors are built anew only if theirs changed.
+    /// Goes on with other settings. Only collectors whose own settings changed are built anew:
+    /// the others keep their counts.
     fn apply(&mut self, options: SamplerOptions) {
-        let rebuild =
-            options.collectors != self.options.collectors || options.interval != self.options.interval;
         self.window.set_length(ms(options.window));
         self.history.set_interval(ms(options.history));
-        self.options = options;
-        if rebuild {
-            self.absorb();
-            for position in 0..COLLECTORS.len() {
-                self.shared.catalog.retire_owner(owner(position));
-            }
-            self.away.clear();
-            // Passes still under way end with the old pool; nobody waits for them.
-            self.pool = pool(&self.outbox);
-            self.build_units();
-            let now = self.clock.wall_ms();
-            self.next_ms = self.after(now);
+        let old = std::mem::replace(&mut self.options, options);
+        if old.collectors == self.options.collectors && old.interval == self.options.interval {
+            return;
         }
+        self.absorb();
+        let (new, base) = (Arc::clone(&self.options.collectors), self.options.interval);
+        let goes_on = |entry: &Entry| new.is_on(entry) && new.is_same_for(entry, &old.collectors);
+        let catalog = &self.shared.catalog;
+        for units in [&mut self.here, &mut self.apart] {
+            units.retain_mut(|resting| {
+                let keep = goes_on(resting.unit.entry);
+                if keep {
+                    resting.unit.adopt(&new, base);
+                } else {
+                    catalog.retire_owner(resting.unit.tick().owner());
+                }
+                keep
+            });
+        }
+        self.away.retain(|away| {
+            let keep = goes_on(away.entry);
+            if !keep {
+                catalog.retire_owner(away.owner);
+            }
+            keep
+        });
+        self.build_units();
+        self.next_ms = self.after(self.clock.wall_ms());
     }
 
     fn note(&mut self, disturbance: Disturbance) {

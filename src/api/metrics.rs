@@ -8,13 +8,13 @@ use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use fieldpost_collectors::{COLLECTORS, owner};
+use fieldpost_collectors::COLLECTORS;
 use fieldpost_formats::Dialect;
 use fieldpost_formats::negotiate::accepts_gzip;
 use fieldpost_model::Owner;
 
 use super::page::{OwnMetrics, Page};
-use crate::agent::Agent;
+use crate::agent::{Agent, CollectorState};
 
 /// What the handlers share.
 pub struct MetricsState {
@@ -70,10 +70,11 @@ async fn metrics(
 ) -> Response {
     let dialect = Dialect::negotiate(&joined(&headers, &ACCEPT));
     let gzip = accepts_gzip(&joined(&headers, &ACCEPT_ENCODING));
-    let choice = match Choice::parse(query.as_deref().unwrap_or_default()) {
-        Ok(choice) => choice,
-        Err(message) => return (StatusCode::BAD_REQUEST, message).into_response(),
-    };
+    let choice =
+        match Choice::parse(query.as_deref().unwrap_or_default(), state.agent.board.read().collectors()) {
+            Ok(choice) => choice,
+            Err(message) => return (StatusCode::BAD_REQUEST, message).into_response(),
+        };
     state.agent.refresh_stale().await;
     let now_ms = state.agent.clock.wall_ms();
     let body = match choice {
@@ -106,15 +107,15 @@ enum Choice {
 }
 
 impl Choice {
-    /// Reads `collect[]=a&collect[]=b` or `exclude[]=a`; both at once are refused, as are names
-    /// that no collector has.
-    fn parse(query: &str) -> Result<Self, String> {
+    /// Reads `collect[]=a&collect[]=b` or `exclude[]=a`; both at once are refused, as are
+    /// collectors that are off or unknown.
+    fn parse(query: &str, on: &[CollectorState]) -> Result<Self, String> {
         let (mut only, mut without) = (Vec::new(), Vec::new());
         for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             match key.replace("%5B", "[").replace("%5b", "[").replace("%5D", "]").replace("%5d", "]").as_str()
             {
-                "collect[]" => only.push(named(value)?),
-                "exclude[]" => without.push(named(value)?),
+                "collect[]" => only.push(named(value, on)?),
+                "exclude[]" => without.push(named(value, on)?),
                 _ => {}
             }
         }
@@ -127,22 +128,33 @@ impl Choice {
     }
 }
 
-fn named(name: &str) -> Result<Owner, String> {
-    let position = COLLECTORS.iter().position(|entry| entry.name == name);
-    position.map(owner).ok_or_else(|| format!("there is no collector {name:?}\n"))
+fn named(name: &str, on: &[CollectorState]) -> Result<Owner, String> {
+    if let Some(state) = on.iter().find(|state| state.name == name) {
+        return Ok(state.owner);
+    }
+    let known = COLLECTORS.iter().any(|entry| entry.name == name);
+    Err(if known {
+        format!("collector {name:?} is off\n")
+    } else {
+        format!("there is no collector {name:?}\n")
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn collectors_are_chosen_by_name() {
-        let cpu = named("cpu").unwrap();
-        assert_eq!(Choice::parse(""), Ok(Choice::All));
-        assert_eq!(Choice::parse("collect[]=cpu"), Ok(Choice::Only(vec![cpu])));
-        assert_eq!(Choice::parse("exclude%5B%5D=cpu&x=y"), Ok(Choice::Without(vec![cpu])));
-        assert!(Choice::parse("collect[]=cpu&exclude[]=cpu").is_err());
-        assert!(Choice::parse("collect[]=nonsense").is_err());
+        let on = [CollectorState::new("cpu", Owner(4), Duration::from_secs(1), false)];
+        let parse = |query| Choice::parse(query, &on);
+        assert_eq!(parse(""), Ok(Choice::All));
+        assert_eq!(parse("collect[]=cpu"), Ok(Choice::Only(vec![Owner(4)])));
+        assert_eq!(parse("exclude%5B%5D=cpu&x=y"), Ok(Choice::Without(vec![Owner(4)])));
+        assert!(parse("collect[]=cpu&exclude[]=cpu").is_err());
+        assert_eq!(parse("collect[]=swap"), Err("collector \"swap\" is off\n".into()));
+        assert_eq!(parse("collect[]=nonsense"), Err("there is no collector \"nonsense\"\n".into()));
     }
 }

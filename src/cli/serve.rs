@@ -68,6 +68,7 @@ pub struct Plan {
 /// runs beside the agent, if anything.
 pub fn serve(plan: Plan, on_ready: impl FnOnce(&Started, &CancellationToken)) -> anyhow::Result<Stopped> {
     let begun = Instant::now();
+    raise_descriptor_limit();
     let runtime = runtime()?;
     let _inside = runtime.enter();
     let signals = Signals::listen()?;
@@ -124,6 +125,18 @@ pub fn serve(plan: Plan, on_ready: impl FnOnce(&Started, &CancellationToken)) ->
         bail!("the sampler ended by itself; what it had sealed is stored, see the log");
     }
     Ok(Stopped { closed, took: ending.elapsed() })
+}
+
+/// Descriptors of /proc files are kept open; the soft limit is for programs that use `select`.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::debug!(%error, "cannot raise the limit of open files");
+    }
 }
 
 fn runtime() -> anyhow::Result<Runtime> {
