@@ -20,8 +20,12 @@ if ! command -v cargo-deb >/dev/null; then
     cargo install cargo-deb --version '^3' --locked --debug --quiet --root "$tools" --target-dir "$tools/build"
 fi
 
-# A release is built here; the binary of the tests is there already.
-[ "$profile" = dev ] || cargo build --release --bin fieldpost
+# A release is built here and packed small; the binary of the tests is there already, and is packed fast.
+fast=--fast
+if [ "$profile" = release ]; then
+    fast=
+    cargo build --release --bin fieldpost
+fi
 
 binary=$target/$folder/fieldpost
 made=$target/$folder/package
@@ -33,4 +37,4 @@ gzip -9n "$made"/man/*.1
 "$binary" completions zsh >"$made/_fieldpost"
 "$binary" completions fish >"$made/fieldpost.fish"
 mkdir -p "$target/debian"
-cargo deb --no-build --profile "$profile" --strip --quiet --output "$target/debian/"
+cargo deb --no-build --profile "$profile" --strip $fast --quiet --output "$target/debian/"

@@ -1,17 +1,23 @@
 //! The integration tests, one binary: each module is one thing that must be true of the whole program.
 //!
+//! - `config`: bad config files get their message, good ones are shown with the origin of each value.
+//! - `daemon`: start, stop, status and reload keep their promises, and no innocent process is signalled.
 //! - `fuzz`: nothing that is read from outside can make the program panic or its page unreadable.
 //! - `kill9`: what was called stored survives kill -9 at any instant, once.
 //! - `node_exporter`: every series of the real node_exporter is found again, with its value.
+//! - `packaging`: the Debian package installs, runs and goes; the unit falsifies nothing.
 //! - `prometheus`: a real Prometheus scrapes the agent and answers what dashboards ask.
 //! - `tidy`: rules of the house that a machine can keep: doors, homes, headers, sizes.
 
 // A test that cannot go on says so by panicking, also outside of its #[test] function.
 #![allow(clippy::unwrap_used)]
 
+mod config;
+mod daemon;
 mod fuzz;
 mod kill9;
 mod node_exporter;
+mod packaging;
 mod prometheus;
 mod tidy;
 

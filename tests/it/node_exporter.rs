@@ -16,12 +16,12 @@ use differences::{EVERYWHERE, FIXED, LIVE};
 use oracle::{MORE, Oracle};
 
 /// How many times the live machine is looked at until nothing differs each time.
-const LOOKS: usize = 6;
+const LOOKS: usize = 10;
 
 /// One full pass of ours.
 fn sample(settings: &[String]) -> anyhow::Result<Page> {
     let mut command = Command::new(crate::fieldpost());
-    command.arg("sample").args(["--set", "collectors.all=true"]);
+    command.arg("sample").args(["--set", "collectors.all=true", "--set", "collectors.cpu.info=true"]);
     command.args(settings.iter().flat_map(|setting| ["--set", setting]));
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stderr);

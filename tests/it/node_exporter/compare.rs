@@ -192,7 +192,7 @@ fn slack(kind: &str, before: f64, after: f64) -> f64 {
     if kind == "counter" || before == after {
         rounding
     } else {
-        rounding + largest * 0.02 + (after - before).abs()
+        rounding + largest * 0.1 + (after - before).abs()
     }
 }
 
