@@ -100,23 +100,3 @@ impl RunningAgent {
         runtime.block_on(client.ask(method, path)).with_context(place)
     }
 }
-
-/// Text as part of a query.
-pub fn encoded(text: &str) -> String {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
-    let encode = |byte: u8| match is_plain(&byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    };
-    text.bytes().map(encode).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queries_are_encoded() {
-        assert_eq!(encoded("a{b=\"c\"}"), "a%7Bb%3D%22c%22%7D");
-    }
-}

@@ -22,8 +22,8 @@ const SOCKET_BYTES_MAX: usize = 107;
 type Origins = HashMap<KeyPath, Origin>;
 
 /// Everything that is out of bounds in the merged tree, each fault at whoever gave the value.
-pub fn check(tree: &Value, origins: &Origins) -> Vec<Problem> {
-    let look = Look { tree, origins };
+pub fn check(tree: &Value, defaults: &Value, origins: &Origins) -> Vec<Problem> {
+    let look = Look { tree, defaults, origins };
     let mut problems = Vec::new();
     look.interval(&mut problems);
     look.window(&mut problems);
@@ -52,6 +52,7 @@ fn problem(origins: &Origins, key: &KeyPath, text: String) -> Problem {
 
 struct Look<'a> {
     tree: &'a Value,
+    defaults: &'a Value,
     origins: &'a Origins,
 }
 
@@ -123,24 +124,28 @@ impl Look<'_> {
         }
     }
 
-    /// Of `x_include` and `x_exclude` only one may be set, as in node_exporter.
+    /// Of `x_include` and `x_exclude` only one may be set, as in node_exporter; but where the
+    /// include has a default, it is meant to be narrowed by the exclude.
     fn pairs(&self, problems: &mut Vec<Problem>) {
         for exclude in self.origins.keys() {
             let Some(include) = counterpart(exclude) else { continue };
-            if self.is_set(&include) && !self.is_empty(&include) && !self.is_empty(exclude) {
+            let goes_together = !is_empty(self.defaults, &include);
+            let are_set =
+                self.is_set(&include) && !is_empty(self.tree, &include) && !is_empty(self.tree, exclude);
+            if are_set && !goes_together {
                 let text = format!("set together with {include}; set only one of the two");
                 problems.push(self.problem(exclude, text));
             }
         }
     }
+}
 
-    fn is_empty(&self, key: &KeyPath) -> bool {
-        match yaml::find(self.tree, key) {
-            None | Some(Value::Null) => true,
-            Some(Value::String(text)) => text.is_empty(),
-            Some(Value::Sequence(items)) => items.is_empty(),
-            Some(_) => false,
-        }
+fn is_empty(tree: &Value, key: &KeyPath) -> bool {
+    match yaml::find(tree, key) {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.is_empty(),
+        Some(Value::Sequence(items)) => items.is_empty(),
+        Some(_) => false,
     }
 }
 
@@ -156,10 +161,10 @@ mod tests {
     use super::*;
 
     fn texts(tree: &str) -> Vec<String> {
-        let tree = yaml::value_of(tree);
+        let (tree, defaults) = (yaml::value_of(tree), yaml::value_of("{b: {unit_include: .+}}"));
         let origin = Origin { source: Source::Flag("--set"), place: None, key_place: None };
         let origins = yaml::leaves(&tree).into_iter().map(|(key, _)| (key, origin.clone())).collect();
-        check(&tree, &origins).iter().map(ToString::to_string).collect()
+        check(&tree, &defaults, &origins).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -180,6 +185,7 @@ mod tests {
     #[test]
     fn include_and_exclude_are_not_set_together() {
         assert_eq!(texts("{a: {device_include: x}}"), [""; 0]);
+        assert_eq!(texts("{b: {unit_include: x, unit_exclude: y}}"), [""; 0]);
         assert_eq!(
             texts("{a: {device_include: x, device_exclude: y}}"),
             ["--set: a.device_exclude: set together with a.device_include; set only one of the two"]

@@ -137,7 +137,7 @@ impl Request {
             note_origins(layer, &sound, &mut origins);
             yaml::overlay(&mut tree, &sound);
         }
-        problems.extend(limits::check(&tree, &origins));
+        problems.extend(limits::check(&tree, &defaults, &origins));
         Merged { tree, origins, files, layers, problems }
     }
 

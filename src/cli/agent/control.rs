@@ -122,7 +122,7 @@ pub fn status(global: &Global) -> anyhow::Result<ExitCode> {
                     }
                 }
             }
-            stopped(global, note)
+            stopped(global, note.as_ref())
         }
     }
 }
@@ -170,8 +170,8 @@ fn tell_running(global: &Global, status: &Status) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn stopped(global: &Global, note: Option<Note>) -> anyhow::Result<ExitCode> {
-    let text = match &note {
+fn stopped(global: &Global, note: Option<&Note>) -> anyhow::Result<ExitCode> {
+    let text = match note {
         None => "stopped  never ran here".to_owned(),
         Some(Note { ended: Some(ended), config, .. }) => {
             format!("stopped  last ran until {} (clean)  config {config}", clock(ended.time_ms))

@@ -116,7 +116,7 @@ pub fn in_background(
         }
         Err(error) => {
             let (code, text) = exit::code_and_text(&error);
-            tracing::error!("{text}");
+            tracing::error!("not started, or ended: {}", text.trim_start_matches("error: "));
             if let Some(readiness) = readiness.take() {
                 readiness.failed(code, &text);
             }
