@@ -229,7 +229,8 @@ impl ProcessTable {
             let look = Look { own_ticks: stat.own_ticks, children_ticks: stat.children_ticks, io: None };
             let mut process = Process::new(pid, &stat, time_ms, self.page_bytes);
             process.stat = descriptor;
-            process.start_ms = self.boot_ms + ticks_to_ms(stat.start_ticks, self.ticks_per_second);
+            process.start_ms =
+                self.boot_ms.saturating_add(ticks_to_ms(stat.start_ticks, self.ticks_per_second));
             let io = read_io(&mut self.files, pid, &mut process.io);
             let look = Look { io, ..look };
             let parent = process.account.parent;
@@ -251,7 +252,7 @@ impl ProcessTable {
     fn account(&mut self) {
         let (groups, charged) = (&mut self.groups, &mut self.charged_ticks);
         settle(&mut self.processes, &self.by_pid, |process, used| {
-            *charged += used.cpu_ticks;
+            *charged = charged.saturating_add(used.cpu_ticks);
             groups.charge(process.group, used);
         });
         if self.processes.iter().any(|process| process.account.gone) {
@@ -277,7 +278,7 @@ impl ProcessTable {
         let base = *self.machine_base.get_or_insert(now);
         let used = now.saturating_sub(base);
         let expected = used - (used / UNATTRIBUTED_SLACK_PART).min(used);
-        let missing = expected.saturating_sub(self.charged_ticks + UNATTRIBUTED_SLACK_TICKS);
+        let missing = expected.saturating_sub(self.charged_ticks.saturating_add(UNATTRIBUTED_SLACK_TICKS));
         self.groups.unattributed(missing);
     }
 
