@@ -16,7 +16,7 @@ Examples:
 
 /// List what happened to the agent: starts, stops, stuck collectors, gaps, clock jumps
 #[derive(Debug, clap::Args)]
-#[command(about, after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// From when: 03:10, 1h (ago), 2026-11-21 03:10
     #[arg(long, value_name = "TIME", value_parser = instant::parse_now)]

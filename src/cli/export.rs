@@ -37,7 +37,7 @@ pub enum Format {
 
 /// Write stored samples as Prometheus text with timestamps, or as CSV
 #[derive(Debug, clap::Args)]
-#[command(about, after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// From when: 03:10, 1h (ago), 2026-11-21 03:10
     #[arg(long, value_name = "TIME", value_parser = instant::parse_now)]

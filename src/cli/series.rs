@@ -17,7 +17,7 @@ Examples:
 
 /// List stored series
 #[derive(Debug, clap::Args)]
-#[command(about, after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Only series of this selector, such as node_load1 or {device="eth0"}; may be given again
     #[arg(long = "match", value_name = "SELECTOR")]
