@@ -1,14 +1,14 @@
 //! Appends windows that can be computed anew, and prints the number of each one that is on the
 //! disk, until it is killed: for tests of crashes and power cuts.
 //!
-//! `writer FOLDER FIRST_WINDOW N_WINDOWS [N_SERIES]`; window n begins at n * 10 s after 2026-11-21.
+//! `writer FOLDER FIRST_WINDOW N_WINDOWS [N_SERIES [relaxed]]`; window n begins at n * 10 s after 2026-11-21.
 
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fieldpost_model::{ByteSize, Catalog, Family, Group, Kind, Owner, Window};
-use fieldpost_store::{Config, Store, StoreOptions};
+use fieldpost_store::{Config, Durability, Store, StoreOptions};
 
 const START_MS: i64 = 1_795_219_200_000;
 
@@ -19,7 +19,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let (first, count): (i64, i64) = (first.parse()?, count.parse()?);
     let n_series: usize = rest.first().map_or(Ok(50), |n| n.parse())?;
-    let config = Config { path: folder.into(), min_free: ByteSize(0), ..Config::default() };
+    let relaxed = rest.get(1).is_some_and(|word| word == "relaxed");
+    let durability = if relaxed { Durability::Relaxed } else { Durability::Full };
+    let config = Config { path: folder.into(), durability, min_free: ByteSize(0), ..Config::default() };
     let (store, opened) = Store::open(StoreOptions::new(config))?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "open {}", opened.quarantined.len())?;

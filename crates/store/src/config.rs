@@ -16,6 +16,8 @@ pub struct Config {
     pub path: PathBuf,
     /// Span that is sealed and committed at once, and the most that a crash can lose; at most 10m.
     pub window: Period,
+    /// When a window counts as stored.
+    pub durability: Durability,
     /// How long each thing is kept.
     pub retention: Retention,
     /// The most bytes that the data folder may take; the oldest go first.
@@ -29,11 +31,23 @@ impl Default for Config {
         Self {
             path: PathBuf::from("/var/lib/fieldpost"),
             window: Period::from_secs(10),
+            durability: Durability::Full,
             retention: Retention::default(),
             quota: ByteSize(1 << 30),
             min_free: ByteSize(256 << 20),
         }
     }
+}
+
+/// When a window counts as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// When it is on the disk: a power cut loses the open window at most.
+    #[default]
+    Full,
+    /// When the system has it: spares SD cards; a power cut may lose the last minutes.
+    Relaxed,
 }
 
 /// How long each thing is kept.

@@ -5,11 +5,11 @@ use std::path::Path;
 use fieldpost_model::{TimeMs, Window};
 use rusqlite::{Connection, params};
 
-use crate::StoreError;
 use crate::codec::{checksum, encode_window};
 use crate::database;
 use crate::dictionary::{Dictionary, DictionaryWriter, read_entries};
-use crate::folder::{FileKind, StoreFile, beside};
+use crate::folder::{StoreFile, beside, sync_folder};
+use crate::{Durability, StoreError};
 
 /// The log is emptied, not only copied, beyond this size.
 const WAL_BYTES_MAX: u64 = 16 << 20;
@@ -26,18 +26,17 @@ pub(crate) struct Hot {
 }
 
 impl Hot {
-    /// Makes the file of this hour; its first window will have this number.
+    /// Makes the file of an hour.
     pub(crate) fn create(
-        folder: &Path,
-        hour: i64,
-        seq: i64,
+        file: &StoreFile,
+        durability: Durability,
         dictionary: Dictionary,
     ) -> Result<Self, StoreError> {
-        let file = StoreFile::new(folder, FileKind::Hot, hour, seq);
-        let connection = database::open_writer(&file.path, include_str!("sql/hot.sql"))?;
+        let file = file.clone();
+        let connection = open(&file, durability)?;
         let mut hot = Self { file, dictionary, connection, writer: DictionaryWriter::default() };
         hot.seed().map_err(StoreError::sql("write", &hot.file.path))?;
-        crate::folder::sync_folder(folder)?;
+        sync_folder(hot.file.path.parent().unwrap_or(Path::new("/")))?;
         Ok(hot)
     }
 
@@ -51,9 +50,9 @@ impl Hot {
 
     /// Goes on with a file that was left behind. `check` reads it whole first: an hour of windows
     /// takes milliseconds.
-    pub(crate) fn reopen(file: StoreFile, check: bool) -> Result<Self, StoreError> {
+    pub(crate) fn reopen(file: StoreFile, durability: Durability, check: bool) -> Result<Self, StoreError> {
         let failed = || StoreError::sql("check", &file.path);
-        let connection = database::open_writer(&file.path, include_str!("sql/hot.sql"))?;
+        let connection = open(&file, durability)?;
         if check && !database::quick_check(&connection).map_err(failed())? {
             return Err(StoreError::Blob {
                 path: file.path,
@@ -123,6 +122,15 @@ impl Hot {
         self.connection.close().map_err(|(_, error)| StoreError::sql("close", &self.file.path)(error))?;
         Ok((self.file, self.dictionary))
     }
+}
+
+fn open(file: &StoreFile, durability: Durability) -> Result<Connection, StoreError> {
+    let connection = database::open_writer(&file.path, include_str!("sql/hot.sql"))?;
+    if durability == Durability::Relaxed {
+        let relaxed = connection.execute_batch("PRAGMA synchronous = NORMAL");
+        relaxed.map_err(StoreError::sql("open", &file.path))?;
+    }
+    Ok(connection)
 }
 
 /// The ids of each group's columns; series without one are given one and written.

@@ -26,13 +26,14 @@ mod queue;
 mod reader;
 mod rollup;
 mod rows;
+mod source;
 mod state;
 mod stats;
 mod store;
 mod tables;
 mod writer;
 
-pub use config::{Config, Retention};
+pub use config::{Config, Durability, Retention};
 pub use error::StoreError;
 pub use reader::{Overview, Reader, Samples, StoredSeries};
 pub use rollup::Rollup;

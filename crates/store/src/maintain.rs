@@ -10,8 +10,8 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::calendar::{DAY_HOURS, DAY_MS, HOUR_MS};
 use crate::folder::{self, FileKind, StoreFile, free_bytes};
-use crate::reader::open_file;
 use crate::rows::read_hours;
+use crate::source::open_file;
 use crate::state::{Found, Gap, GapReason, State};
 use crate::writer::{Shared, chain};
 use crate::{StoreError, ballast, merge, quarantine, rollup};
@@ -101,8 +101,12 @@ impl Maintenance<'_> {
     fn pass(&self) -> Result<(), StoreError> {
         let folder = &self.shared.folder;
         if self.shared.take_full() {
-            ballast::give_up(folder)?;
-            self.evict_oldest()?;
+            // Room is made from the past, never from the hour that is being written.
+            let past = self.now_ms().div_euclid(HOUR_MS);
+            let oldest = self.list()?.first().map_or(past, |file| file.hour);
+            if !ballast::give_up(folder)? && oldest < past {
+                self.evict_oldest()?;
+            }
         }
         self.merge()?;
         self.forget_old()?;

@@ -10,9 +10,9 @@ use rusqlite::Connection;
 use crate::calendar::DAY_HOURS;
 use crate::dictionary::read_entries;
 use crate::folder::{FileKind, StoreFile};
-use crate::reader::{each_window, open_file, settle};
 use crate::rollup::{self, MINUTE_MS};
 use crate::rows::{Column, GROUP_SIZE, MadeOf, RowReader, RowWriter, Table, read_hours};
+use crate::source::{each_window, open_file, settle};
 use crate::{Samples, StoreError};
 
 /// Samples that a merge holds in memory at once: 16 bytes each.

@@ -9,8 +9,8 @@ use crate::calendar::HOUR_MS;
 use crate::codec::Scale;
 use crate::dictionary::read_entries;
 use crate::folder::StoreFile;
-use crate::reader::open_file;
 use crate::rows::{Column, GROUP_SIZE, MadeOf, RowReader, RowWriter, Table, read_hours};
+use crate::source::open_file;
 use crate::{Samples, StoreError};
 
 /// Milliseconds of the finer rollup.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::folder::beside;
 use crate::{StoreError, database};
 
-/// Events beyond this number go, oldest first.
-const N_EVENTS_MAX: i64 = 100_000;
+/// Events and gaps beyond this number go, oldest first.
+const N_ROWS_MAX: i64 = 100_000;
 /// The log is copied into the file beyond this size.
 const WAL_BYTES_COPIED: u64 = 256 << 10;
 
@@ -158,14 +158,15 @@ impl State {
         self.run("checkpoint", |connection| database::checkpoint(connection, false))
     }
 
-    /// Removes events and gaps that are older than this, and events beyond their number.
+    /// Removes events that are older than this, and events and gaps beyond their number.
     pub(crate) fn trim(&mut self, before_ms: TimeMs) -> Result<(), StoreError> {
         self.run("write", |connection| {
             let transaction = connection.unchecked_transaction()?;
             transaction.execute("DELETE FROM events WHERE time_ms < ?1", [before_ms])?;
-            transaction.execute("DELETE FROM gaps WHERE to_ms < ?1", [before_ms])?;
-            let surplus = "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?1";
-            transaction.execute(surplus, [N_EVENTS_MAX])?;
+            for table in ["events", "gaps"] {
+                let sql = format!("DELETE FROM {table} WHERE seq <= (SELECT max(seq) FROM {table}) - ?1");
+                transaction.execute(&sql, [N_ROWS_MAX])?;
+            }
             transaction.commit()
         })
     }

@@ -187,7 +187,7 @@ fn resume(shared: &Shared, opened: &mut Opened) -> Result<Option<Hot>, StoreErro
     let newest = files.into_iter().filter(|file| file.kind == FileKind::Hot).max_by_key(|file| file.seq);
     let Some(file) = newest else { return Ok(None) };
     shared.set_current(&file);
-    match Hot::reopen(file.clone(), true) {
+    match Hot::reopen(file.clone(), shared.config.durability, true) {
         Err(error) if error.is_damage() => {
             opened.quarantined.push(maintain::put_aside(shared, &file, &error)?);
             Ok(None)

@@ -204,12 +204,14 @@ impl Writer {
         let files = folder::list(&self.shared.folder)?;
         // A file that could not grow on a full disk goes on; so does one that an attempt left empty.
         let fresh = StoreFile::new(&self.shared.folder, FileKind::Hot, hour, next_seq);
-        let full = self.full_file.take().filter(|file| file.hour == hour && files.contains(file));
+        let full = self.full_file.clone().filter(|file| file.hour == hour && files.contains(file));
         let left = full.or_else(|| files.contains(&fresh).then(|| fresh.clone()));
         if let Some(file) = left {
             self.shared.set_current(&file);
-            let reopened = Hot::reopen(file.clone(), false);
-            return reopened.inspect_err(|error| self.put_aside_if_damaged(&file, error));
+            let reopened = Hot::reopen(file.clone(), self.shared.config.durability, false);
+            let hot = reopened.inspect_err(|error| self.put_aside_if_damaged(&file, error))?;
+            self.full_file = None;
+            return Ok(hot);
         }
         let kept_from_ms = (self.shared.clock)() - self.shared.config.retention.events.as_ms();
         let state = self.state()?;
@@ -217,7 +219,7 @@ impl Writer {
         state.trim(kept_from_ms)?;
         self.shared.set_current(&fresh);
         let dictionary = self.dictionary_of(hour.div_euclid(DAY_HOURS))?;
-        Hot::create(&self.shared.folder, hour, next_seq, dictionary)
+        Hot::create(&fresh, self.shared.config.durability, dictionary)
     }
 
     /// All series that files of this day know, so that a series keeps its number all day.
@@ -225,7 +227,7 @@ impl Writer {
         let mut dictionary = Dictionary::default();
         let files = folder::list(&self.shared.folder)?;
         for file in files.iter().filter(|file| file.day() == day) {
-            match crate::reader::entries_of(file) {
+            match crate::source::entries_of(file) {
                 Ok(entries) => dictionary.absorb(entries),
                 // It was merged away meanwhile; the file it went into is read at the next roll,
                 // and a merge gives series new numbers where two files differ.

@@ -53,7 +53,6 @@ fn killed_at_any_instant_it_loses_nothing_that_was_acknowledged() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        // Some turns start just before the end of an hour, so that a merge runs when the kill comes.
         let arguments = [next.to_string(), "100000".into(), N_SERIES.to_string()];
         let mut child = writer()
             .arg(bench.path())

@@ -56,7 +56,7 @@ fn full_disk_is_survived_and_everything_in_memory_is_written_when_there_is_room(
     let end = START_MS + 200_000;
     for n in [0, 3, 39] {
         let found = samples(&reader(), &format!("x{{n=\"{n}\"}}"), 0, i64::MAX);
-        assert_eq!(found, expected(n, START_MS, end));
+        assert!(found == expected(n, START_MS, end), "{} samples, {:?}", found.len(), store.stats());
     }
     let closed = store.close().unwrap();
     assert_eq!((closed.n_samples_stored, closed.n_samples_lost), (40 * 200, 0));

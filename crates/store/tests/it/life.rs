@@ -116,3 +116,32 @@ fn no_store_is_said_to_be_missing() {
     let bench = Bench::new();
     assert!(matches!(Reader::open(bench.path()), Err(StoreError::Missing(_))));
 }
+
+#[test]
+fn readers_neither_hold_up_the_writer_nor_let_its_log_grow() {
+    let bench = Bench::new();
+    let (store, _) = bench.open();
+    let series = bench.series("x", 300);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let mut ends = Vec::new();
+                    let Ok(reader) = Reader::open(bench.path()) else { continue };
+                    reader.scan(&select("x"), 0, i64::MAX, |_, samples| ends.push(samples.len())).unwrap();
+                    // A window is seen whole or not at all.
+                    assert!(ends.iter().all(|n| n % 10 == 0 && *n == ends[0]), "{ends:?}");
+                }
+            });
+        }
+        for n in 0..300 {
+            store.append(bench.window(START_MS + n * 10_000, &series));
+            assert!(store.flush(PATIENCE));
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let stats = store.stats();
+    assert_eq!((stats.n_windows_stored, stats.n_write_errors), (300, 0));
+    assert!(stats.wal_bytes < 4 << 20, "{stats:?}");
+}
