@@ -3,6 +3,7 @@
 //! - `config`: bad config files get their message, good ones are shown with the origin of each value.
 //! - `daemon`: start, stop, status and reload keep their promises, and no innocent process is signalled.
 //! - `fuzz`: nothing that is read from outside can make the program panic or its page unreadable.
+//! - `golden`: help, messages and a whole page are as they are stored.
 //! - `kill9`: what was called stored survives kill -9 at any instant, once.
 //! - `node_exporter`: every series of the real node_exporter is found again, with its value.
 //! - `packaging`: the Debian package installs, runs and goes; the unit falsifies nothing.
@@ -15,6 +16,7 @@
 mod config;
 mod daemon;
 mod fuzz;
+mod golden;
 mod kill9;
 mod node_exporter;
 mod packaging;

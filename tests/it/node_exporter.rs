@@ -4,7 +4,7 @@
 mod compare;
 mod differences;
 pub mod oracle;
-mod tree;
+pub mod tree;
 
 use std::path::Path;
 use std::process::Command;

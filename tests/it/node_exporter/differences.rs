@@ -34,6 +34,12 @@ pub const EVERYWHERE: &[Difference] = &[
     differ("node_zfs_zpool_state", What::Series, "the state suspended is known since 1.6"),
     differ("node_zfs_zpool_dataset_*", What::Series, "names with spaces were cut at the first before 1.6"),
     differ("node_hwmon_*", What::Series, "chips that share a name are told apart since 1.12"),
+    differ("node_cpu_frequency_*", What::Help, "reworded since"),
+    differ(
+        "node_cpu_frequency_hertz",
+        What::Series,
+        "with facts about cores it also comes from /proc/cpuinfo, since 1.7",
+    ),
     differ("node_cpu_info", What::Value, "the value is the clock rate since 1.7"),
     differ("node_md_*", What::Series, "RAID arrays are read from /sys since 1.10"),
     differ("node_nfs_requests_total", What::Value, "LayoutGet and GetDeviceInfo were exchanged before 1.6"),
@@ -47,15 +53,12 @@ pub const EVERYWHERE: &[Difference] = &[
 
 /// On a fixed tree: what does not come from the tree.
 pub const FIXED: &[Difference] = &[
-    differ("node_bcache_*", What::Help, "reworded since"),
     differ(
         "node_scrape_collector_success",
         What::Value,
         "1.5 fails on nfsd, netdev and fibrechannel of this tree",
     ),
     differ("node_textfile_mtime_seconds", What::Value, "the copies were written at different times"),
-    differ("node_rapl_*", What::Help, "reworded since"),
-    differ("node_infiniband_info", What::Everything, "exotic: not ours"),
 ];
 
 /// On the live machine: what moves faster than three looks can be taken.
