@@ -153,7 +153,18 @@ fn agent_yaml_names_every_key_with_its_default() {
     let (whole, empty) = (dir.path().join("whole.yaml"), dir.path().join("empty.yaml"));
     std::fs::write(&whole, uncommented(&text)).unwrap();
     std::fs::write(&empty, "").unwrap();
-    assert_eq!(rows(&whole), rows(&empty), "a default in config/agent.yaml is not the program's");
+    let of_program = rows(&empty);
+    let is_other = |row: &&(String, yaml::Value)| !of_program.contains(row);
+    let others: Vec<_> = rows(&whole)
+        .iter()
+        .filter(is_other)
+        .map(|(key, value)| format!("{key}: {}", yaml::show(value)))
+        .collect();
+    assert!(
+        others.is_empty(),
+        "these defaults in config/agent.yaml are not the program's: {}",
+        others.join(", ")
+    );
     let tree = yaml::value_from(&Config::default());
     let document = yaml::Document::read(&uncommented(&text));
     let is_missing = |key: &KeyPath| yaml::find(&document.root, key).is_none();
