@@ -50,6 +50,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper_util", &["src/api/", "crates/link/"]),
     ("indicatif", &["src/cli/"]),
     ("itoa", &["crates/formats/"]),
+    ("libc", &["collectors/"]),
     ("pco", &["crates/store/"]),
     ("prometheus", &["src/telemetry"]),
     ("prost", &["crates/formats/"]),
