@@ -118,6 +118,17 @@ impl StoreError {
         }
     }
 
+    /// Does it mean that whoever made the file was cut off before anything was in it? The next
+    /// writer puts it right; there is nothing to read until then.
+    pub(crate) fn is_unmade(&self) -> bool {
+        match self {
+            Self::Sql { source: rusqlite::Error::SqliteFailure(error, _), .. } => {
+                error.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK
+            }
+            _ => false,
+        }
+    }
+
     /// Does it mean that the disk is full?
     pub(crate) fn is_full(&self) -> bool {
         match self {

@@ -113,7 +113,8 @@ impl StoreFile {
 
     /// Removes it with its log and index. What is gone already is as good as removed.
     pub(crate) fn remove(&self) -> Result<(), StoreError> {
-        for path in [self.path.clone(), beside(&self.path, "-wal"), beside(&self.path, "-shm")] {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let path = beside(&self.path, suffix);
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(StoreError::io("remove", &path)(error));

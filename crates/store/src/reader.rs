@@ -94,7 +94,7 @@ impl Reader {
         for file in samples().filter(|file| file.kind == FileKind::Hot) {
             match hot_end(file) {
                 Ok(end) => to_ms = to_ms.max(end),
-                Err(error) if error.is_vanished() || error.is_damage() => {}
+                Err(error) if error.is_vanished() || error.is_damage() || error.is_unmade() => {}
                 Err(error) => return Err(error),
             }
         }

@@ -21,6 +21,7 @@ use crate::{StoreError, database};
 /// A damaged file is left out, and said to be; everything else is still answered.
 pub(crate) fn skip_damage<T>(path: &Path, outcome: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match outcome {
+        Err(error) if error.is_unmade() => Ok(None),
         Err(error) if error.is_damage() => {
             tracing::warn!(file = %path.display(), error = chain(&error), "a damaged file is left out");
             Ok(None)
