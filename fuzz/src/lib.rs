@@ -24,8 +24,11 @@ pub struct Ready {
     /// Sound inputs to begin with.
     pub seeds: Vec<Vec<u8>>,
     /// Runs one input; panics if a promise is broken.
-    pub run: Box<dyn FnMut(&[u8]) + Send>,
+    pub run: Run,
 }
+
+/// Takes one input; panics if a promise is broken.
+pub type Run = Box<dyn FnMut(&[u8]) + Send>;
 
 /// Every target there is.
 pub const TARGETS: &[Target] = &[

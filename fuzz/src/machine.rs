@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use fieldpost_collectors::{COLLECTORS, Config, Entry, Env};
 use fieldpost_model::{Catalog, Owner, Tick};
 
-use crate::Ready;
-use crate::page;
+use super::Ready;
+use super::page;
 
 /// Stands between the contents of a file at one pass and at the next.
 const PASS_ENDS: u8 = 0x1e;
@@ -146,7 +146,7 @@ pub fn textfile(folder: &Path) -> Ready {
     let entry = COLLECTORS.iter().find(|entry| entry.name == "textfile").expect("it is in the list");
     let case = Case { entry, file: folder.join("input.prom"), sound };
     let mut machine = Machine { config, cases: vec![case] };
-    let mut seeds = crate::text::metrics_text().seeds;
+    let mut seeds = super::text::metrics_text().seeds;
     seeds.iter_mut().for_each(|seed| drop(seed.splice(0..0, [0, 0])));
     Ready { seeds, run: Box::new(move |data| machine.run(data)) }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::{Ready, target};
+use super::{Ready, target};
 
 static READY: Mutex<Option<Ready>> = Mutex::new(None);
 

@@ -9,7 +9,7 @@ use fieldpost_formats::{Dialect, ParsedFamily, parse, write};
 use fieldpost_model::{ByteSize, Family, Pattern, Period, Selector};
 use fieldpost_store::codec::{IdGroup, decode_window, encode_window};
 
-use crate::Ready;
+use super::Ready;
 
 /// Pages of metrics, sound ones.
 const PAGES: [&str; 4] = [
@@ -77,7 +77,7 @@ pub fn config(folder: &Path) -> Ready {
         let document = Document::read(text);
         assert!(document.faults.iter().all(|fault| !fault.text.is_empty()), "each fault has words");
         // Building the whole config is a thousand times slower than reading the text: only some inputs go there.
-        if data.len() % 16 == 0 {
+        if data.len().is_multiple_of(16) {
             std::fs::write(&file, data).expect("the file can be written");
             if let Err(problems) = request.load() {
                 assert!(!problems.0.is_empty() && !problems.summary().is_empty(), "a refusal says why");

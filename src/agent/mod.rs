@@ -19,3 +19,8 @@ pub use handle::{Agent, Identity, Reload, Reloaded, SamplerStats};
 pub use processes::{ProcessTable, process_row};
 pub use sampler::SamplerOptions;
 pub use status::{CollectorStatus, Status, StoreStatus};
+
+/// Is there a collector of this name, on or off?
+pub fn is_collector(name: &str) -> bool {
+    fieldpost_collectors::COLLECTORS.iter().any(|entry| entry.name == name)
+}

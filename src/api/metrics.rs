@@ -8,13 +8,12 @@ use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use fieldpost_collectors::COLLECTORS;
 use fieldpost_formats::Dialect;
 use fieldpost_formats::negotiate::accepts_gzip;
 use fieldpost_model::Owner;
 
 use super::page::{OwnMetrics, Page};
-use crate::agent::{Agent, CollectorState};
+use crate::agent::{self, Agent, CollectorState};
 
 /// What the handlers share.
 pub struct MetricsState {
@@ -132,8 +131,7 @@ fn named(name: &str, on: &[CollectorState]) -> Result<Owner, String> {
     if let Some(state) = on.iter().find(|state| state.name == name) {
         return Ok(state.owner);
     }
-    let known = COLLECTORS.iter().any(|entry| entry.name == name);
-    Err(if known {
+    Err(if agent::is_collector(name) {
         format!("collector {name:?} is off\n")
     } else {
         format!("there is no collector {name:?}\n")

@@ -132,7 +132,7 @@ impl Comparison {
         for (series, value) in &theirs.series {
             match (before.get(series), after.get(series)) {
                 (Some(before), Some(after)) => {
-                    self.value(name, series, &theirs.kind, (*before, *value, *after))
+                    self.value(name, series, &theirs.kind, (*before, *value, *after));
                 }
                 _ if self.allowed(name, |what| what == What::Series) => {}
                 _ => self.fault(series.to_string(), "missing".to_owned()),

@@ -84,7 +84,12 @@ fn walk(folder: &Path, sources: &mut Vec<Source>) {
             }
         } else if path.extension().is_some_and(|ending| TEXT.contains(&ending.to_string_lossy().as_ref())) {
             let relative = path.strip_prefix(repository()).unwrap().to_string_lossy().into_owned();
-            sources.push(Source { path: relative, text: std::fs::read_to_string(&path).unwrap() });
+            sources.push(Source { path: relative, text: lossy(&path) });
         }
     }
+}
+
+/// The text of a file; some of those that tests read are no UTF-8, on purpose.
+fn lossy(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()
 }

@@ -1,3 +1,5 @@
+//! kill -9 of the writer at random instants: what was acknowledged is there, once.
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;

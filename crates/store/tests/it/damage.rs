@@ -1,3 +1,5 @@
+//! Damaged files: put aside or read around, and a store that opens all the same.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

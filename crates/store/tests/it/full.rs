@@ -1,3 +1,5 @@
+//! A full disk: nothing ends, the newest are kept in memory, and it recovers by itself.
+
 use std::process::Command;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The life of a store: opened, written, closed, opened again.
+
 use std::time::Duration;
 
 use fieldpost_model::{Event, EventKind, Group, Window};

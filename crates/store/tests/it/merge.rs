@@ -1,3 +1,5 @@
+//! Windows merged into rows of an hour give the same samples back.
+
 use std::time::Duration;
 
 use fieldpost_model::TimeMs;

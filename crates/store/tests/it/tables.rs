@@ -1,3 +1,5 @@
+//! Tables of processes and units come back as they went in.
+
 use std::time::Duration;
 
 use fieldpost_model::{Entity, EntityRow, TableKind, TableTick, TimeMs};
