@@ -45,7 +45,7 @@ peers: ## bring the programs that tests and benchmarks compare with
 # The same tests with larger numbers: hours instead of minutes. FIELDPOST_SOAK multiplies what they count.
 SOAK ?= 10
 soak: toolchain compiler peers ## the long tests: 1000 kills, power cuts, millions of fuzzed inputs
-	@tests/bed/fetch-peers.sh $(PEERS_DIR) xfsprogs
+	@tests/bed/fetch-peers.sh $(PEERS_DIR) xfsprogs libeatmydata1
 	@FIELDPOST_SOAK=$(SOAK) cargo test --release --test it -- --nocapture --test-threads=1 kill9
 	@FIELDPOST_SOAK=$(SOAK) cargo test --release --test it -- --nocapture --test-threads=1 --ignored
 	@$(MAKE) --no-print-directory fuzz FUZZ_INPUTS=10000000

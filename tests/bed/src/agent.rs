@@ -1,5 +1,6 @@
 //! A real agent with a scratch config and a scratch store.
 
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
@@ -21,10 +22,19 @@ impl Agent {
     /// Starts an agent with this agent.yaml and waits until it is ready. Its store and its port are
     /// the bed's affair; `config` may set anything else.
     pub fn start(program: &Path, config: &str) -> anyhow::Result<Self> {
-        let scratch = Scratch::new()?;
+        Self::start_in(Scratch::new()?, program, config, &[])
+    }
+
+    /// The same in a folder that was prepared, where `data` will be the store, with more environment.
+    pub fn start_in(
+        scratch: Scratch,
+        program: &Path,
+        config: &str,
+        environment: &[(&str, &OsStr)],
+    ) -> anyhow::Result<Self> {
         scratch.write("config/agent.yaml", config)?;
         let metrics = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let process = spawn(program, &scratch, metrics)?;
+        let process = spawn(program, &scratch, metrics, environment)?;
         let mut agent = Self { program: program.to_path_buf(), scratch, metrics, process };
         agent.wait_until_ready()?;
         Ok(agent)
@@ -32,7 +42,7 @@ impl Agent {
 
     /// Starts it again on the same store, after `kill` or `stop`.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
-        self.process = spawn(&self.program, &self.scratch, self.metrics)?;
+        self.process = spawn(&self.program, &self.scratch, self.metrics, &[])?;
         self.wait_until_ready()
     }
 
@@ -112,10 +122,15 @@ fn store_setting(scratch: &Scratch) -> String {
     format!("store.path={}", scratch.path().join("data").display())
 }
 
-fn spawn(program: &Path, scratch: &Scratch, metrics: SocketAddr) -> anyhow::Result<Process> {
+fn spawn(
+    program: &Path,
+    scratch: &Scratch,
+    metrics: SocketAddr,
+    environment: &[(&str, &OsStr)],
+) -> anyhow::Result<Process> {
     let config = scratch.path().join("config").display().to_string();
     let store = store_setting(scratch);
     let listen = format!("metrics.listen={metrics}");
     let arguments = ["agent", "--config-dir", &config, "--set", &store, "--set", &listen];
-    Process::start("agent", program, &arguments, &[], scratch.path())
+    Process::start("agent", program, &arguments, environment, scratch.path())
 }
