@@ -97,13 +97,15 @@ impl OpenWindow {
         self.columns.resize(view.capacity(), NO_COLUMN);
         let mut group = Group { times_ms, series: Vec::new(), values: Vec::new() };
         for runs in members {
+            let first = group.series.len();
             let ids = self.assign_columns(runs, &view, &mut group);
             let n_times = group.times_ms.len();
             group.values.resize(group.series.len() * n_times, ABSENT);
             for (position, run) in runs.iter().enumerate() {
                 for sample in &self.samples[run.start..run.end] {
                     let column = self.columns[sample.id.index()];
-                    if column != NO_COLUMN {
+                    // A late pass may hold an id whose place another series has now.
+                    if column != NO_COLUMN && ids[column as usize - first] == sample.id {
                         group.values[column as usize * n_times + position] = sample.value;
                     }
                 }

@@ -52,17 +52,22 @@ pub struct Family {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner(pub u16);
 
-/// The handle of a series within this process. It is never stored on disk.
+/// The handle of a series within this process. It is never stored on disk. A place in the catalog
+/// is used again once its series has ended; `turn` tells who has it now, so that whoever holds
+/// an old id (a collector that was held up for minutes) can harm nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SeriesId(u32);
+pub struct SeriesId {
+    place: u32,
+    turn: u32,
+}
 
 impl SeriesId {
     /// Stands for a series that could not be had (another owner has it): samples for it are dropped.
-    pub const NONE: SeriesId = SeriesId(u32::MAX);
+    pub const NONE: SeriesId = SeriesId { place: u32::MAX, turn: 0 };
 
     /// Position in arrays that run beside the catalog; `usize::MAX`-like for `NONE`.
     pub fn index(self) -> usize {
-        self.0 as usize
+        self.place as usize
     }
 }
 
@@ -90,14 +95,42 @@ impl Series {
     }
 }
 
+/// How far a series is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Alive,
+    /// Ended since the last sweep.
+    Retired,
+    /// Ended before the last sweep: the next one frees it.
+    Draining,
+}
+
+struct Entry {
+    series: Arc<Series>,
+    phase: Phase,
+}
+
+/// A place for a series, and how often it has had a new one.
+#[derive(Default)]
+struct Place {
+    turn: u32,
+    entry: Option<Entry>,
+}
+
+/// A family as it was described last, and how many series it has.
+struct Known {
+    family: Arc<Family>,
+    n_series: usize,
+}
+
 #[derive(Default)]
 struct Inner {
-    families: HashMap<Box<str>, Arc<Family>>,
+    families: HashMap<Box<str>, Known>,
     by_text: HashMap<Box<str>, SeriesId>,
-    series: Vec<Option<Arc<Series>>>,
+    places: Vec<Place>,
     retired: Vec<SeriesId>,
     draining: Vec<SeriesId>,
-    free: Vec<SeriesId>,
+    free: Vec<u32>,
     generation: u64,
     serial: u64,
     refused: u64,
@@ -122,7 +155,7 @@ impl Catalog {
         let text = series_text(&family.name, suffix, labels);
         let mut inner = self.inner.write();
         if let Some(&id) = inner.by_text.get(text.as_str()) {
-            return inner.revive(id, owner, family);
+            return inner.revive(id, owner, family, suffix);
         }
         let family = inner.family(family);
         inner.serial += 1;
@@ -139,36 +172,28 @@ impl Catalog {
     }
 
     /// Ends a series. Its id stays valid (and silent) until two sweeps have passed, so that an
-    /// open window still finds the name of what it holds.
+    /// open window still finds the name of what it holds. An id that is no longer valid ends nothing.
     pub fn retire(&self, id: SeriesId) {
-        if id == SeriesId::NONE {
-            return;
-        }
-        let mut inner = self.inner.write();
-        inner.retired.push(id);
+        self.inner.write().retire(id);
     }
 
     /// Ends every series of one owner, as when a collector is rebuilt or switched off.
     pub fn retire_owner(&self, owner: Owner) {
         let mut inner = self.inner.write();
-        let ids: Vec<SeriesId> = inner
-            .series
-            .iter()
-            .enumerate()
-            .filter(|(_, series)| series.as_ref().is_some_and(|s| s.owner == owner))
-            .map(|(index, _)| SeriesId(index as u32))
-            .collect();
-        inner.retired.extend(ids);
+        let of_owner = |(_, series): &(SeriesId, &Arc<Series>)| series.owner == owner;
+        let ids: Vec<SeriesId> = inner.iter().filter(of_owner).map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| inner.retire(id));
     }
 
     /// Frees what was retired before the last sweep. Called once per sealed window.
     pub fn sweep(&self) {
         let mut inner = self.inner.write();
-        let dead = std::mem::take(&mut inner.draining);
-        inner.draining = std::mem::take(&mut inner.retired);
-        for id in dead {
+        for id in std::mem::take(&mut inner.draining) {
             inner.remove(id);
         }
+        let mut ended = std::mem::take(&mut inner.retired);
+        ended.retain(|id| inner.drain(*id));
+        inner.draining = ended;
     }
 
     /// Changes whenever a series begins or ends: caches beside the catalog compare it.
@@ -188,60 +213,113 @@ impl Catalog {
 }
 
 impl Inner {
-    fn revive(&mut self, id: SeriesId, owner: Owner, family: &Family) -> SeriesId {
-        let Some(series) = self.series[id.index()].clone() else { return SeriesId::NONE };
-        let dying = self.retired.contains(&id) || self.draining.contains(&id);
-        if !dying && series.owner != owner {
+    fn entry(&mut self, id: SeriesId) -> Option<&mut Entry> {
+        let place = self.places.get_mut(id.index())?;
+        if place.turn == id.turn { place.entry.as_mut() } else { None }
+    }
+
+    fn get(&self, id: SeriesId) -> Option<&Arc<Series>> {
+        let place = self.places.get(id.index())?;
+        if place.turn == id.turn { place.entry.as_ref().map(|entry| &entry.series) } else { None }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (SeriesId, &Arc<Series>)> {
+        self.places.iter().enumerate().filter_map(|(index, place)| {
+            let id = SeriesId { place: index as u32, turn: place.turn };
+            Some((id, &place.entry.as_ref()?.series))
+        })
+    }
+
+    fn retire(&mut self, id: SeriesId) {
+        if let Some(entry) = self.entry(id)
+            && entry.phase == Phase::Alive
+        {
+            entry.phase = Phase::Retired;
+            self.retired.push(id);
+        }
+    }
+
+    /// A series that was retired goes one step further, if nobody has taken it up again.
+    fn drain(&mut self, id: SeriesId) -> bool {
+        match self.entry(id) {
+            Some(entry) if entry.phase == Phase::Retired => {
+                entry.phase = Phase::Draining;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn revive(&mut self, id: SeriesId, owner: Owner, family: &Family, suffix: &str) -> SeriesId {
+        let Some(entry) = self.entry(id) else { return SeriesId::NONE };
+        if entry.phase == Phase::Alive && entry.series.owner != owner {
             self.refused += 1;
             return SeriesId::NONE;
         }
-        self.retired.retain(|other| *other != id);
-        self.draining.retain(|other| *other != id);
-        if series.owner != owner || *series.family != *family {
+        entry.phase = Phase::Alive;
+        if entry.series.owner != owner || *entry.series.family != *family {
+            let before = Arc::clone(&entry.series);
             self.serial += 1;
             self.generation += 1;
-            let family = self.family(family);
-            let serial = self.serial;
-            self.series[id.index()] = Some(Arc::new(Series { owner, family, serial, ..(*series).clone() }));
+            let (serial, shared) = (self.serial, self.family(family));
+            self.let_go(&before.family.name);
+            if let Some(entry) = self.entry(id) {
+                let series =
+                    Series { owner, family: shared, suffix: suffix.into(), serial, ..(*before).clone() };
+                entry.series = Arc::new(series);
+            }
         }
         id
     }
 
-    /// The newest description of a family wins: a textfile may change its help while it runs.
+    /// The family of one series more. The newest description wins: a textfile may change its help
+    /// while it runs.
     fn family(&mut self, family: &Family) -> Arc<Family> {
-        match self.families.get(&family.name) {
-            Some(known) if **known == *family => Arc::clone(known),
-            _ => {
-                let shared = Arc::new(family.clone());
-                self.families.insert(family.name.clone(), Arc::clone(&shared));
-                shared
+        if let Some(known) = self.families.get_mut(&family.name) {
+            known.n_series += 1;
+            if *known.family != *family {
+                known.family = Arc::new(family.clone());
+            }
+            return Arc::clone(&known.family);
+        }
+        let shared = Arc::new(family.clone());
+        self.families.insert(family.name.clone(), Known { family: Arc::clone(&shared), n_series: 1 });
+        shared
+    }
+
+    /// The family has one series less; without any it is forgotten.
+    fn let_go(&mut self, family: &str) {
+        if let Some(known) = self.families.get_mut(family) {
+            known.n_series -= 1;
+            if known.n_series == 0 {
+                self.families.remove(family);
             }
         }
     }
 
     fn insert(&mut self, text: Box<str>, series: Arc<Series>) -> SeriesId {
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.series[id.index()] = Some(series);
-                id
-            }
-            None => {
-                self.series.push(Some(series));
-                SeriesId((self.series.len() - 1) as u32)
-            }
-        };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place::default());
+            (self.places.len() - 1) as u32
+        });
+        let place = &mut self.places[index as usize];
+        place.entry = Some(Entry { series, phase: Phase::Alive });
+        let id = SeriesId { place: index, turn: place.turn };
         self.by_text.insert(text, id);
         id
     }
 
+    /// Frees the place of a series that has had its time, unless somebody has taken it up again.
     fn remove(&mut self, id: SeriesId) {
-        if let Some(series) = self.series[id.index()].take() {
+        if self.entry(id).is_none_or(|entry| entry.phase != Phase::Draining) {
+            return;
+        }
+        let place = &mut self.places[id.index()];
+        place.turn = place.turn.wrapping_add(1);
+        if let Some(Entry { series, .. }) = place.entry.take() {
             self.by_text.remove(&series.text);
-            // Two holders: the map itself and nobody else's series.
-            if Arc::strong_count(&series.family) == 2 {
-                self.families.remove(&series.family.name);
-            }
-            self.free.push(id);
+            self.let_go(&series.family.name);
+            self.free.push(id.place);
             self.generation += 1;
         }
     }
@@ -255,18 +333,17 @@ pub struct CatalogView<'a> {
 impl CatalogView<'_> {
     /// The series behind an id, if it still is.
     pub fn get(&self, id: SeriesId) -> Option<&Arc<Series>> {
-        self.inner.series.get(id.index())?.as_ref()
+        self.inner.get(id)
     }
 
     /// All series with their ids, in the order of ids.
     pub fn iter(&self) -> impl Iterator<Item = (SeriesId, &Arc<Series>)> {
-        let slots = self.inner.series.iter().enumerate();
-        slots.filter_map(|(index, series)| Some((SeriesId(index as u32), series.as_ref()?)))
+        self.inner.iter()
     }
 
-    /// One more than the highest id ever given: the length of arrays that run beside the catalog.
+    /// One more than the highest index of an id: the length of arrays that run beside the catalog.
     pub fn capacity(&self) -> usize {
-        self.inner.series.len()
+        self.inner.places.len()
     }
 
     /// The generation this look belongs to.
@@ -335,7 +412,62 @@ mod tests {
         assert!(catalog.read().get(a).is_some());
         catalog.sweep();
         assert!(catalog.read().get(a).is_none());
-        assert_eq!(a, catalog.resolve(Owner(1), &family("z"), "", &[]));
+        assert_eq!(a.index(), catalog.resolve(Owner(1), &family("z"), "", &[]).index());
+    }
+
+    #[test]
+    fn series_that_is_retired_twice_takes_no_other_with_it() {
+        let catalog = Catalog::new();
+        let a = catalog.resolve(Owner(1), &family("a"), "", &[]);
+        catalog.retire(a);
+        catalog.sweep();
+        catalog.retire_owner(Owner(1));
+        catalog.sweep();
+        let b = catalog.resolve(Owner(2), &family("b"), "", &[]);
+        catalog.sweep();
+        catalog.sweep();
+        assert_eq!(catalog.read().get(b).map(|series| series.owner), Some(Owner(2)));
+        let c = catalog.resolve(Owner(3), &family("c"), "", &[]);
+        assert_ne!(b.index(), c.index());
+    }
+
+    #[test]
+    fn old_id_neither_reads_nor_ends_the_series_that_has_its_place() {
+        let catalog = Catalog::new();
+        let old = catalog.resolve(Owner(1), &family("old"), "", &[]);
+        catalog.retire(old);
+        catalog.sweep();
+        catalog.sweep();
+        let new = catalog.resolve(Owner(2), &family("new"), "", &[]);
+        assert_eq!(old.index(), new.index());
+        assert!(catalog.read().get(old).is_none());
+        catalog.retire(old);
+        catalog.sweep();
+        catalog.sweep();
+        assert!(catalog.read().get(new).is_some());
+    }
+
+    #[test]
+    fn family_is_forgotten_with_its_last_series_whoever_still_holds_it() {
+        let catalog = Catalog::new();
+        let ids = ["1", "2"].map(|value| catalog.resolve(Owner(1), &family("x"), "", &[("a", value)]));
+        let held = catalog.read().get(ids[0]).map(Arc::clone);
+        for (id, left) in ids.into_iter().zip([1, 0]) {
+            catalog.retire(id);
+            catalog.sweep();
+            catalog.sweep();
+            assert_eq!(catalog.inner.read().families.len(), left);
+        }
+        drop(held);
+    }
+
+    #[test]
+    fn series_that_moves_to_another_family_has_that_ones_suffix() {
+        let catalog = Catalog::new();
+        let a = catalog.resolve(Owner(1), &family("x"), "_count", &[]);
+        assert_eq!(a, catalog.resolve(Owner(1), &family("x_count"), "", &[]));
+        assert_eq!(catalog.read().get(a).map(|series| series.name()), Some("x_count".into()));
+        assert_eq!(catalog.inner.read().families.len(), 1);
     }
 
     #[test]
