@@ -85,21 +85,20 @@ impl Unit {
     }
 
     fn attempt(&mut self) -> Result<(), CollectError> {
+        // One that panics, while it is built or later, is not kept.
+        catch_unwind(AssertUnwindSafe(|| self.attempt_once())).unwrap_or_else(|_| {
+            Err(CollectError::Other(format!("collector {} panicked; it is built anew", self.entry.name)))
+        })
+    }
+
+    fn attempt_once(&mut self) -> Result<(), CollectError> {
         let mut collector = match self.collector.take() {
             Some(collector) => collector,
             None => self.build()?,
         };
-        let tick = &mut self.tick;
-        let result = catch_unwind(AssertUnwindSafe(|| collector.collect(tick)));
-        match result {
-            Ok(result) => {
-                self.collector = Some(collector);
-                result
-            }
-            Err(_) => {
-                Err(CollectError::Other(format!("collector {} panicked; it is built anew", self.entry.name)))
-            }
-        }
+        let result = collector.collect(&mut self.tick);
+        self.collector = Some(collector);
+        result
     }
 
     fn build(&self) -> Result<Box<dyn Collector>, CollectError> {

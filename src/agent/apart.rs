@@ -9,7 +9,9 @@ use fieldpost_collectors::{Pass, Unit};
 use fieldpost_model::TimeMs;
 use parking_lot::{Condvar, Mutex};
 
-/// Threads that are kept; more are started only while these are held up, at most one for each unit.
+/// Threads that are kept for the next pass; more are started only while others are held up, at
+/// most one for each unit. Those that are held up for ever do not count: the next pass finds a
+/// thread waiting all the same.
 const KEPT_THREADS: usize = 2;
 /// Stack of such a thread, bytes.
 const STACK_BYTES: usize = 512 << 10;
@@ -118,7 +120,7 @@ fn next(shared: &Shared) -> Option<Job> {
         if let Some(job) = state.queue.pop_front() {
             return Some(job);
         }
-        if state.threads > KEPT_THREADS {
+        if state.idle >= KEPT_THREADS {
             state.threads -= 1;
             return None;
         }

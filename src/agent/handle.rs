@@ -1,5 +1,6 @@
 //! The running agent as others see it: its newest values, its status, and what may be asked of it.
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +30,8 @@ const STACK_BYTES: usize = 1 << 20;
 /// Counts of the sampler's own doing.
 #[derive(Debug, Default)]
 pub struct SamplerStats {
+    /// Turns of the sampler's loop, a second apart at most: it is alive as long as they go on.
+    pub beats: AtomicU64,
     /// Ticks of the grid that were taken.
     pub ticks: AtomicU64,
     /// Ticks of the grid that had passed by.
@@ -48,6 +51,10 @@ impl SamplerStats {
         self.skipped.fetch_add(skipped, Ordering::Relaxed);
         self.late_microseconds.store(late, Ordering::Relaxed);
         self.late_max_microseconds.fetch_max(late, Ordering::Relaxed);
+    }
+
+    pub(super) fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn overran(&self) {
@@ -86,6 +93,14 @@ pub struct Reloaded {
 /// Loads the config anew and applies it; made by whoever wires the agent.
 pub type Reload = Box<dyn Fn(&Agent) -> Reloaded + Send + Sync>;
 
+/// Who is told how the sampler fares.
+pub struct Witness {
+    /// Called once every collector has had its first pass; not if the end comes before.
+    pub ready: Box<dyn FnOnce() + Send>,
+    /// Dropped when the sampler's thread ends, however it does.
+    pub alive: Box<dyn Any + Send>,
+}
+
 /// A running agent.
 pub struct Agent {
     /// The series it knows.
@@ -108,15 +123,15 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts the sampler in a thread of its own. `ready` is called once every collector has
-    /// had its first pass. The thread ends after `stop`, with the open window sealed.
+    /// Starts the sampler in a thread of its own. The thread ends after `stop`, with the open
+    /// window sealed.
     pub fn start(
         identity: Identity,
         options: SamplerOptions,
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
         reload: Reload,
-        ready: impl FnOnce() + Send + 'static,
+        witness: Witness,
     ) -> anyhow::Result<(Arc<Self>, JoinHandle<()>)> {
         let shared = Shared {
             catalog: Catalog::new(),
@@ -143,11 +158,14 @@ impl Agent {
         });
         let first_pass_done = move || {
             is_ready.store(true, Ordering::Release);
-            ready();
+            (witness.ready)();
         };
         let builder = std::thread::Builder::new().name("sampler".into()).stack_size(STACK_BYTES);
         let thread = builder
-            .spawn(move || sampler.run(first_pass_done))
+            .spawn(move || {
+                let _alive = witness.alive;
+                sampler.run(first_pass_done);
+            })
             .context("cannot start the sampler's thread")?;
         Ok((agent, thread))
     }
@@ -231,5 +249,44 @@ impl Agent {
     /// Everything `--status` shows.
     pub fn status(&self) -> Status {
         Status::of(self, &self.last_error.lock())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fieldpost_store::StoreOptions;
+
+    use super::*;
+    use crate::agent::SystemClock;
+
+    fn agent(folder: &std::path::Path, alive: Box<dyn Any + Send>) -> (Arc<Agent>, JoinHandle<()>) {
+        let config = fieldpost_store::Config { path: folder.join("data"), ..Default::default() };
+        let (store, _) = Store::open(StoreOptions::new(config)).unwrap();
+        let identity = Identity {
+            name: "host".into(),
+            started_ms: 0,
+            config: String::new(),
+            data: folder.to_owned(),
+            metrics: String::new(),
+        };
+        let options = SamplerOptions {
+            interval: Duration::from_millis(100),
+            window: Duration::from_secs(1),
+            history: Duration::ZERO,
+            collectors: Arc::default(),
+        };
+        let witness = Witness { ready: Box::new(|| ()), alive };
+        let reload: Reload = Box::new(|_| Reloaded::default());
+        Agent::start(identity, options, Arc::new(store), Arc::new(SystemClock), reload, witness).unwrap()
+    }
+
+    #[test]
+    fn stop_during_the_first_pass_ends_the_sampler() {
+        let folder = tempfile::tempdir().unwrap();
+        let (sender, ended) = sync_channel::<()>(0);
+        let (agent, thread) = agent(folder.path(), Box::new(sender));
+        agent.stop();
+        thread.join().unwrap();
+        assert!(ended.recv().is_err(), "whoever watches learns that it has ended");
     }
 }

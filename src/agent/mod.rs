@@ -15,7 +15,7 @@ mod window;
 pub use board::{Board, BoardView, CollectorState, Shown};
 pub use clock::{Clock, SystemClock};
 pub use config::{History, Metrics};
-pub use handle::{Agent, Identity, Reload, Reloaded, SamplerStats};
+pub use handle::{Agent, Identity, Reload, Reloaded, SamplerStats, Witness};
 pub use processes::{ProcessTable, process_row};
 pub use sampler::SamplerOptions;
 pub use status::{CollectorStatus, Status, StoreStatus};

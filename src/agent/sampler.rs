@@ -26,6 +26,9 @@ const INBOX_LENGTH: usize = 64;
 const RELIEF_AFTER: Duration = Duration::from_millis(50);
 /// A collector that has not answered for this long (and for three of its intervals) is stuck.
 const STUCK_AFTER_MS: i64 = 5_000;
+/// The longest sleep. The wall clock may be set back while the sampler sleeps, and whoever watches
+/// it must see that it is alive though its ticks are minutes apart.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Values older than this many intervals are read anew before a page shows them.
 const STALE_AFTER_INTERVALS: f64 = 1.5;
 
@@ -54,6 +57,13 @@ pub(super) enum Message {
     Stop,
 }
 
+/// What a step leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Stay,
+    End,
+}
+
 /// What the sampler shares with the rest of the agent.
 #[derive(Clone)]
 pub(super) struct Shared {
@@ -71,6 +81,10 @@ struct Away {
     entry: &'static Entry,
     interval_ms: i64,
     since_ms: TimeMs,
+    /// The same by a clock that nobody sets.
+    since: Duration,
+    /// Instant of its last pass that was begun or left out.
+    due_ms: TimeMs,
     stored: bool,
     stored_ms: TimeMs,
     stuck: bool,
@@ -165,39 +179,48 @@ impl Sampler {
 
     /// Samples until it is told to stop. `ready` is called after the first pass of everything.
     pub fn run(mut self, ready: impl FnOnce()) {
-        self.prime();
-        ready();
-        self.next_ms = self.after(self.clock.wall_ms());
-        loop {
-            match self.inbox.recv_timeout(self.until_wake()) {
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(message) => self.obey(message),
-                Err(RecvTimeoutError::Timeout) => self.wake(),
-            }
+        if self.prime() == Next::Stay {
+            ready();
+            self.next_ms = self.after(self.clock.wall_ms());
+            while self.step() == Next::Stay {}
         }
         self.absorb();
         self.seal();
     }
 
+    /// Sleeps until a message comes or something is due, and does it.
+    fn step(&mut self) -> Next {
+        self.shared.stats.beat();
+        match self.inbox.recv_timeout(self.until_wake()) {
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Next::End,
+            Ok(message) => self.obey(message),
+            Err(RecvTimeoutError::Timeout) => self.wake(),
+        }
+        Next::Stay
+    }
+
     /// The first pass: pages have something to show, the store gets nothing, for its instant is
     /// not on the grid.
-    fn prime(&mut self) {
+    fn prime(&mut self) -> Next {
         let now = self.clock.wall_ms();
         self.start_apart(now, false, |_| true);
         self.run_here(now, false, |_| true);
-        let give_up = now + ms(RELIEF_AFTER) * 4;
-        while !self.away.is_empty() && self.clock.wall_ms() < give_up {
-            if let Ok(Message::Stop) = self.inbox.recv_timeout(RELIEF_AFTER) {
-                break;
+        let give_up = self.clock.awake() + RELIEF_AFTER * 4;
+        while !self.away.is_empty() && self.clock.awake() < give_up {
+            match self.inbox.recv_timeout(RELIEF_AFTER) {
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Next::End,
+                Ok(message) => self.obey(message),
+                Err(RecvTimeoutError::Timeout) => self.absorb(),
             }
-            self.absorb();
             self.pool.relieve();
         }
+        Next::Stay
     }
 
     fn until_wake(&self) -> Duration {
         let wake_ms = self.relief_ms.map_or(self.next_ms, |relief| relief.min(self.next_ms));
-        Duration::from_millis(wake_ms.max(0) as u64).saturating_sub(self.clock.wall())
+        let wait = Duration::from_millis(wake_ms.max(0) as u64).saturating_sub(self.clock.wall());
+        wait.min(SLEEP_MAX)
     }
 
     /// The first instant of the grid after this one.
@@ -234,7 +257,7 @@ impl Sampler {
             self.seal();
         }
         self.window.open(time_ms);
-        self.find_stuck(now);
+        self.find_stuck(time_ms);
         let due = |resting: &Resting| is_due(resting, time_ms);
         self.start_apart(time_ms, true, due);
         self.run_here(time_ms, true, due);
@@ -257,12 +280,15 @@ impl Sampler {
     fn start_apart(&mut self, time_ms: TimeMs, stored: bool, due: impl Fn(&Resting) -> bool) {
         let (going, staying): (Vec<_>, Vec<_>) = std::mem::take(&mut self.apart).into_iter().partition(due);
         self.apart = staying;
+        let since = self.clock.awake();
         let away = |resting: &Resting| Away {
             owner: resting.unit.tick().owner(),
             generation: resting.unit.generation,
             entry: resting.unit.entry,
             interval_ms: ms(resting.unit.interval),
             since_ms: time_ms,
+            since,
+            due_ms: time_ms,
             stored,
             stored_ms: resting.stored_ms,
             stuck: false,
@@ -297,16 +323,21 @@ impl Sampler {
 
     fn publish(&mut self, unit: &Unit, pass: Pass, stored: bool) {
         let no_data = pass.error.as_ref().is_some_and(fieldpost_collectors::CollectError::is_no_data);
-        let error = pass.error.map(|error| format!("{:#}", anyhow::Error::from(error))).unwrap_or_default();
+        let error = pass.error.filter(|_| !no_data);
+        let error = error.map(|error| format!("{:#}", anyhow::Error::from(error))).unwrap_or_default();
+        let mut news = None;
         self.shared.board.publish(unit.tick(), |state| {
-            if state.error != error && !error.is_empty() && !no_data {
-                tracing::warn!(collector = unit.entry.name, %error, "collector failed");
+            if state.error != error {
+                news = Some(error.clone()).filter(|error| !error.is_empty());
+                state.error = error;
             }
             state.took = pass.took;
-            state.error = error;
             state.no_data = no_data;
             state.stuck_since_ms = None;
         });
+        if let Some(error) = news {
+            tracing::warn!(collector = unit.entry.name, %error, "collector failed");
+        }
         if let Some(table) = unit.table() {
             if table.kind == TableKind::Processes {
                 self.shared.processes.lock().update(table);
@@ -341,21 +372,27 @@ impl Sampler {
         }
     }
 
-    fn find_stuck(&mut self, now: TimeMs) {
+    /// Counts the passes that are left out at this instant because the one before has not ended,
+    /// and tells once of each collector that does not answer.
+    fn find_stuck(&mut self, time_ms: TimeMs) {
         let mut found = Vec::new();
+        let awake = self.clock.awake();
         for away in &mut self.away {
-            self.shared.board.update(away.owner, |state| state.overruns += 1);
-            self.shared.stats.overran();
-            let held_ms = now - away.since_ms;
-            if !away.stuck && held_ms > STUCK_AFTER_MS.max(3 * away.interval_ms) {
+            if !is_same_slot(away.due_ms, time_ms, away.interval_ms) {
+                away.due_ms = time_ms;
+                self.shared.board.update(away.owner, |state| state.overruns += 1);
+                self.shared.stats.overran();
+            }
+            let held = awake.saturating_sub(away.since);
+            if !away.stuck && ms(held) > STUCK_AFTER_MS.max(away.interval_ms.saturating_mul(3)) {
                 away.stuck = true;
                 self.shared.board.update(away.owner, |state| state.stuck_since_ms = Some(away.since_ms));
-                found.push((away.entry.name, held_ms));
+                found.push((away.entry.name, held));
             }
         }
-        for (name, held_ms) in found {
-            let held = format_span(Duration::from_millis(held_ms as u64));
-            self.event(EventKind::Stuck, name, format!("has not answered for {held}; all others go on"));
+        for (name, held) in found {
+            let text = format!("has not answered for {}; all others go on", format_span(held));
+            self.event(EventKind::Stuck, name, text);
         }
     }
 
@@ -411,6 +448,12 @@ impl Sampler {
     /// Goes on with other settings. Only collectors whose own settings changed are built anew:
     /// the others keep their counts.
     fn apply(&mut self, options: SamplerOptions) {
+        // A tick that is due comes first, and one that passes while collectors are built is still
+        // to be taken afterwards: or they would be lost.
+        let now = self.clock.wall_ms();
+        if now >= self.next_ms {
+            self.tick(now);
+        }
         self.window.set_length(ms(options.window));
         self.history.set_interval(ms(options.history));
         let old = std::mem::replace(&mut self.options, options);
@@ -440,7 +483,10 @@ impl Sampler {
             keep
         });
         self.build_units();
-        self.next_ms = self.after(self.clock.wall_ms());
+        let on = [&self.here, &self.apart].into_iter().flatten().map(|resting| resting.unit.tick().owner());
+        let on: HashSet<Owner> = on.chain(self.away.iter().map(|away| away.owner)).collect();
+        self.stuck_things.retain(|(owner, _)| on.contains(owner));
+        self.next_ms = self.after(now);
     }
 
     fn note(&mut self, disturbance: Disturbance) {
@@ -467,8 +513,12 @@ fn pool(outbox: &SyncSender<Message>) -> Pool {
 }
 
 fn is_due(resting: &Resting, time_ms: TimeMs) -> bool {
-    let slot = |time_ms: TimeMs| time_ms.div_euclid(ms(resting.unit.interval));
-    resting.stored_ms == TimeMs::MIN || slot(resting.stored_ms) != slot(time_ms)
+    resting.stored_ms == TimeMs::MIN || !is_same_slot(resting.stored_ms, time_ms, ms(resting.unit.interval))
+}
+
+/// Do two instants lie between the same two of the grid of this interval?
+fn is_same_slot(a: TimeMs, b: TimeMs, interval_ms: i64) -> bool {
+    a.div_euclid(interval_ms) == b.div_euclid(interval_ms)
 }
 
 fn ms(span: Duration) -> i64 {

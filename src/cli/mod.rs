@@ -17,6 +17,7 @@ mod holder;
 mod info;
 mod instant;
 mod man;
+mod own_metrics;
 mod processes;
 mod sample;
 mod series;

@@ -1,29 +1,31 @@
 //! The agent at work: opens the store, binds the doors, starts the sampler and waits for the end.
 //! In the foreground and as a daemon alike.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use fieldpost_formats::write;
 use fieldpost_model::{EventKind, TimeMs};
 use fieldpost_store::{Closed, Opened, Store, StoreOptions};
 use parking_lot::Mutex;
 use sd_notify::NotifyState;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixSocket};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::own_metrics::{own_page, tell_own};
 use super::{exit, holder};
-use crate::agent::{Agent, Clock, Identity, Reload, Reloaded, SamplerOptions, SystemClock};
+use crate::agent::{Agent, Clock, Identity, Reload, Reloaded, SamplerOptions, SystemClock, Witness};
 use crate::api::{self, Listener, MetricsState};
 use crate::config::{Config, Loaded, Request, changes};
 use crate::shutdown::Signals;
-use crate::telemetry::{Log, OwnMetrics, Readings};
+use crate::telemetry::{Log, OwnMetrics};
 
 /// Threads for requests: one slow answer must not hold up the next.
 const N_WORKERS: usize = 2;
@@ -31,6 +33,12 @@ const N_WORKERS: usize = 2;
 const N_BLOCKING_MAX: usize = 8;
 /// Stack of such threads, bytes.
 const STACK_BYTES: usize = 512 << 10;
+/// Mode of the Unix socket: its owner's alone.
+const SOCKET_MODE: u32 = 0o600;
+/// Connections to the Unix socket that wait to be taken.
+const SOCKET_BACKLOG: u32 = 128;
+/// The longest that blocking work (a reload) may go on at the end.
+const LAST_TASKS_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What a start came to, once every collector has had its first pass.
 pub struct Started {
@@ -46,8 +54,6 @@ pub struct Started {
 pub struct Stopped {
     /// What the store had when it was closed.
     pub closed: Closed,
-    /// How long the end took.
-    pub took: Duration,
 }
 
 /// What an agent is started with.
@@ -65,7 +71,7 @@ pub struct Plan {
 }
 
 /// Runs the agent until it is told to end. `on_ready` is called once it is ready; what it gives
-/// runs beside the agent, if anything.
+/// runs beside the agent, if anything. It is not called if the end comes first.
 pub fn serve(plan: Plan, on_ready: impl FnOnce(&Started, &CancellationToken)) -> anyhow::Result<Stopped> {
     let begun = Instant::now();
     raise_descriptor_limit();
@@ -80,51 +86,83 @@ pub fn serve(plan: Plan, on_ready: impl FnOnce(&Started, &CancellationToken)) ->
     let unix = bind_socket(&config.socket())?;
     let own = OwnMetrics::new()?;
     own.ask_log(plan.log.clone());
-    let identity = identity(&config, &plan.config_name, address, clock.wall_ms());
     let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let witness = Witness {
+        // Nobody waits any more if the end was asked for meanwhile.
+        ready: Box::new(move || ready.send(()).unwrap_or_default()),
+        // Should the sampler ever end by itself, the agent ends with it: a page that stands
+        // still would look like a machine that does.
+        alive: Box::new(shutdown.clone().drop_guard()),
+    };
     let (agent, sampler) = Agent::start(
-        identity,
+        identity(&config, &plan.config_name, address, clock.wall_ms()),
         sampler_options(&config),
         Arc::clone(&store),
         clock,
         reload(plan, config.clone()),
-        move || drop(ready.send(())),
+        witness,
     )?;
     tell_own(&own, &agent);
     agent.event(EventKind::Start, start_text(&opened));
-    let mut tasks = JoinSet::new();
-    let page = api::metrics_router(MetricsState::new(Arc::clone(&agent), own_page(own)));
-    tasks.spawn(api::serve(Listener::Tcp(tcp), page, shutdown.clone()));
-    tasks.spawn(api::serve(Listener::Unix(unix), api::local_router(Arc::clone(&agent)), shutdown.clone()));
-    tasks.spawn(reload_on_signal(Arc::clone(&agent), signals.reloads, shutdown.clone()));
-    runtime.block_on(async {
+    let tasks = open_doors(&agent, own, (tcp, unix), signals);
+    let started = runtime.block_on(async {
         tokio::select! {
-            _ = is_ready => {}
-            () = shutdown.cancelled() => {}
+            ready = is_ready => ready.is_ok() && !shutdown.is_cancelled(),
+            () = shutdown.cancelled() => false,
         }
     });
-    notify(&[
-        NotifyState::Ready,
-        NotifyState::Status(&format!("sampling; metrics at http://{address}/metrics")),
-    ]);
-    let started = Started { agent: Arc::clone(&agent), took: begun.elapsed(), opened };
-    on_ready(&started, &shutdown);
-    runtime.block_on(watch(&agent, &shutdown));
-    let ending = Instant::now();
+    if started {
+        let status = format!("sampling; metrics at http://{address}/metrics");
+        notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        on_ready(&Started { agent: Arc::clone(&agent), took: begun.elapsed(), opened }, &shutdown);
+        runtime.block_on(watch(&agent, &shutdown));
+    }
+    end(Running { runtime, tasks, agent, sampler, store, socket: config.socket() })
+}
+
+/// Starts what listens: the page, the socket, the signal that asks for a reload.
+fn open_doors(
+    agent: &Arc<Agent>,
+    own: OwnMetrics,
+    (tcp, unix): (TcpListener, UnixListener),
+    signals: Signals,
+) -> JoinSet<Result<(), Infallible>> {
+    let Signals { shutdown, reloads } = signals;
+    let page = api::metrics_router(MetricsState::new(Arc::clone(agent), own_page(own)));
+    let socket = api::local_router(Arc::clone(agent));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(api::serve(Listener::Tcp(tcp), page, shutdown.clone()));
+    tasks.spawn(api::serve(Listener::Unix(unix), socket, shutdown.clone()));
+    tasks.spawn(reload_on_signal(Arc::clone(agent), reloads, shutdown));
+    tasks
+}
+
+/// What has to end, in this order.
+struct Running {
+    runtime: Runtime,
+    tasks: JoinSet<Result<(), Infallible>>,
+    agent: Arc<Agent>,
+    sampler: JoinHandle<()>,
+    store: Arc<Store>,
+    socket: PathBuf,
+}
+
+/// Ends the sampler first, so that what it has is sealed before anything may take its time.
+fn end(running: Running) -> anyhow::Result<Stopped> {
+    let Running { runtime, mut tasks, agent, sampler, store, socket } = running;
     notify(&[NotifyState::Stopping]);
-    shutdown.cancel();
     agent.stop();
     let sampler_ended = sampler.join().is_ok();
     runtime.block_on(async { while tasks.join_next().await.is_some() {} });
     agent.event(EventKind::Stop, "stopped".into());
-    drop(std::fs::remove_file(config.socket()));
-    drop((started, agent));
-    let closed = close(store)?;
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    drop(std::fs::remove_file(socket));
+    // A client that does not take its answer must not keep the store from being closed.
+    let closed = store.close().context("cannot close the store cleanly")?;
+    runtime.shutdown_timeout(LAST_TASKS_DEADLINE);
     if !sampler_ended {
         bail!("the sampler ended by itself; what it had sealed is stored, see the log");
     }
-    Ok(Stopped { closed, took: ending.elapsed() })
+    Ok(Stopped { closed })
 }
 
 /// Descriptors of /proc files are kept open; the soft limit is for programs that use `select`.
@@ -176,13 +214,15 @@ fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(place),
         _ => {}
     }
-    // The file is made with this mask, so that there is no instant at which others may connect.
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-    let listener = UnixListener::bind(path);
-    rustix::process::umask(before);
-    let listener = listener.with_context(place)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).with_context(place)?;
-    Ok(listener)
+    let bound = UnixSocket::new_stream().and_then(|socket| {
+        // The file gets the mode that the socket has when it is bound, so that there is no instant
+        // at which others may connect. A umask would hold for all threads.
+        rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(SOCKET_MODE))?;
+        socket.bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+        socket.listen(SOCKET_BACKLOG)
+    });
+    bound.with_context(place)
 }
 
 fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Store>, Opened)> {
@@ -191,11 +231,6 @@ fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<St
     let (store, opened) = Store::open(options)
         .with_context(|| format!("cannot open the store in store.path {}", config.store.path.display()))?;
     Ok((Arc::new(store), opened))
-}
-
-fn close(store: Arc<Store>) -> anyhow::Result<Closed> {
-    let store = Arc::into_inner(store).context("the store is still in use at the end")?;
-    store.close().context("cannot close the store cleanly")
 }
 
 fn identity(config: &Config, config_name: &str, metrics: SocketAddr, started_ms: TimeMs) -> Identity {
@@ -233,6 +268,8 @@ fn sampler_options(config: &Config) -> SamplerOptions {
 fn reload(plan: Plan, config: Config) -> Reload {
     let current = Mutex::new(config);
     Box::new(move |agent| {
+        // One at a time, each with the files as they are then.
+        let mut current = current.lock();
         let loaded = match plan.request.load() {
             Ok(loaded) => loaded.config,
             Err(problems) => {
@@ -240,7 +277,6 @@ fn reload(plan: Plan, config: Config) -> Reload {
                 return Reloaded { errors, ..Reloaded::default() };
             }
         };
-        let mut current = current.lock();
         let found = changes(&current, &loaded);
         let (restart, now): (Vec<_>, Vec<_>) = found.into_iter().partition(|change| change.needs_restart);
         let mut config = loaded;
@@ -265,7 +301,7 @@ async fn reload_on_signal(
     agent: Arc<Agent>,
     mut reloads: tokio::sync::mpsc::Receiver<()>,
     shutdown: CancellationToken,
-) -> Result<(), std::convert::Infallible> {
+) -> Result<(), Infallible> {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -282,19 +318,19 @@ async fn reload_on_signal(
     }
 }
 
-/// Waits for the end, and tells systemd's watchdog that the sampler is alive: only while ticks go on.
+/// Waits for the end, and tells systemd's watchdog that the sampler is alive: only while its loop turns.
 async fn watch(agent: &Agent, shutdown: &CancellationToken) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         shutdown.cancelled().await;
         return;
     };
-    let mut last_ticks = None;
+    let mut last_beats = None;
     loop {
-        let ticks = agent.stats.ticks.load(std::sync::atomic::Ordering::Relaxed);
-        if last_ticks != Some(ticks) {
+        let beats = agent.stats.beats.load(std::sync::atomic::Ordering::Relaxed);
+        if last_beats != Some(beats) {
             notify(&[NotifyState::Watchdog]);
         }
-        last_ticks = Some(ticks);
+        last_beats = Some(beats);
         tokio::select! {
             () = tokio::time::sleep(limit / 2) => {}
             () = shutdown.cancelled() => return,
@@ -307,88 +343,4 @@ fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "cannot notify systemd");
     }
-}
-
-/// Own metrics in the dialect of the page.
-fn own_page(own: OwnMetrics) -> api::OwnMetrics {
-    Box::new(move |dialect, out| {
-        for (family, samples) in own.families() {
-            write::header(out, dialect, &family, |_| false);
-            for (series, value) in samples {
-                write::sample(out, &series, value);
-            }
-        }
-    })
-}
-
-/// Has the sampler and the store asked at every scrape.
-fn tell_own(own: &OwnMetrics, agent: &Arc<Agent>) {
-    let asked = Arc::downgrade(agent);
-    own.ask(move |readings| {
-        if let Some(agent) = asked.upgrade() {
-            tell_sampler(readings, &agent);
-            tell_store(readings, &agent.store_stats());
-        }
-    });
-}
-
-fn tell_sampler(readings: &mut Readings, agent: &Agent) {
-    use std::sync::atomic::Ordering::Relaxed;
-    let stats = &agent.stats;
-    let seconds = |microseconds: u64| microseconds as f64 / 1e6;
-    let counts = [
-        ("fieldpost_sampler_ticks_total", "Ticks that were taken.", &stats.ticks),
-        ("fieldpost_sampler_skipped_ticks_total", "Ticks that had passed by.", &stats.skipped),
-        (
-            "fieldpost_sampler_overruns_total",
-            "Passes of collectors left out because the one before had not ended.",
-            &stats.overruns,
-        ),
-    ];
-    for (name, help, count) in counts {
-        readings.counter(name, help, &[], count.load(Relaxed) as f64);
-    }
-    let help = "How late the last tick began.";
-    readings.gauge(
-        "fieldpost_sampler_lateness_seconds",
-        help,
-        &[],
-        seconds(stats.late_microseconds.load(Relaxed)),
-    );
-    let help = "The latest that any tick began since the start.";
-    let latest = stats.late_max_microseconds.load(Relaxed);
-    readings.gauge("fieldpost_sampler_lateness_max_seconds", help, &[], seconds(latest));
-    let help = "Series refused because another collector feeds the very same one.";
-    readings.counter("fieldpost_series_refused_total", help, &[], agent.catalog.refused() as f64);
-    tell_stuck(readings, agent);
-}
-
-/// The age of values is told only of collectors that do not answer: all others are as old as
-/// their interval, and a hundred series more would cost every scrape.
-fn tell_stuck(readings: &mut Readings, agent: &Agent) {
-    let now_ms = agent.clock.wall_ms();
-    let board = agent.board.read();
-    let stuck = || board.collectors().iter().filter(|state| state.stuck_since_ms.is_some());
-    readings.gauge(
-        "fieldpost_collectors_stuck",
-        "Collectors that do not answer.",
-        &[],
-        stuck().count() as f64,
-    );
-    for state in stuck() {
-        let help = "Age of the newest values of a collector that does not answer.";
-        let age = (now_ms - state.time_ms).max(0) as f64 / 1e3;
-        readings.gauge("fieldpost_collector_age_seconds", help, &[("collector", state.name)], age);
-    }
-}
-
-fn tell_store(readings: &mut Readings, stats: &fieldpost_store::StoreStats) {
-    let counts = [
-        ("fieldpost_store_samples_total", "Samples committed to the store.", stats.n_samples_stored),
-        ("fieldpost_store_lost_samples_total", "Samples that could not be stored.", stats.n_samples_lost),
-    ];
-    for (name, help, count) in counts {
-        readings.counter(name, help, &[], count as f64);
-    }
-    readings.gauge("fieldpost_store_size_bytes", "Bytes of the store on disk.", &[], stats.bytes as f64);
 }

@@ -1,0 +1,93 @@
+//! The agent's own metrics: asks its rooms for their counts at a scrape and writes them to the page.
+
+use std::sync::Arc;
+
+use fieldpost_formats::write;
+
+use crate::agent::Agent;
+use crate::api;
+use crate::telemetry::{OwnMetrics, Readings};
+
+/// Own metrics in the dialect of the page.
+pub fn own_page(own: OwnMetrics) -> api::OwnMetrics {
+    Box::new(move |dialect, out| {
+        for (family, samples) in own.families() {
+            write::header(out, dialect, &family, |_| false);
+            for (series, value) in samples {
+                write::sample(out, &series, value);
+            }
+        }
+    })
+}
+
+/// Has the sampler and the store asked at every scrape.
+pub fn tell_own(own: &OwnMetrics, agent: &Arc<Agent>) {
+    let asked = Arc::downgrade(agent);
+    own.ask(move |readings| {
+        if let Some(agent) = asked.upgrade() {
+            tell_sampler(readings, &agent);
+            tell_store(readings, &agent.store_stats());
+        }
+    });
+}
+
+fn tell_sampler(readings: &mut Readings, agent: &Agent) {
+    use std::sync::atomic::Ordering::Relaxed;
+    let stats = &agent.stats;
+    let seconds = |microseconds: u64| microseconds as f64 / 1e6;
+    let counts = [
+        ("fieldpost_sampler_ticks_total", "Ticks that were taken.", &stats.ticks),
+        ("fieldpost_sampler_skipped_ticks_total", "Ticks that had passed by.", &stats.skipped),
+        (
+            "fieldpost_sampler_overruns_total",
+            "Passes of collectors left out because the one before had not ended.",
+            &stats.overruns,
+        ),
+    ];
+    for (name, help, count) in counts {
+        readings.counter(name, help, &[], count.load(Relaxed) as f64);
+    }
+    let help = "How late the last tick began.";
+    readings.gauge(
+        "fieldpost_sampler_lateness_seconds",
+        help,
+        &[],
+        seconds(stats.late_microseconds.load(Relaxed)),
+    );
+    let help = "The latest that any tick began since the start.";
+    let latest = stats.late_max_microseconds.load(Relaxed);
+    readings.gauge("fieldpost_sampler_lateness_max_seconds", help, &[], seconds(latest));
+    let help = "Series refused because another collector feeds the very same one.";
+    readings.counter("fieldpost_series_refused_total", help, &[], agent.catalog.refused() as f64);
+    tell_stuck(readings, agent);
+}
+
+/// The age of values is told only of collectors that do not answer: all others are as old as
+/// their interval, and a hundred series more would cost every scrape.
+fn tell_stuck(readings: &mut Readings, agent: &Agent) {
+    let now_ms = agent.clock.wall_ms();
+    let board = agent.board.read();
+    let stuck = || board.collectors().iter().filter(|state| state.stuck_since_ms.is_some());
+    readings.gauge(
+        "fieldpost_collectors_stuck",
+        "Collectors that do not answer.",
+        &[],
+        stuck().count() as f64,
+    );
+    for state in stuck() {
+        let help = "Age of the newest values of a collector that does not answer.";
+        let age = (now_ms - state.time_ms).max(0) as f64 / 1e3;
+        readings.gauge("fieldpost_collector_age_seconds", help, &[("collector", state.name)], age);
+    }
+}
+
+fn tell_store(readings: &mut Readings, stats: &fieldpost_store::StoreStats) {
+    let counts = [
+        ("fieldpost_store_samples_total", "Samples committed to the store.", stats.n_samples_stored),
+        ("fieldpost_store_lost_samples_total", "Samples that could not be stored.", stats.n_samples_lost),
+    ];
+    for (name, help, count) in counts {
+        readings.counter(name, help, &[], count as f64);
+    }
+    readings.gauge("fieldpost_store_size_bytes", "Bytes of the store on disk.", &[], stats.bytes as f64);
+}
