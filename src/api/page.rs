@@ -14,6 +14,10 @@ use parking_lot::Mutex;
 
 use crate::agent::{Board, BoardView, Shown};
 
+/// A page is shown again for so long, ms, if no tick comes meanwhile: then values may have become
+/// too old to be shown, and the process' own metrics have gone on.
+const SHOWN_AGAIN_FOR_MS: i64 = 1_000;
+
 /// Writes the process' own metrics; they follow those of the board.
 pub type OwnMetrics = Box<dyn Fn(Dialect, &mut Vec<u8>) + Send + Sync>;
 
@@ -54,8 +58,15 @@ impl Plan {
 #[derive(Clone)]
 struct Rendered {
     version: u32,
+    written_ms: TimeMs,
     plain: Bytes,
     gzip: Option<Bytes>,
+}
+
+impl Rendered {
+    fn is_fresh(&self, version: u32, now_ms: TimeMs) -> bool {
+        self.version == version && (0..SHOWN_AGAIN_FOR_MS).contains(&(now_ms - self.written_ms))
+    }
 }
 
 #[derive(Default)]
@@ -79,14 +90,15 @@ impl Page {
         Self { catalog, board, own, cache: Mutex::default() }
     }
 
-    /// The whole page as of now. Written anew only if a tick was published since the last one.
+    /// The whole page as of now. Written anew if a tick was published since the last one, or a
+    /// second has passed.
     pub fn whole(&self, dialect: Dialect, gzip: bool, now_ms: TimeMs) -> Bytes {
         let mut cache = self.cache.lock();
         let slot = usize::from(dialect == Dialect::OpenMetrics);
         let version = self.board.read().version();
-        if cache.rendered[slot].as_ref().is_none_or(|rendered| rendered.version != version) {
+        if !cache.rendered[slot].as_ref().is_some_and(|rendered| rendered.is_fresh(version, now_ms)) {
             let plain = self.write(&mut cache, dialect, now_ms, |_| true, true);
-            cache.rendered[slot] = Some(Rendered { version, plain, gzip: None });
+            cache.rendered[slot] = Some(Rendered { version, written_ms: now_ms, plain, gzip: None });
         }
         let Some(rendered) = &mut cache.rendered[slot] else { return Bytes::new() };
         if gzip {
@@ -210,6 +222,13 @@ mod tests {
         ticks[0].set(id, 7.0);
         page.board.publish(&ticks[0], |_| {});
         assert_ne!(first, page.whole(Dialect::Text, true, 2_000));
+    }
+
+    #[test]
+    fn values_go_from_the_page_although_no_tick_comes_any_more() {
+        let (page, _ticks) = page_with(&[("a_total", 1, 1.0)]);
+        assert!(page.whole(Dialect::Text, false, 1_000).starts_with(b"# HELP a_total"));
+        assert_eq!(page.whole(Dialect::Text, false, 62_000), "own 1\n".as_bytes());
     }
 
     #[test]
