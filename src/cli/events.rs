@@ -48,5 +48,20 @@ fn line(event: &Event) -> anyhow::Result<String> {
     let kind = serde_json::to_value(event.kind)?;
     let kind = kind.as_str().unwrap_or_default();
     let subject = if event.subject.is_empty() { "-" } else { &event.subject };
-    Ok(format!("{}  {kind:<12}  {subject:<14}  {}", time.format("%Y-%m-%d %H:%M:%S"), event.text))
+    let (subject, text) = (terminal::printable(subject), terminal::printable(&event.text));
+    Ok(format!("{}  {kind:<12}  {subject:<14}  {text}", time.format("%Y-%m-%d %H:%M:%S")))
+}
+
+#[cfg(test)]
+mod tests {
+    use fieldpost_model::EventKind;
+
+    use super::*;
+
+    #[test]
+    fn mount_with_control_characters_is_shown_without_them() {
+        let subject = "/mnt/\u{1b}[2J".to_owned();
+        let event = Event { time_ms: 0, kind: EventKind::Stuck, subject, text: "a\nb".into() };
+        assert!(line(&event).unwrap().ends_with("  stuck         /mnt/ [2J       a b"));
+    }
 }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::terminal;
+
 /// Connections in state LISTEN, as /proc/net/tcp writes it.
 const STATE_LISTEN: &str = "0A";
 
@@ -16,7 +18,7 @@ pub fn of_port(address: SocketAddr) -> Option<(u32, String)> {
     let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let pid = pids.find(|pid| has_descriptor(Path::new(&format!("/proc/{pid}/fd")), &wanted))?;
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    Some((pid, name.trim().to_owned()))
+    Some((pid, terminal::printable(name.trim()).into_owned()))
 }
 
 fn has_descriptor(folder: &Path, wanted: &str) -> bool {

@@ -70,7 +70,7 @@ fn fact(name: &str, value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) if text.is_empty() => "-".into(),
-        Value::String(text) => text.replace(|c: char| c.is_control(), " "),
+        Value::String(text) => terminal::printable(text).into_owned(),
         Value::Array(values) => values.iter().map(|value| fact("", value)).collect::<Vec<_>>().join(", "),
         Value::Number(number) if name.ends_with("_bytes") => {
             fieldpost_model::format_bytes(number.as_f64().unwrap_or(0.0))

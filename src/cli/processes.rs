@@ -105,7 +105,7 @@ fn table(rows: &[ProcessRow]) -> String {
             row.threads.to_string(),
             row.open_files.map_or("-".into(), |n| n.to_string()),
             row.state.to_string(),
-            if row.unit.is_empty() { "-".into() } else { row.unit.clone() },
+            if row.unit.is_empty() { "-".into() } else { terminal::printable(&row.unit).into_owned() },
             shown_command(row),
         ]);
     }
@@ -121,7 +121,7 @@ fn table(rows: &[ProcessRow]) -> String {
 /// The command line on one line; kernel threads have none and are shown by name.
 fn shown_command(row: &ProcessRow) -> String {
     if row.command.is_empty() {
-        return format!("[{}]", row.name);
+        return format!("[{}]", terminal::printable(&row.name));
     }
-    row.command.replace(|c: char| c.is_control(), " ")
+    terminal::printable(&row.command).into_owned()
 }

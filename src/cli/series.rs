@@ -40,7 +40,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
         let list: Vec<_> = series.iter().map(as_json).collect();
         terminal::out(&serde_json::to_string(&list)?)?;
     } else {
-        let lines: Vec<&str> = series.iter().map(|series| series.text.as_str()).collect();
+        let lines: Vec<_> = series.iter().map(|series| terminal::printable(&series.text)).collect();
         if !lines.is_empty() {
             terminal::out(&lines.join("\n"))?;
         }

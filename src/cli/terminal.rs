@@ -1,5 +1,6 @@
 //! The terminal: what goes to which stream, and whether colours may be used.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use super::Global;
@@ -19,6 +20,15 @@ pub fn err(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
 
+/// A name or text from outside as it may be shown to a person: control characters, with which
+/// a terminal could be told to do things, become spaces.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    match text.contains(char::is_control) {
+        true => Cow::Owned(text.replace(char::is_control, " ")),
+        false => Cow::Borrowed(text),
+    }
+}
+
 /// Is a person reading the standard output?
 pub fn is_interactive() -> bool {
     io::stdout().is_terminal()
@@ -32,4 +42,15 @@ pub fn is_watched() -> bool {
 /// May the standard output be coloured? Not if `NO_COLOR` is set to anything (no-color.org).
 pub fn has_colour(global: &Global) -> bool {
     !global.no_color && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && is_interactive()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_outside_give_a_terminal_no_orders() {
+        assert_eq!(printable("a\x1b[2Jb\u{9b}31mc\r\n"), "a [2Jb 31mc  ");
+        assert_eq!(printable("caf\u{e9}"), "caf\u{e9}");
+    }
 }

@@ -2,7 +2,10 @@
 //! drawn anew every second; elsewhere one page is printed.
 
 mod look;
+mod machine;
+mod measure;
 mod page;
+mod rows;
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -13,12 +16,16 @@ use ratatui::style::{Color, Modifier, Style as Paint};
 use ratatui::text::{Line as TextLine, Text};
 use ratatui::widgets::{Clear, Paragraph};
 use ratatui::{DefaultTerminal, Frame};
+use tokio::runtime::Builder;
 
 use self::look::Looks;
 use self::page::{Style, Tone, page};
-pub use self::page::{Sort, size, weight};
+pub use self::measure::size;
+pub use self::page::Sort;
+pub use self::rows::weight;
 use super::find::RunningAgent;
 use super::{Global, terminal};
+use crate::shutdown::Signals;
 
 /// Width and height of the page where there is no terminal.
 const PAGE_WITHOUT_TERMINAL: (usize, usize) = (80, 24);
@@ -121,17 +128,24 @@ impl View {
         Ok(())
     }
 
-    /// Live. The terminal is as it was afterwards, also after a panic (`try_init` sees to it).
+    /// Live. The terminal is as it was afterwards, also after a panic (`try_init` sees to it) and
+    /// after signals, for which a thread of the runtime listens.
     fn live(&mut self) -> anyhow::Result<()> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let mut signals = {
+            let _inside = runtime.enter();
+            Signals::listen()?
+        };
         let mut screen = ratatui::try_init()?;
-        let result = self.watch(&mut screen);
+        let result = self.watch(&mut screen, &mut signals);
         ratatui::restore();
         result
     }
 
-    fn watch(&mut self, screen: &mut DefaultTerminal) -> anyhow::Result<()> {
+    /// Draws and obeys until `q` or a signal. SIGHUP means that the terminal is gone.
+    fn watch(&mut self, screen: &mut DefaultTerminal, signals: &mut Signals) -> anyhow::Result<()> {
         let mut next_look = Instant::now() + self.every;
-        loop {
+        while !signals.shutdown.is_cancelled() && signals.reloads.try_recv().is_err() {
             screen.draw(|frame| self.draw(frame))?;
             let wait = next_look.saturating_duration_since(Instant::now());
             if event::poll(wait.min(KEY_WAIT))?
@@ -146,6 +160,7 @@ impl View {
                 self.look_unless_paused()?;
             }
         }
+        Ok(())
     }
 
     /// The agent may be restarting: a failed look leaves the page as it is for a while.
