@@ -14,6 +14,8 @@ use super::{Global, instant};
 
 /// Samples that are held in memory at a time, at most about this many: 64 MiB.
 const N_SAMPLES_HELD_MAX: i64 = 4 << 20;
+/// Families that are read at a time: their names make one pattern, whose size is bounded.
+const N_FAMILIES_HELD_MAX: usize = 32;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -80,8 +82,8 @@ struct Export {
     span: (TimeMs, TimeMs),
 }
 
-/// One family's series with their samples.
-type Held = BTreeMap<String, (StoredSeries, Samples)>;
+/// Series that are read together, by family and text.
+type Batch = BTreeMap<(String, String), StoredSeries>;
 
 impl Export {
     /// One line a sample, hour by hour.
@@ -101,48 +103,54 @@ impl Export {
         Ok(written?)
     }
 
-    /// A page, in which all samples of a family stand together, as the formats ask: families are
-    /// read in batches that fit into memory.
+    /// A page, in which all samples of a family stand together, as the formats ask. Series are
+    /// read in batches that fit into memory; a large family takes more than one.
     fn page(&self, out: &mut impl Write, dialect: Dialect) -> anyhow::Result<()> {
-        let mut families: BTreeMap<String, i64> = BTreeMap::new();
-        for series in self.reader.series(&Selector::default(), self.span.0, self.span.1)? {
-            if self.wanted.accepts(&series) {
-                *families.entry(series.family).or_default() += (series.last_ms - series.first_ms) / 1_000 + 1;
-            }
+        let mut series = self.reader.series(&Selector::default(), self.span.0, self.span.1)?;
+        series.retain(|series| self.wanted.accepts(series));
+        series.sort_by(|a, b| (&a.family, &a.text).cmp(&(&b.family, &b.text)));
+        let mut last_family = String::new();
+        for batch in batches(series, self.span) {
+            self.batch(out, dialect, &batch, &mut last_family)?;
         }
-        let (mut batch, mut held) = (Vec::new(), 0);
-        for (family, n_samples) in families {
-            if held + n_samples > N_SAMPLES_HELD_MAX && !batch.is_empty() {
-                self.batch(out, dialect, &std::mem::take(&mut batch))?;
-                held = 0;
-            }
-            batch.push(family);
-            held += n_samples;
-        }
-        self.batch(out, dialect, &batch)?;
         let mut end = Vec::new();
         write::end(&mut end, dialect);
         Ok(out.write_all(&end)?)
     }
 
-    fn batch(&self, out: &mut impl Write, dialect: Dialect, families: &[String]) -> anyhow::Result<()> {
-        if families.is_empty() {
-            return Ok(());
-        }
-        let names = format!("({})(_bucket|_sum|_count)?", families.join("|"));
-        let selector = Selector { matchers: vec![Matcher::new("__name__", MatcherOp::Matches, &names)?] };
-        let mut held: BTreeMap<String, Held> = BTreeMap::new();
-        self.reader.scan(&selector, self.span.0, self.span.1, |series, samples| {
-            if families.contains(&series.family) && self.wanted.accepts(series) {
-                let of_family = held.entry(series.family.clone()).or_default();
-                let slot =
-                    of_family.entry(series.text.clone()).or_insert_with(|| (series.clone(), Vec::new()));
-                slot.1.extend_from_slice(samples);
-            }
-        })?;
+    fn batch(
+        &self,
+        out: &mut impl Write,
+        dialect: Dialect,
+        batch: &Batch,
+        last_family: &mut String,
+    ) -> anyhow::Result<()> {
+        let mut names: Vec<&str> = batch.values().map(|series| series.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let names = Matcher::new("__name__", MatcherOp::Matches, &names.join("|"))?;
+        let mut held: BTreeMap<(String, String), Samples> = BTreeMap::new();
+        self.reader.scan(
+            &Selector { matchers: vec![names] },
+            self.span.0,
+            self.span.1,
+            |series, samples| {
+                let key = (series.family.clone(), series.text.clone());
+                if batch.contains_key(&key) {
+                    held.entry(key).or_default().extend_from_slice(samples);
+                }
+            },
+        )?;
         let mut page = Vec::new();
-        for (name, of_family) in &held {
-            write_family(&mut page, dialect, name, of_family);
+        for (key, samples) in &held {
+            let Some(series) = batch.get(key) else { continue };
+            if *last_family != series.family {
+                write::header(&mut page, dialect, &family(series), |_| false);
+                last_family.clone_from(&series.family);
+            }
+            for (time, value) in samples {
+                write::sample_at(&mut page, dialect, &series.text, *value, *time);
+            }
             out.write_all(&page)?;
             page.clear();
         }
@@ -150,15 +158,34 @@ impl Export {
     }
 }
 
-fn write_family(page: &mut Vec<u8>, dialect: Dialect, name: &str, of_family: &Held) {
-    let Some((first, _)) = of_family.values().next() else { return };
-    let family = Family { name: name.into(), help: first.help.as_str().into(), kind: first.kind };
-    write::header(page, dialect, &family, |_| false);
-    for (series, samples) in of_family.values() {
-        for (time, value) in samples {
-            write::sample_at(page, dialect, &series.text, *value, *time);
+/// Sorted series in batches whose samples fit into memory, by a guess of one sample a second.
+fn batches(series: Vec<StoredSeries>, span: (TimeMs, TimeMs)) -> Vec<Batch> {
+    let mut batches = vec![Batch::new()];
+    let (mut n_held, mut families) = (0, Vec::new());
+    for series in series {
+        let n_samples = (series.last_ms.min(span.1) - series.first_ms.max(span.0)).max(0) / 1_000 + 1;
+        let is_new = families.last() != Some(&series.family);
+        if n_held > 0
+            && (n_held + n_samples > N_SAMPLES_HELD_MAX || is_new && families.len() == N_FAMILIES_HELD_MAX)
+        {
+            batches.push(Batch::new());
+            families.clear();
+            n_held = 0;
+        }
+        if families.last() != Some(&series.family) {
+            families.push(series.family.clone());
+        }
+        n_held += n_samples;
+        if let Some(batch) = batches.last_mut() {
+            batch.insert((series.family.clone(), series.text.clone()), series);
         }
     }
+    batches.retain(|batch| !batch.is_empty());
+    batches
+}
+
+fn family(series: &StoredSeries) -> Family {
+    Family { name: series.family.as_str().into(), help: series.help.as_str().into(), kind: series.kind }
 }
 
 fn csv_line(series: &StoredSeries, time_ms: TimeMs, value: f64) -> String {
@@ -175,4 +202,48 @@ fn number(value: f64) -> String {
     let mut text = Vec::new();
     write::number(&mut text, value);
     String::from_utf8_lossy(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use fieldpost_model::Kind;
+
+    use super::*;
+
+    fn series(family: String, label: usize, last_ms: TimeMs) -> StoredSeries {
+        StoredSeries {
+            name: family.clone(),
+            text: format!("{family}{{a=\"{label}\"}}"),
+            family,
+            labels: vec![("a".into(), label.to_string())],
+            kind: Kind::Gauge,
+            help: String::new(),
+            first_ms: 0,
+            last_ms,
+        }
+    }
+
+    #[test]
+    fn large_families_are_read_in_parts_and_many_small_ones_in_groups() {
+        let day_ms = 86_400_000;
+        let large = (0..100).map(|label| series("large".into(), label, day_ms)).collect();
+        let sizes = |list| batches(list, (0, day_ms)).iter().map(Batch::len).collect::<Vec<_>>();
+        assert_eq!(sizes(large), [48, 48, 4]);
+        let small = (0..70).map(|number| series(format!("f{number:03}"), 0, 0)).collect();
+        assert_eq!(sizes(small), [32, 32, 6]);
+        assert_eq!(sizes(Vec::new()), [0; 0]);
+    }
+
+    #[test]
+    fn names_of_a_whole_batch_fit_into_one_pattern() {
+        let long = "fieldpost_a_name_as_long_as_any_that_is_found_in_practice_seconds";
+        let of = |number| ["bucket", "sum", "count"].map(|suffix| format!("{long}_{number:03}_{suffix}"));
+        let names: Vec<String> = (0..N_FAMILIES_HELD_MAX).flat_map(of).collect();
+        assert!(Matcher::new("__name__", MatcherOp::Matches, &names.join("|")).is_ok());
+    }
+
+    #[test]
+    fn csv_doubles_quotes() {
+        assert_eq!(csv_line(&series("x".into(), 1, 0), 5, 2.5), "5,\"x{a=\"\"1\"\"}\",2.5");
+    }
 }
