@@ -70,26 +70,71 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What identifies a process or unit over restarts of the agent, which count keys anew.
-type Who = (u32, TimeMs, String);
+/// What a process or unit is found by over restarts of the agent, which count keys anew: the pid
+/// or the path.
+type Who = (u32, String);
+
+/// The kernel's idea of when it booted moves with the clock, and every start of a process with it.
+const START_DRIFT_MS_MAX: i64 = 2_000;
 
 struct Part {
     entity: Entity,
     first: [i64; 8],
     last: [i64; 8],
+    previous: [i64; 8],
     last_ms: TimeMs,
+}
+
+impl Part {
+    fn new(entity: Entity, row: [i64; 8], time_ms: TimeMs) -> Self {
+        Self { entity, first: row, last: row, previous: row, last_ms: time_ms }
+    }
+
+    /// Is this the same process or unit? A unit that the agent found at its own start has no
+    /// start; a process that was there has always the same.
+    fn goes_on_as(&self, entity: &Entity) -> bool {
+        match entity.pid {
+            0 => entity.start_ms == 0 || entity.start_ms == self.entity.start_ms,
+            _ => entity.start_ms.abs_diff(self.entity.start_ms) <= START_DRIFT_MS_MAX as u64,
+        }
+    }
+
+    /// Takes a later row. What only grows is added up step by step: after a restart the agent
+    /// counts anew what it had charged for children.
+    fn add(&mut self, kind: TableKind, row: [i64; 8], time_ms: TimeMs) {
+        for (at, column) in kind.columns().iter().enumerate() {
+            let (now, before) = (row[at], self.previous[at]);
+            if now < 0 {
+                continue;
+            }
+            if before < 0 {
+                (self.first[at], self.last[at]) = (now, now);
+            } else if column.ends_with("_total") {
+                self.last[at] = self.last[at].saturating_add((now - before).max(0));
+            } else {
+                self.last[at] = now;
+            }
+            self.previous[at] = now;
+        }
+        self.last_ms = time_ms;
+    }
 }
 
 /// The first and last row of everyone in a span.
 struct Tables {
     kind: TableKind,
     covered: Option<(TimeMs, TimeMs)>,
-    parts: HashMap<Who, Part>,
+    parts: Vec<Part>,
+    latest: HashMap<Who, usize>,
 }
 
 impl Tables {
+    fn new(kind: TableKind) -> Self {
+        Self { kind, covered: None, parts: Vec::new(), latest: HashMap::new() }
+    }
+
     fn read(reader: &Reader, kind: TableKind, from: TimeMs, to: TimeMs) -> anyhow::Result<Self> {
-        let mut tables = Self { kind, covered: None, parts: HashMap::new() };
+        let mut tables = Self::new(kind);
         let mut entities: HashMap<u64, Entity> = HashMap::new();
         // What was so at the beginning: without it, the first seconds of the span would be lost.
         if let Some(before) = reader.table_at(kind, from)? {
@@ -104,25 +149,21 @@ impl Tables {
         self.covered = Some((self.covered.map_or(tick.time_ms, |(from, _)| from), tick.time_ms));
         for row in tick.rows {
             let Some(entity) = entities.get(&row.key) else { continue };
-            let who = (
-                entity.pid,
-                entity.start_ms,
-                if entity.pid == 0 { entity.command.clone() } else { String::new() },
-            );
-            let part = self.parts.entry(who).or_insert_with(|| Part {
-                entity: entity.clone(),
-                first: row.values,
-                last: row.values,
-                last_ms: tick.time_ms,
-            });
-            (part.last, part.last_ms) = (row.values, tick.time_ms);
+            let path = if entity.pid == 0 { entity.command.clone() } else { String::new() };
+            let latest = self.latest.entry((entity.pid, path)).or_insert(usize::MAX);
+            match self.parts.get_mut(*latest).filter(|part| part.goes_on_as(entity)) {
+                Some(part) => part.add(self.kind, row.values, tick.time_ms),
+                None => {
+                    *latest = self.parts.len();
+                    self.parts.push(Part::new(entity.clone(), row.values, tick.time_ms));
+                }
+            }
         }
     }
 
     fn span(&self) -> Span<'_> {
         let (from_ms, to_ms) = self.covered.unwrap_or_default();
-        let lives = self.parts.values();
-        let lives = lives.map(|part| Life {
+        let lives = self.parts.iter().map(|part| Life {
             entity: &part.entity,
             first: &part.first,
             last: &part.last,
@@ -133,19 +174,24 @@ impl Tables {
     }
 }
 
+/// What is shown of one kind of use: its word, shares of groups and of units, and how an amount is written.
+type Kind<'a> = (&'a str, &'a [Share], &'a [Share], &'a dyn Fn(f64) -> String);
+
 fn table(answer: &Answer, limit: usize) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["WHAT", "GROUP", "SHARE", "AMOUNT", "UNIT", "SHARE"]);
     let seconds = |amount: f64| format!("{amount:.1} s");
-    let kinds: [(&str, &[Share], &[Share], &dyn Fn(f64) -> String); 3] = [
+    let kinds: [Kind<'_>; 3] = [
         ("cpu", &answer.groups.cpu, &answer.units.cpu, &seconds),
         ("memory", &answer.groups.memory_growth, &answer.units.memory_growth, &format_bytes),
         ("io", &answer.groups.io, &answer.units.io, &format_bytes),
     ];
     for (what, groups, units, amount) in kinds {
         for position in 0..groups.len().max(units.len()).min(limit) {
-            let name = |share: Option<&Share>| share.map_or(String::new(), |share| share.name.clone());
+            let name = |share: Option<&Share>| {
+                share.map_or(String::new(), |share| terminal::printable(&share.name).into_owned())
+            };
             let part = |share: Option<&Share>| {
                 share.map_or(String::new(), |share| format!("{:.0} %", share.share * 100.0))
             };
@@ -163,4 +209,73 @@ fn table(answer: &Answer, limit: usize) -> String {
     let span = format_span(std::time::Duration::from_millis((answer.to_ms - answer.from_ms).max(0) as u64));
     let text: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     format!("{}\nfrom {span} of stored tables", text.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use fieldpost_model::EntityRow;
+
+    use super::*;
+
+    fn entity(pid: u32, start_ms: TimeMs, command: &str) -> Entity {
+        Entity {
+            pid,
+            start_ms,
+            name: command.into(),
+            command: command.into(),
+            unit: String::new(),
+            group: command.into(),
+            uid: 0,
+            parent: 0,
+        }
+    }
+
+    fn tables(kind: TableKind, ticks: &[(TimeMs, u64, Entity, i64, i64)]) -> Tables {
+        let (mut tables, mut entities) = (Tables::new(kind), HashMap::new());
+        for (time_ms, key, entity, cpu, memory) in ticks {
+            let rows = vec![EntityRow { key: *key, values: [*cpu, *memory, 0, 1, 0, 0, 0, 0] }];
+            let entities_of_tick = vec![(*key, entity.clone())];
+            tables
+                .add(TableTick { kind, time_ms: *time_ms, entities: entities_of_tick, rows }, &mut entities);
+        }
+        tables
+    }
+
+    #[test]
+    fn process_that_outlives_the_agent_is_charged_on_both_sides() {
+        let (before, after) = (entity(7, 1_000, "x"), entity(7, 2_000, "x"));
+        let tables = tables(
+            TableKind::Processes,
+            &[
+                (10_000, 1, before.clone(), 500, 10),
+                (15_000, 1, before, 700, 20),
+                (30_000, 9, after.clone(), 200, 30),
+                (35_000, 9, after, 300, 40),
+            ],
+        );
+        let culprits = Culprits::by_group(&tables.span());
+        assert_eq!(culprits.cpu.iter().map(|share| share.amount).collect::<Vec<_>>(), [3.0]);
+        assert_eq!(culprits.memory_growth.iter().map(|share| share.amount).collect::<Vec<_>>(), [30.0]);
+    }
+
+    #[test]
+    fn unit_found_at_the_start_of_the_next_agent_is_the_same() {
+        let (before, after) = (entity(0, 5_000, "/a"), entity(0, 0, "/a"));
+        let tables = tables(
+            TableKind::Units,
+            &[(10_000, 1, before, 1_000_000, 10), (30_000, 2, after, 3_000_000, 15)],
+        );
+        assert_eq!(Culprits::by_unit(&tables.span()).cpu[0].amount, 2.0);
+    }
+
+    #[test]
+    fn pid_that_is_used_again_is_another_process() {
+        let tables = tables(
+            TableKind::Processes,
+            &[(10_000, 1, entity(7, 0, "a"), 100, 10), (60_000, 2, entity(7, 50_000, "b"), 400, 10)],
+        );
+        let culprits = Culprits::by_group(&tables.span());
+        assert_eq!((culprits.cpu[0].name.as_str(), culprits.cpu[0].amount), ("b", 4.0));
+        assert_eq!(culprits.cpu.len(), 1);
+    }
 }

@@ -155,8 +155,10 @@ fn counted(first: i64, last: i64) -> f64 {
 
 /// A unit's numbers hold those of the units within it: what is left without them is its own.
 fn own_parts<'a>(span: &Span<'a>) -> HashMap<&'a str, Sum> {
-    let all: HashMap<&str, Sum> =
-        span.lives.iter().map(|life| (life.entity.command.as_str(), grown(span, life))).collect();
+    let mut all: HashMap<&str, Sum> = HashMap::new();
+    for life in &span.lives {
+        all.entry(life.entity.command.as_str()).or_default().add(grown(span, life));
+    }
     let mut own = all.clone();
     for (path, sum) in &all {
         let Some(above) = nearest_above(path, &all) else { continue };
@@ -274,6 +276,17 @@ mod tests {
         let (first, last) = (process(100, 10, -1), process(40, 10, 500));
         let lives = vec![Life { entity: &who, first: &first, last: &last, ended: false }];
         assert_eq!(Culprits::by_group(&span(TableKind::Processes, lives)), Culprits::default());
+    }
+
+    #[test]
+    fn unit_that_is_started_anew_is_charged_for_both_lives() {
+        let (old, new) = (entity("/a.service", 0), entity("/a.service", 1_500));
+        let (zero, two, three) = ([0; 8], [2_000_000, 0, 0, 0, 0, 0, 0, 1], [3_000_000, 0, 0, 0, 0, 0, 0, 1]);
+        let lives = vec![
+            Life { entity: &old, first: &zero, last: &two, ended: true },
+            Life { entity: &new, first: &three, last: &three, ended: false },
+        ];
+        assert_eq!(Culprits::by_unit(&span(TableKind::Units, lives)).cpu, [share("/a.service", 5.0, 1.0)]);
     }
 
     #[test]
