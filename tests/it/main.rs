@@ -7,6 +7,7 @@
 //! - `kill9`: what was called stored survives kill -9 at any instant, once.
 //! - `node_exporter`: every series of the real node_exporter is found again, with its value.
 //! - `packaging`: the Debian package installs, runs and goes; the unit falsifies nothing.
+//! - `powercut`: what was called stored survives power cuts; only in `make soak`.
 //! - `prometheus`: a real Prometheus scrapes the agent and answers what dashboards ask.
 //! - `tidy`: rules of the house that a machine can keep: doors, homes, headers, sizes.
 
@@ -20,6 +21,7 @@ mod golden;
 mod kill9;
 mod node_exporter;
 mod packaging;
+mod powercut;
 mod prometheus;
 mod tidy;
 
