@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use fieldpost_formats::{Dialect, write};
 use fieldpost_model::{Family, Matcher, MatcherOp, Selector, TimeMs};
 use fieldpost_store::{Reader, Samples, StoredSeries};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::data::{self, AnyOf};
-use super::{Global, instant};
+use super::{Global, instant, terminal};
 
 /// Samples that are held in memory at a time, at most about this many: 64 MiB.
 const N_SAMPLES_HELD_MAX: i64 = 4 << 20;
@@ -61,6 +62,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
         reader: data::reader(global)?,
         wanted: AnyOf::parse(&args.matches)?,
         span: data::span(args.from, args.to)?,
+        progress: progress(),
     };
     let mut out = BufWriter::new(stdout().lock());
     match args.format {
@@ -73,6 +75,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
         Format::Openmetrics => export.page(&mut out, Dialect::OpenMetrics)?,
     }
     out.flush()?;
+    export.progress.finish_and_clear();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -80,6 +83,19 @@ struct Export {
     reader: Reader,
     wanted: AnyOf,
     span: (TimeMs, TimeMs),
+    progress: ProgressBar,
+}
+
+/// Shown while the output goes elsewhere: on the terminal itself the samples are the progress.
+fn progress() -> ProgressBar {
+    if terminal::is_interactive() {
+        return ProgressBar::hidden();
+    }
+    let progress = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} samples in {elapsed}") {
+        progress.set_style(style);
+    }
+    progress
 }
 
 /// Series that are read together, by family and text.
@@ -95,6 +111,7 @@ impl Export {
         let mut written = Ok(());
         self.reader.scan(&Selector::default(), self.span.0, self.span.1, |series, samples| {
             if written.is_ok() && self.wanted.accepts(series) {
+                self.progress.inc(samples.len() as u64);
                 written = samples
                     .iter()
                     .try_for_each(|(time, value)| writeln!(out, "{}", line(series, *time, *value)));
@@ -137,6 +154,7 @@ impl Export {
             |series, samples| {
                 let key = (series.family.clone(), series.text.clone());
                 if batch.contains_key(&key) {
+                    self.progress.inc(samples.len() as u64);
                     held.entry(key).or_default().extend_from_slice(samples);
                 }
             },
