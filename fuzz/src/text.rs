@@ -7,7 +7,10 @@ use fieldpost::config::{Files, Request};
 use fieldpost_formats::negotiate::accepts_gzip;
 use fieldpost_formats::{Dialect, ParsedFamily, parse, write};
 use fieldpost_model::{ByteSize, Family, Pattern, Period, Selector};
-use fieldpost_store::codec::{IdGroup, decode_window, encode_window};
+use fieldpost_store::codec::{
+    IdGroup, RowColumn, Rows, decode_axis, decode_row, decode_table, decode_window, encode_axis, encode_row,
+    encode_table, encode_window,
+};
 
 use super::Ready;
 
@@ -77,7 +80,7 @@ pub fn config(folder: &Path) -> Ready {
         let document = Document::read(text);
         assert!(document.faults.iter().all(|fault| !fault.text.is_empty()), "each fault has words");
         // Building the whole config is a thousand times slower than reading the text: only some inputs go there.
-        if data.len().is_multiple_of(16) {
+        if data.len().is_multiple_of(64) {
             std::fs::write(&file, data).expect("the file can be written");
             if let Err(problems) = request.load() {
                 assert!(!problems.0.is_empty() && !problems.summary().is_empty(), "a refusal says why");
@@ -94,19 +97,74 @@ pub fn store_codec() -> Ready {
         ids: vec![0, 1, 2],
         values: vec![1.0, 2.0, 3.0, 0.5, 0.25, f64::NAN, fieldpost_model::ABSENT, 7.0, 7.0],
     }];
-    // Version, one group of three instants and two series, one of them with differences.
-    let plain = vec![1, 1, 3, 208, 15, 0, 0, 2, 0, 1, 1, 3, 2, 4, 2, 2];
-    Ready { seeds: vec![plain, encoded(&groups)], run: Box::new(decode) }
+    let column = |part, values: [f64; 3]| RowColumn { id: 7, part, axis: 0, values: values.to_vec() };
+    let row = [
+        column(0, [1.0, 2.0, 4.0]),
+        column(1, [0.1, f64::NAN, 0.3]),
+        column(2, [fieldpost_model::ABSENT; 3]),
+    ];
+    let ticks = vec![(1_000, Rows::from([(1, [3; 8])])), (2_000, Rows::from([(1, [4; 8]), (2, [5; 8])]))];
+    let seeds = vec![
+        // Version, one group of three instants and two series, one of them with differences.
+        vec![1, 1, 3, 208, 15, 0, 0, 2, 0, 1, 1, 3, 2, 4, 2, 2],
+        encoded(&groups),
+        encode_axis(&[1_000, 2_000, 3_000]),
+        encode_row(&row),
+        encode_table(&mut Rows::new(), ticks),
+    ];
+    Ready { seeds, run: Box::new(decode) }
 }
 
 fn decode(data: &[u8]) {
     for blob in [data, &framed(data)] {
-        let Ok(groups) = decode_window(blob) else { continue };
-        for group in &groups {
-            assert_eq!(group.values.len(), group.ids.len() * group.times_ms.len());
+        decode_groups(blob);
+        if let Ok(times_ms) = decode_axis(blob) {
+            assert_eq!(decode_axis(&encode_axis(&times_ms)), Ok(times_ms));
         }
-        let again = decode_window(&encoded(&groups)).expect("what is encoded decodes");
-        assert_eq!(bits(&groups), bits(&again));
+        decode_ticks(blob);
+    }
+    decode_columns(data);
+    // A row's blob with the input as its head and as its chunks: version, length of the head, head, chunks.
+    if let [n_head, rest @ ..] = data {
+        let (head, chunks) = rest.split_at(usize::from(*n_head).min(rest.len()));
+        let head = framed(head);
+        let length = [(head.len() & 0x7f) as u8 | 0x80, (head.len() >> 7) as u8];
+        decode_columns(&[&[1], &length[..], &head, chunks].concat());
+    }
+}
+
+fn decode_groups(blob: &[u8]) {
+    let Ok(groups) = decode_window(blob) else { return };
+    for group in &groups {
+        assert_eq!(group.values.len(), group.ids.len() * group.times_ms.len());
+    }
+    let again = decode_window(&encoded(&groups)).expect("what is encoded decodes");
+    assert_eq!(bits(&groups), bits(&again));
+}
+
+fn decode_columns(blob: &[u8]) {
+    let Ok(columns) = decode_row(blob, |_, _| true) else { return };
+    let again = decode_row(&encode_row(&columns), |_, _| true).expect("what is encoded decodes");
+    let bits = |columns: &[RowColumn]| -> Vec<Vec<u64>> {
+        columns.iter().map(|column| column.values.iter().map(|value| value.to_bits()).collect()).collect()
+    };
+    assert_eq!(bits(&columns), bits(&again));
+}
+
+fn decode_ticks(blob: &[u8]) {
+    let mut ticks = Vec::new();
+    // Few ticks are kept: each is a copy of all rows.
+    let keep = |time_ms, rows: &Rows| {
+        if ticks.len() < 16 {
+            ticks.push((time_ms, rows.clone()));
+        }
+    };
+    if decode_table(&mut Rows::new(), blob, keep).is_ok() {
+        let mut again = Vec::new();
+        let blob = encode_table(&mut Rows::new(), ticks.clone());
+        decode_table(&mut Rows::new(), &blob, |time_ms, rows| again.push((time_ms, rows.clone())))
+            .expect("what is encoded decodes");
+        assert_eq!(ticks, again);
     }
 }
 
