@@ -80,9 +80,9 @@ pub struct CollectorStatus {
 
 impl Status {
     pub(super) fn of(agent: &Agent, last_error: &str) -> Self {
-        let board = agent.board.read();
-        let collectors: Vec<_> = board.collectors().iter().map(collector).collect();
+        // The store looks at its folder: the sampler must not wait for that at the board.
         let store = agent.store_stats();
+        let collectors: Vec<_> = agent.board.read().collectors().iter().map(collector).collect();
         Self {
             name: agent.identity.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),

@@ -51,6 +51,9 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     units.retain(|unit| {
         args.collectors.is_empty() || args.collectors.iter().any(|name| name == unit.entry.name)
     });
+    for name in args.collectors.iter().filter(|name| !units.iter().any(|unit| unit.entry.name == **name)) {
+        terminal::err(&format!("{name}: off in the config (collectors.{name}.enabled); left out"));
+    }
     let state = |unit: &Unit| CollectorState::new(unit.entry.name, unit.tick().owner(), unit.interval, false);
     board.set_collectors(units.iter().map(state).collect());
     let time_ms = clock.wall_ms();
