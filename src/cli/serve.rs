@@ -227,7 +227,8 @@ fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
 
 fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Store>, Opened)> {
     let clock = Arc::clone(clock);
-    let options = StoreOptions { config: config.store.clone(), clock: Arc::new(move || clock.wall_ms()) };
+    let options =
+        StoreOptions { clock: Arc::new(move || clock.wall_ms()), ..StoreOptions::new(config.store.clone()) };
     let (store, opened) = Store::open(options)
         .with_context(|| format!("cannot open the store in store.path {}", config.store.path.display()))?;
     Ok((Arc::new(store), opened))

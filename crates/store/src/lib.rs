@@ -11,6 +11,7 @@
 //! ```
 
 mod ballast;
+mod belief;
 mod calendar;
 pub mod codec;
 mod config;
@@ -33,6 +34,7 @@ mod store;
 mod tables;
 mod writer;
 
+pub use belief::{Clock, Monotonic};
 pub use config::{Config, Durability, Retention};
 pub use error::StoreError;
 pub use reader::{Overview, Reader, Samples, StoredSeries};
@@ -40,4 +42,3 @@ pub use rollup::Rollup;
 pub use state::{Gap, GapReason};
 pub use stats::StoreStats;
 pub use store::{Closed, Opened, Store, StoreOptions};
-pub use writer::Clock;

@@ -101,10 +101,11 @@ impl Maintenance<'_> {
     fn pass(&self) -> Result<(), StoreError> {
         let folder = &self.shared.folder;
         if self.shared.take_full() {
-            // Room is made from the past, never from the hour that is being written.
-            let past = self.now_ms().div_euclid(HOUR_MS);
-            let oldest = self.list()?.first().map_or(past, |file| file.hour);
-            if !ballast::give_up(folder)? && oldest < past {
+            // Room is made from the past, never from the hour that is being written; the clock
+            // may have been set, so that the files say which hour that is.
+            let files = self.list()?;
+            let present = files.iter().map(|file| file.hour).max();
+            if !ballast::give_up(folder)? && files.first().map(|file| file.hour) < present {
                 self.evict_oldest()?;
             }
         }
@@ -188,9 +189,10 @@ impl Maintenance<'_> {
 
     /// Lets go of what reached its age.
     fn forget_old(&self) -> Result<(), StoreError> {
-        let now_ms = self.now_ms();
+        let files = self.list()?;
+        let Some(now_ms) = self.shared.present_ms(&files) else { return Ok(()) };
         let retention = &self.shared.config.retention;
-        for file in self.list()? {
+        for file in files {
             let age = match file.kind {
                 FileKind::Hot => continue,
                 FileKind::Hour | FileKind::Day => retention.raw,

@@ -39,16 +39,18 @@ pub(crate) fn put_aside(folder: &Path, path: &Path, now_ms: TimeMs) -> Result<Pa
         }
     }
     sync_folder(folder)?;
-    forget_oldest(&all)?;
+    forget_oldest(&all, &set)?;
     Ok(moved)
 }
 
-/// Removes the oldest sets beyond those that are kept.
-fn forget_oldest(all: &Path) -> Result<(), StoreError> {
+/// Removes the oldest sets beyond those that are kept; not the one that came just now, whatever
+/// the clock says of it.
+fn forget_oldest(all: &Path, newest: &Path) -> Result<(), StoreError> {
     let entries = std::fs::read_dir(all).map_err(StoreError::io("list", all))?;
     let mut sets: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    sets.retain(|set| set != newest);
     sets.sort();
-    let surplus = sets.len().saturating_sub(N_SETS_KEPT);
+    let surplus = (sets.len() + 1).saturating_sub(N_SETS_KEPT);
     for set in &sets[..surplus] {
         std::fs::remove_dir_all(set).map_err(StoreError::io("remove", set))?;
     }

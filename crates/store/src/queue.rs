@@ -9,6 +9,7 @@ use std::time::Duration;
 use fieldpost_model::{Event, TableTick, Window};
 use parking_lot::{Condvar, Mutex};
 
+use crate::config::WINDOW_MS_MAX;
 use crate::state::{Gap, GapReason};
 
 /// How much may wait, as a span of time; the newest are kept.
@@ -204,7 +205,11 @@ impl Inner {
     /// span no more than memory may hold.
     fn drop_oldest(&mut self) -> bool {
         let mut dropped = false;
-        let span = |window: &Window| (window.to_ms - window.from_ms).max(1_000);
+        // A window that claims more than the longest says that the clock was set.
+        let span = |window: &Window| match window.to_ms.saturating_sub(window.from_ms) {
+            span @ 1_000..=WINDOW_MS_MAX => span,
+            _ => 1_000,
+        };
         let mut waiting: i64 = self.windows.iter().map(|window| span(window)).sum();
         while waiting > SPAN_MS_MAX && self.windows.len() > self.n_windows_taken + 1 {
             let Some(window) = self.windows.remove(self.n_windows_taken) else { break };

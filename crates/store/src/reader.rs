@@ -12,7 +12,7 @@ use crate::dictionary::Entry;
 use crate::folder::{self, FileKind, StoreFile};
 use crate::rollup::{self, MINUTE_MS, Rollup};
 use crate::source::{
-    Piece, Source, accepted_by, hot_end, hour_touches, is_raw, settle, skip_damage, touches,
+    Piece, Source, accepted_by, hot_span, hour_touches, is_raw, settle, skip_damage, touches,
 };
 use crate::state::{self, Gap, State};
 use crate::tables::TableScan;
@@ -85,20 +85,23 @@ impl Reader {
         Ok(Self { folder: path.to_owned() })
     }
 
-    /// First instant of what is stored and first after it.
+    /// First instant of what is stored and first after it; to the hour where it is merged.
     pub fn data_span(&self) -> Result<Option<(TimeMs, TimeMs)>, StoreError> {
-        let files = folder::list(&self.folder)?;
-        let samples = || files.iter().filter(|file| is_raw(file.kind));
-        let Some(from_ms) = samples().map(StoreFile::begin_ms).min() else { return Ok(None) };
-        let mut to_ms = samples().filter(|file| file.kind != FileKind::Hot).map(StoreFile::end_ms).max();
-        for file in samples().filter(|file| file.kind == FileKind::Hot) {
-            match hot_end(file) {
-                Ok(end) => to_ms = to_ms.max(end),
-                Err(error) if error.is_vanished() || error.is_damage() || error.is_unmade() => {}
-                Err(error) => return Err(error),
+        let mut span: Option<(TimeMs, TimeMs)> = None;
+        for file in folder::list(&self.folder)?.iter().filter(|file| is_raw(file.kind)) {
+            let of_file = match file.kind {
+                FileKind::Hot => match hot_span(file) {
+                    Err(error) if error.is_vanished() || error.is_damage() || error.is_unmade() => None,
+                    read => read?,
+                },
+                _ => Some((file.begin_ms(), file.end_ms())),
+            };
+            if let Some((from_ms, to_ms)) = of_file {
+                let (first_ms, end_ms) = span.unwrap_or((from_ms, to_ms));
+                span = Some((first_ms.min(from_ms), end_ms.max(to_ms)));
             }
         }
-        Ok(to_ms.map(|to_ms| (from_ms, to_ms)))
+        Ok(span)
     }
 
     /// Series with samples in `[from_ms, to_ms)`, by text.

@@ -62,10 +62,13 @@ pub(crate) fn hour_touches(hour: i64, from_ms: TimeMs, to_ms: TimeMs) -> bool {
     begin + HOUR_MS > from_ms.saturating_sub(slack) && begin < to_ms.saturating_add(slack)
 }
 
-pub(crate) fn hot_end(file: &StoreFile) -> Result<Option<TimeMs>, StoreError> {
+/// First instant of the windows of a hot file and first after them, if there are any.
+pub(crate) fn hot_span(file: &StoreFile) -> Result<Option<(TimeMs, TimeMs)>, StoreError> {
     let connection = database::open_reader(&file.path)?;
-    let answer = connection.query_row("SELECT max(to_ms) FROM windows", [], |row| row.get(0));
-    answer.map_err(StoreError::sql("read", &file.path))
+    let sql = "SELECT min(from_ms), max(to_ms) FROM windows";
+    let answer = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    let (from_ms, to_ms): (Option<_>, Option<_>) = answer.map_err(StoreError::sql("read", &file.path))?;
+    Ok(from_ms.zip(to_ms))
 }
 
 /// Sorts samples by time; of several at one instant the one that came last stays.

@@ -4,18 +4,19 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fieldpost_model::{Event, EventKind, TableTick, TimeMs, Window};
 use parking_lot::Mutex;
 
+use crate::belief::{Clock, Monotonic};
 use crate::calendar::HOUR_MS;
 use crate::folder::{self, FileKind};
 use crate::hot::Hot;
 use crate::reader::Reader;
 use crate::state::{Gap, GapReason, State};
 use crate::stats::StoreStats;
-use crate::writer::{Clock, Shared, Writer, chain};
+use crate::writer::{Shared, Writer, chain};
 use crate::{Config, StoreError, ballast, database, maintain};
 
 /// What a store needs from outside.
@@ -25,16 +26,19 @@ pub struct StoreOptions {
     pub config: Config,
     /// The wall clock.
     pub clock: Clock,
+    /// A clock that nobody sets: nothing goes by age before the two have agreed for an hour.
+    pub monotonic: Monotonic,
 }
 
 impl StoreOptions {
-    /// Options with the machine's own clock.
+    /// Options with the machine's own clocks.
     pub fn new(config: Config) -> Self {
         let clock: Clock = Arc::new(|| {
             let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
         });
-        Self { config, clock }
+        let began = Instant::now();
+        Self { config, clock, monotonic: Arc::new(move || began.elapsed()) }
     }
 }
 
@@ -45,7 +49,7 @@ pub struct Opened {
     pub new: bool,
     /// The process before this one closed the store.
     pub last_stop_clean: bool,
-    /// First instant of what is stored and first after it; to the hour where that is cheaper.
+    /// First instant of what is stored and first after it; to the hour where it is merged.
     pub data_span: Option<(TimeMs, TimeMs)>,
     /// The most that an unclean stop lost: one window, or the time since the last one.
     pub lost_at_most_ms: i64,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use fieldpost_model::{Event, EventKind, TableTick, TimeMs, Window};
 use parking_lot::Mutex;
 
+use crate::belief::{Belief, Clock};
 use crate::calendar::{DAY_HOURS, DAY_MS, HOUR_MS, TIME_MS_MAX};
 use crate::dictionary::Dictionary;
 use crate::folder::{self, FileKind, StoreFile};
@@ -27,14 +28,12 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The same trouble is logged once in this span.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// The wall clock, as an argument.
-pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
-
 /// What the threads of one open store share.
 pub(crate) struct Shared {
     pub(crate) folder: PathBuf,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
+    belief: Belief,
     pub(crate) queue: Queue,
     pub(crate) stats: Mutex<StoreStats>,
     /// The files that the writer has open, or is about to open: hot file and tables.
@@ -47,8 +46,10 @@ pub(crate) struct Shared {
 impl Shared {
     /// For a folder that is prepared and locked.
     pub(crate) fn new(folder: PathBuf, options: StoreOptions) -> Self {
+        let belief = Belief::new(Arc::clone(&options.clock), options.monotonic);
         Self {
             folder,
+            belief,
             config: options.config,
             clock: options.clock,
             queue: Queue::default(),
@@ -75,6 +76,14 @@ impl Shared {
         let mut current = self.current.lock();
         current.retain(|other| other.kind != file.kind);
         current.push(file.clone());
+    }
+
+    /// The present as far as age is concerned: none while the clock is not to be believed, and
+    /// never later than the newest of these files, which are all there are.
+    pub(crate) fn present_ms(&self, files: &[StoreFile]) -> Option<TimeMs> {
+        let now_ms = self.belief.now_ms()?;
+        let newest_ms = files.iter().map(StoreFile::end_ms).max()?;
+        Some(now_ms.min(newest_ms))
     }
 
     /// Was the disk full since the last look?
@@ -213,7 +222,8 @@ impl Writer {
             self.full_file = None;
             return Ok(hot);
         }
-        let kept_from_ms = (self.shared.clock)() - self.shared.config.retention.events.as_ms();
+        let age_ms = self.shared.config.retention.events.as_ms();
+        let kept_from_ms = self.shared.present_ms(&files).map_or(TimeMs::MIN, |now_ms| now_ms - age_ms);
         let state = self.state()?;
         state.set_next_seq(next_seq)?;
         state.trim(kept_from_ms)?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use fieldpost_model::{ByteSize, Catalog, Family, Group, Kind, Owner, Selector, Series, TimeMs, Window};
 use fieldpost_store::{Config, Opened, Reader, Samples, Store, StoreOptions};
@@ -14,13 +15,16 @@ pub const START_MS: TimeMs = 1_795_219_200_000;
 pub struct Bench {
     pub folder: tempfile::TempDir,
     pub now_ms: Arc<AtomicI64>,
+    /// What the wall clock is ahead of the monotonic one.
+    pub jumped_ms: Arc<AtomicI64>,
     pub catalog: Arc<Catalog>,
 }
 
 impl Bench {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, now_ms: Arc::new(AtomicI64::new(START_MS)), catalog: Catalog::new() }
+        let (now_ms, jumped_ms) = (Arc::new(AtomicI64::new(START_MS)), Arc::default());
+        Self { folder, now_ms, jumped_ms, catalog: Catalog::new() }
     }
 
     pub fn path(&self) -> &Path {
@@ -36,9 +40,11 @@ impl Bench {
     }
 
     pub fn open_with(&self, config: Config) -> (Store, Opened) {
+        let (now_ms, jumped_ms) = (Arc::clone(&self.now_ms), Arc::clone(&self.jumped_ms));
+        let clock = Arc::new(move || now_ms.load(Ordering::Relaxed) + jumped_ms.load(Ordering::Relaxed));
         let now_ms = Arc::clone(&self.now_ms);
-        let clock = Arc::new(move || now_ms.load(Ordering::Relaxed));
-        Store::open(StoreOptions { config, clock }).unwrap()
+        let monotonic = Arc::new(move || Duration::from_millis(now_ms.load(Ordering::Relaxed) as u64));
+        Store::open(StoreOptions { config, clock, monotonic }).unwrap()
     }
 
     pub fn reader(&self) -> Reader {
@@ -47,6 +53,11 @@ impl Bench {
 
     pub fn set_clock(&self, now_ms: TimeMs) {
         self.now_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Turns the wall clock alone.
+    pub fn jump(&self, jumped_ms: i64) {
+        self.jumped_ms.store(jumped_ms, Ordering::Relaxed);
     }
 
     /// Series `name{n="0"}` and so on.

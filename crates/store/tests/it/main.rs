@@ -11,6 +11,9 @@ mod life;
 /// The history of processes and units.
 mod tables;
 
+/// A clock that is set while the store is open.
+mod clock;
+
 /// Hours and days that are merged while others read.
 mod merge;
 

@@ -124,10 +124,13 @@ fn old_samples_go_by_age_with_a_gap() {
     let told: Vec<_> = gaps.iter().map(|gap| (gap.from_ms, gap.n_samples, gap.reason.as_str())).collect();
     assert_eq!(told, [(START_MS, 1200, "age"), (START_MS + 24 * HOUR_MS, 1200, "age")]);
     assert_eq!(files(&bench, "minutes-"), ["minutes-20261121.db", "minutes-20261122.db"]);
-    bench.set_clock(START_MS + 100 * 24 * HOUR_MS);
+    bench.set_clock(START_MS + 120 * 24 * HOUR_MS);
+    assert!(store.tend(PATIENCE));
+    assert_eq!(files(&bench, "minutes-").len(), 2, "there is nothing newer");
+    fill(&bench, &store, START_MS + 120 * 24 * HOUR_MS, 6, 20);
     assert!(store.tend(PATIENCE));
     assert_eq!(files(&bench, "minutes-"), Vec::<String>::new());
-    assert_eq!(files(&bench, "hours-"), ["hours-20261101.db"]);
+    assert_eq!(files(&bench, "hours-"), ["hours-20261101.db", "hours-20261201.db"]);
 }
 
 #[test]
@@ -174,7 +177,7 @@ fn rollups_are_the_same_hot_merged_and_when_the_samples_are_gone() {
         assert!(store.tend(PATIENCE));
         assert_eq!((ask(60_000), ask(HOUR_MS)), (minutes.clone(), hours.clone()), "{days} days");
     }
-    bench.set_clock(START_MS + 100 * 24 * HOUR_MS);
+    bench.set_clock(START_MS + 120 * 24 * HOUR_MS);
     assert!(store.tend(PATIENCE));
     assert_eq!(ask(HOUR_MS), hours);
 }
