@@ -221,6 +221,7 @@ impl Agent {
             (true, []) => format!("reloaded, {} keys changed", reloaded.changed.len()),
             (true, keys) => format!("reloaded; needs a restart: {}", keys.join(", ")),
         };
+        self.set_last_error(if reloaded.ok { String::new() } else { text.clone() });
         self.event(EventKind::Reload, text);
         reloaded
     }

@@ -102,14 +102,23 @@ impl Status {
                 samples_lost: store.n_samples_lost,
                 error: store.last_error.clone().unwrap_or_default(),
             },
+            last_error: newest_error(last_error, store.last_error, &collectors),
             collectors,
-            last_error: if last_error.is_empty() {
-                store.last_error.unwrap_or_default()
-            } else {
-                last_error.to_owned()
-            },
         }
     }
+}
+
+/// The store's error weighs most, for data may be lost; then what the agent noted; then a
+/// collector that fails.
+fn newest_error(noted: &str, store: Option<String>, collectors: &[CollectorStatus]) -> String {
+    if let Some(error) = store.filter(|error| !error.is_empty()) {
+        return error;
+    }
+    if !noted.is_empty() {
+        return noted.to_owned();
+    }
+    let failing = collectors.iter().find(|state| !state.error.is_empty());
+    failing.map(|state| format!("collector {}: {}", state.name, state.error)).unwrap_or_default()
 }
 
 fn collector(state: &super::board::CollectorState) -> CollectorStatus {

@@ -14,10 +14,16 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::stall::Impatient;
+
 /// Connections that one listener serves at a time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 64;
 /// The longest that a client may take to send the head of a request.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// The longest that a peer may leave bytes of an answer untaken, milliseconds.
+const SILENT_PEER_MS: u32 = 30_000;
+/// The longest that a client may leave an answer without taking any of it.
+const TAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// The longest that answers under way may take once the end was asked for.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
 /// After a failed accept (no descriptors left) the next is tried after this.
@@ -40,6 +46,8 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
+                // The kernel ends a connection whose peer takes no bytes, so that it holds no place for ever.
+                rustix::net::sockopt::set_tcp_user_timeout(&stream, SILENT_PEER_MS)?;
                 Ok(Box::new(stream))
             }
             Self::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
@@ -64,6 +72,7 @@ pub async fn serve(
         };
         let Some((stream, place)) = accepted else { continue };
         let service = TowerToHyperService::new(router.clone());
+        let stream = Impatient::new(stream, TAKE_DEADLINE);
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -26,9 +26,9 @@ pub fn tell_started(started: &Started, shutdown: &CancellationToken) {
         "agent  {}  pid {}  data {} ({})  config {}  ready in {:.1} s",
         status.name,
         status.pid,
-        status.store.path,
+        near(&status.store.path),
         found(&started.opened),
-        status.config,
+        near(&status.config),
         started.took.as_secs_f64(),
     ));
     terminal::err(&format!("  metrics  {}", status.metrics));
@@ -46,6 +46,15 @@ pub fn tell_stopped(stopped: &Stopped) {
         grouped(stopped.closed.n_samples_stored),
         grouped(stopped.closed.n_samples_lost)
     ));
+}
+
+/// A path as it is seen from the present folder, where it lies below it.
+fn near(path: &str) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    match std::path::Path::new(path).strip_prefix(here) {
+        Ok(below) => format!("./{}", below.display()),
+        Err(_) => path.to_owned(),
+    }
 }
 
 fn program() -> String {

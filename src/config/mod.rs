@@ -89,13 +89,21 @@ impl Config {
 
     /// Makes paths absolute, for a daemon that leaves its folder.
     pub fn absolute(mut self, base: &Path) -> Self {
-        let Self { collectors, store, api, .. } = &mut self;
-        store.path = base.join(&store.path);
-        api.socket = api.socket.take().map(|socket| base.join(socket));
+        // Taking a path by its components drops what `./` adds in its middle.
+        let below = |path: &Path| base.join(path).components().collect::<PathBuf>();
+        let Self { collectors, store, api, log, .. } = &mut self;
+        store.path = below(&store.path);
+        api.socket = api.socket.take().map(|socket| below(&socket));
+        log.file = log.file.take().map(|file| below(&file));
         for root in
             [&mut collectors.procfs, &mut collectors.sysfs, &mut collectors.rootfs, &mut collectors.udev]
         {
-            *root = base.join(&*root);
+            *root = below(root);
+        }
+        for folder in &mut collectors.textfile.directory {
+            if !Path::new(folder).is_absolute() {
+                *folder = format!("{}/{folder}", base.display());
+            }
         }
         self
     }
