@@ -48,10 +48,12 @@ soak: toolchain compiler peers ## the long tests: 1000 kills, power cuts, millio
 	@tests/bed/fetch-peers.sh $(PEERS_DIR) xfsprogs libeatmydata1
 	@FIELDPOST_SOAK=$(SOAK) cargo test --release --test it -- --nocapture --test-threads=1 kill9
 	@FIELDPOST_SOAK=$(SOAK) cargo test --release --test it -- --nocapture --test-threads=1 --ignored
+	@FIELDPOST_BENCH_ONLY=running FIELDPOST_BENCH_SECONDS=28800 cargo bench --quiet --bench peers
 	@$(MAKE) --no-print-directory fuzz FUZZ_INPUTS=10000000
 
-bench: build peers ## the benchmarks against the peers; writes the tables of BENCHMARKS.md to the terminal
-	@cargo bench --benches
+# FIELDPOST_BENCH_SECONDS, FIELDPOST_BENCH_RECORDING and FIELDPOST_BENCH_ONLY: see benches/peers/main.rs.
+bench: toolchain compiler peers ## the benchmarks against the peers; prints the tables of BENCHMARKS.md
+	@cargo bench --quiet --bench peers
 
 FUZZ_INPUTS ?= 1000000
 fuzz: toolchain compiler ## every fuzz target for FUZZ_INPUTS inputs (needs cargo-fuzz)

@@ -28,6 +28,13 @@ impl Response {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// Does it say where it ends, so that another may follow on the same connection?
+    fn is_framed(&self) -> bool {
+        matches!(self.status, 204 | 304)
+            || self.header("content-length").is_some()
+            || self.header("transfer-encoding") == Some("chunked")
+    }
+
     /// The body as text.
     pub fn text(&self) -> anyhow::Result<&str> {
         std::str::from_utf8(&self.body).context("the body is not UTF-8")
@@ -37,6 +44,50 @@ impl Response {
     pub fn ok(&self) -> anyhow::Result<&str> {
         ensure!(self.status == 200, "status {}: {}", self.status, String::from_utf8_lossy(&self.body));
         self.text()
+    }
+}
+
+/// A connection over TCP that serves one request after another.
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+}
+
+impl Connection {
+    /// Connects; requests go out at once, not gathered.
+    pub fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
+        stream.set_read_timeout(Some(SILENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// GET with more headers. An answer must say how long it is.
+    pub fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Response> {
+        self.send("GET", path, headers, &[])
+    }
+
+    /// POST of a body.
+    pub fn post(&mut self, path: &str, body: &[u8]) -> anyhow::Result<Response> {
+        self.send("POST", path, &[], body)
+    }
+
+    fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> anyhow::Result<Response> {
+        let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let length =
+            if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{length}{more}\r\n");
+        let stream = self.stream.get_mut();
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body)?;
+        let response = read_response(&mut self.stream)?;
+        ensure!(response.is_framed(), "the answer does not say how long it is");
+        Ok(response)
     }
 }
 
@@ -83,7 +134,7 @@ fn read_response(reader: &mut BufReader<impl Read>) -> anyhow::Result<Response> 
     } else if let Some(length) = response.header("content-length") {
         response.body.resize(length.parse().context("content-length is no number")?, 0);
         reader.read_exact(&mut response.body).context("the body is shorter than its content-length")?;
-    } else {
+    } else if !matches!(status, 204 | 304) {
         reader.read_to_end(&mut response.body)?;
     }
     Ok(response)

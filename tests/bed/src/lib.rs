@@ -12,7 +12,7 @@ mod scratch;
 
 pub use agent::Agent;
 pub use hanging_mount::{BLOCKS as HANGING_MOUNT_BLOCKS, HangingMount};
-pub use http::{Response, get, get_with, unix_get};
+pub use http::{Connection, Response, get, get_with, unix_get};
 pub use page::{Family, Labels, Page, PageError, Series};
 pub use peer::{library_path, peer};
 pub use process::Process;
