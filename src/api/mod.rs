@@ -5,6 +5,7 @@ mod local;
 mod metrics;
 mod page;
 mod server;
+mod stall;
 
 pub use local::{Processes, Value, Values, router as local_router};
 pub use metrics::{MetricsState, router as metrics_router};

@@ -16,6 +16,9 @@ const END_PATIENCE: Duration = Duration::from_secs(10);
 /// A killed process is gone within this time, unless the kernel holds it.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often a process is looked at while it ends.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
 /// What came of an attempt to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -51,7 +54,8 @@ pub fn stop(folder: &Path, force: bool) -> io::Result<Ending> {
         Err(Errno::PERM) => return Ok(Ending::NotPermitted(Some(note.pid))),
         Err(error) => return Err(error.into()),
     }
-    if wait(&pidfd, END_PATIENCE)? {
+    let let_go = || is_zombie(note.pid) && matches!(look(folder), Ok(State::Stopped(_)));
+    if wait(&pidfd, END_PATIENCE, let_go)? {
         return Ok(Ending::Ended(how(folder)?));
     }
     if !force {
@@ -61,7 +65,7 @@ pub fn stop(folder: &Path, force: bool) -> io::Result<Ending> {
         Ok(()) | Err(Errno::SRCH) => {}
         Err(error) => return Err(error.into()),
     }
-    Ok(if wait(&pidfd, KILL_PATIENCE)? { Ending::Killed } else { Ending::GoesOn(note.pid) })
+    Ok(if wait(&pidfd, KILL_PATIENCE, let_go)? { Ending::Killed } else { Ending::GoesOn(note.pid) })
 }
 
 fn how(folder: &Path) -> io::Result<Option<Ended>> {
@@ -80,19 +84,28 @@ fn open_proved(note: &Note) -> Option<OwnedFd> {
     is_it.then_some(pidfd)
 }
 
-/// Waits until the process is dead; answers whether it is.
-fn wait(pidfd: &OwnedFd, patience: Duration) -> io::Result<bool> {
+/// Waits until the process is dead, or has let go of everything; answers whether it has.
+///
+/// A thread that a file system holds in a call cannot be killed, and keeps the rest of a process
+/// that ended long ago in the table of processes.
+fn wait(pidfd: &OwnedFd, patience: Duration, has_let_go: impl Fn() -> bool) -> io::Result<bool> {
     let end = Instant::now() + patience;
     loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
         let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
-        match poll(&mut polled, Some(&timeout)) {
-            Ok(n) => return Ok(n > 0),
-            Err(Errno::INTR) => {}
+        match poll(&mut polled, Some(&LOOK)) {
+            Ok(0) if has_let_go() => return Ok(true),
+            Ok(0) if Instant::now() >= end => return Ok(false),
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(true),
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Has its first thread ended, though the process is still there?
+fn is_zombie(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// When a process started, in clock ticks since boot (field 22 of proc_pid_stat(5)).

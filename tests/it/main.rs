@@ -4,26 +4,39 @@
 //! - `daemon`: start, stop, status and reload keep their promises, and no innocent process is signalled.
 //! - `fuzz`: nothing that is read from outside can make the program panic or its page unreadable.
 //! - `golden`: help, messages and a whole page are as they are stored.
+//! - `hang`: a mount that hangs is told with its age, and holds up nothing else.
+//! - `history`: what a process did is found again after it is gone, the agent restarted or stopped.
+//! - `hostile`: names, files and folders that somebody chose to do harm with.
 //! - `kill9`: what was called stored survives kill -9 at any instant, once.
 //! - `node_exporter`: every series of the real node_exporter is found again, with its value.
 //! - `packaging`: the Debian package installs, runs and goes; the unit falsifies nothing.
+//! - `page`: the metrics listener: dialects, compression, choice, slow clients and many.
 //! - `powercut`: what was called stored survives power cuts; only in `make soak`.
 //! - `prometheus`: a real Prometheus scrapes the agent and answers what dashboards ask.
+//! - `reload`: a reload loses no tick and no count, and says what it cannot change.
 //! - `tidy`: rules of the house that a machine can keep: doors, homes, headers, sizes.
+//! - `top`: the live view draws, obeys its keys and leaves the terminal as it was.
 
-// A test that cannot go on says so by panicking, also outside of its #[test] function.
-#![allow(clippy::unwrap_used)]
+// A test that cannot go on says so by panicking, and what it has counted by printing, also outside
+// of its #[test] function.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod config;
 mod daemon;
 mod fuzz;
 mod golden;
+mod hang;
+mod history;
+mod hostile;
 mod kill9;
 mod node_exporter;
 mod packaging;
+mod page;
 mod powercut;
 mod prometheus;
+mod reload;
 mod tidy;
+mod top;
 
 /// A file of the repository.
 fn repository_file(path: &str) -> std::path::PathBuf {

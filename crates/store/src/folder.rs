@@ -14,6 +14,9 @@ use crate::calendar::{DAY_HOURS, DAY_MS, HOUR_MS, day_name, parse_day};
 const NETWORK_MAGICS: [u64; 9] =
     [0x6969, 0x517b, 0xfe53_4d42, 0xff53_4d42, 0x5346_414f, 0x00c3_6400, 0x7375_7245, 0x564c, 0x0102_1997];
 
+/// Links on the way to the data folder; as many as the kernel follows.
+const LINKS_MAX: usize = 40;
+
 /// What a file of the store holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum FileKind {
@@ -155,6 +158,7 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
 
 /// Makes the folder if need be, checks it, and takes its lock. The lock lasts as long as the file.
 pub(crate) fn prepare(path: &Path) -> Result<(PathBuf, File), StoreError> {
+    check_way(path)?;
     if !path.exists() {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(StoreError::io("make", path))?;
@@ -172,6 +176,40 @@ pub(crate) fn prepare(path: &Path) -> Result<(PathBuf, File), StoreError> {
     }
 }
 
+/// Refuses a path on which somebody else could turn a link or swap a folder: every component on
+/// the way is checked, links as well, up to what does not exist yet.
+fn check_way(path: &Path) -> Result<(), StoreError> {
+    let mut here = PathBuf::new();
+    let mut ahead = components_reversed(path);
+    let mut n_links = 0;
+    while let Some(component) = ahead.pop() {
+        let next = here.join(&component);
+        let metadata = match std::fs::symlink_metadata(&next) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StoreError::io("look at", &next)(error)),
+        };
+        if !metadata.is_symlink() {
+            check_component(&next, &metadata)?;
+            here = next;
+            continue;
+        }
+        check_owner(&next, &metadata)?;
+        n_links += 1;
+        if n_links > LINKS_MAX {
+            return Err(StoreError::io("follow", &next)(rustix::io::Errno::LOOP.into()));
+        }
+        let target = std::fs::read_link(&next).map_err(StoreError::io("follow", &next))?;
+        ahead.extend(components_reversed(&target));
+    }
+    Ok(())
+}
+
+fn components_reversed(path: &Path) -> Vec<PathBuf> {
+    let components = path.components().rev();
+    components.map(|component| PathBuf::from(component.as_os_str())).collect()
+}
+
 /// Refuses a folder that somebody else could swap or fill: every component has to belong to us
 /// or root, and be writable by nobody else, but for sticky folders such as /tmp.
 fn check_components(folder: &Path) -> Result<(), StoreError> {
@@ -187,15 +225,21 @@ fn check_components(folder: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+fn check_owner(path: &Path, metadata: &std::fs::Metadata) -> Result<(), StoreError> {
+    let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if owner == 0 || owner == us {
+        return Ok(());
+    }
+    let reason = format!("it belongs to uid {owner}, who could change what is in it");
+    let fix = format!("chown it to uid {us}, or set another store.path");
+    Err(StoreError::Unsafe { path: path.to_owned(), reason, fix })
+}
+
 fn check_component(path: &Path, metadata: &std::fs::Metadata) -> Result<(), StoreError> {
-    let (mode, owner, group) = (metadata.mode(), metadata.uid(), metadata.gid());
-    let us = rustix::process::geteuid().as_raw();
+    check_owner(path, metadata)?;
+    let (mode, group) = (metadata.mode(), metadata.gid());
     let refused =
         |reason: String, fix: String| Err(StoreError::Unsafe { path: path.to_owned(), reason, fix });
-    if owner != 0 && owner != us {
-        let fix = format!("chown it to uid {us}, or set another store.path");
-        return refused(format!("it belongs to uid {owner}, who could change what is in it"), fix);
-    }
     let sticky = mode & 0o1000 != 0;
     if mode & 0o002 != 0 && !sticky {
         return refused("everybody may write to it".into(), format!("chmod o-w {}", path.display()));

@@ -65,8 +65,10 @@ fn process_line(process: &ProcessRow, users: &HashMap<u32, String>, depth: usize
     let rate = |rate: Option<f64>| rate.map_or("-".into(), size);
     let unit = process.unit.rsplit('/').next().unwrap_or_default().trim_end_matches(".service");
     let unit = if unit.is_empty() { "-" } else { unit };
-    let command =
-        if process.command.is_empty() { format!("[{}]", process.name) } else { process.command.clone() };
+    let command = match process.command.as_str() {
+        "" => format!("[{}]", process.name),
+        command => without_folder(command).to_owned(),
+    };
     format!(
         "{:>7} {:<8} {:>5} {:>5} {:>7} {:>7} {:>4} {:>4} {} {:<12} {}{}",
         process.pid,
@@ -82,4 +84,13 @@ fn process_line(process: &ProcessRow, users: &HashMap<u32, String>, depth: usize
         "  ".repeat(depth.min(8)),
         command.replace(|c: char| c.is_control(), " "),
     )
+}
+
+/// The command line without the folder of the program: there is little room.
+fn without_folder(command: &str) -> &str {
+    let program = command.split(' ').next().unwrap_or_default();
+    match program.rfind('/') {
+        Some(slash) if command.starts_with('/') && slash + 1 < program.len() => &command[slash + 1..],
+        _ => command,
+    }
 }
