@@ -15,7 +15,7 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// How long a connection waits for another's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages of two KiB: a window's blob wastes half of one on average.
-const PAGE_BYTES: u32 = 2_048;
+pub(crate) const PAGE_BYTES: u32 = 2_048;
 /// Version of the schema of every file, in `user_version`. Bump it with a step that upgrades.
 const SCHEMA_VERSION: i32 = 1;
 

@@ -184,7 +184,7 @@ fn kind_code(kind: Kind) -> i64 {
     }
 }
 
-fn kind_of(code: i64) -> Kind {
+pub(crate) fn kind_of(code: i64) -> Kind {
     match code {
         1 => Kind::Counter,
         2 => Kind::Gauge,
@@ -204,7 +204,7 @@ fn labels_blob(labels: &[(String, String)]) -> Vec<u8> {
     blob
 }
 
-fn read_labels(blob: &[u8]) -> Result<Vec<(String, String)>, CodecError> {
+pub(crate) fn read_labels(blob: &[u8]) -> Result<Vec<(String, String)>, CodecError> {
     let mut cursor = Cursor::new(blob);
     let n_labels = cursor.count(N_LABELS_MAX)?;
     (0..n_labels).map(|_| Ok((cursor.text()?, cursor.text()?))).collect()

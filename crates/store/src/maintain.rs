@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::calendar::{DAY_HOURS, DAY_MS, HOUR_MS};
 use crate::folder::{self, FileKind, StoreFile, free_bytes};
 use crate::rows::read_hours;
+use crate::salvage::Salvage;
 use crate::source::open_file;
 use crate::state::{Found, Gap, GapReason, State};
 use crate::writer::{Shared, chain};
@@ -179,7 +180,7 @@ impl Maintenance<'_> {
                 let Some(file) = files.iter().find(|file| error.path() == Some(&file.path)) else {
                     return Err(error);
                 };
-                put_aside(self.shared, file, &error)?;
+                put_aside(self.shared, file, &error, i64::MAX)?;
                 self.shared.wake.wake();
                 Ok(())
             }
@@ -297,22 +298,42 @@ fn n_samples(file: &StoreFile) -> Result<u64, StoreError> {
     Ok(total.max(0) as u64)
 }
 
-/// Puts a damaged file aside, and says so as an event and a gap.
+/// Puts a damaged file aside, and says so as an event and gaps. What can still be read of the
+/// windows before this number comes back in a new file of the same name.
 pub(crate) fn put_aside(
     shared: &Shared,
     file: &StoreFile,
     error: &StoreError,
+    before_seq: i64,
 ) -> Result<PathBuf, StoreError> {
     let n_samples = n_samples(file).unwrap_or(0);
+    let salvage = salvage(file, before_seq, (shared.clock)());
     let moved = quarantine::put_aside(&shared.folder, &file.path, (shared.clock)())?;
     shared.stats.lock().n_quarantined += 1;
     let name = file.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let text = format!("{name} is damaged ({}) and was put aside as {}", chain(error), moved.display());
+    let mut text = format!("{name} is damaged ({}) and was put aside as {}", chain(error), moved.display());
+    let (from_ms, to_ms) = (file.begin_ms(), file.end_ms());
+    let mut gaps = vec![Gap { from_ms, to_ms, n_samples, reason: GapReason::Damage }];
+    if let Some(salvage) = salvage {
+        salvage.put_in_place()?;
+        text += &format!("; {} windows were read out of it", salvage.n_windows);
+        gaps = salvage.gaps;
+    }
     tracing::error!("{text}");
     shared.note(EventKind::Quarantine, &name, text);
-    let (from_ms, to_ms) = (file.begin_ms(), file.end_ms());
-    shared.queue.push_gap(Gap { from_ms, to_ms, n_samples, reason: GapReason::Damage });
+    gaps.into_iter().for_each(|gap| shared.queue.push_gap(gap));
     Ok(moved)
+}
+
+/// What can still be read of a hot file; trouble here costs the file, never the store.
+fn salvage(file: &StoreFile, before_seq: i64, now_ms: TimeMs) -> Option<Salvage> {
+    if file.kind != FileKind::Hot {
+        return None;
+    }
+    Salvage::read(file, before_seq, now_ms).unwrap_or_else(|error| {
+        tracing::warn!(file = %file.path.display(), error = chain(&error), "nothing can be salvaged");
+        None
+    })
 }
 
 /// Opens `state.db`; a damaged one is put aside and a new one begun. Answers where the old one is.

@@ -19,6 +19,10 @@ use crate::stats::StoreStats;
 use crate::writer::{Shared, Writer, chain};
 use crate::{Config, StoreError, ballast, database, maintain};
 
+/// Numbers left out after a damaged file was put aside: it may have held windows that nobody can
+/// read, and no number is given twice.
+const N_SEQS_SKIPPED: i64 = 10_000;
+
 /// What a store needs from outside.
 #[derive(Clone)]
 pub struct StoreOptions {
@@ -92,7 +96,8 @@ impl Store {
         let (state, found, put_aside) = maintain::open_state(&shared)?;
         opened.quarantined.extend(put_aside);
         let hot = resume(&shared, &mut opened)?;
-        let next_seq = next_seq(&state, hot.as_ref())?;
+        let n_skipped = if opened.quarantined.is_empty() { 0 } else { N_SEQS_SKIPPED };
+        let next_seq = next_seq(&state, hot.as_ref())? + n_skipped;
         shared.stats.lock().last_seq = next_seq - 1;
         opened.new = found.new;
         opened.last_stop_clean = found.clean;
@@ -193,8 +198,9 @@ fn resume(shared: &Shared, opened: &mut Opened) -> Result<Option<Hot>, StoreErro
     shared.set_current(&file);
     match Hot::reopen(file.clone(), shared.config.durability, true) {
         Err(error) if error.is_damage() => {
-            opened.quarantined.push(maintain::put_aside(shared, &file, &error)?);
-            Ok(None)
+            opened.quarantined.push(maintain::put_aside(shared, &file, &error, i64::MAX)?);
+            let salvaged = file.path.exists();
+            salvaged.then(|| Hot::reopen(file, shared.config.durability, false)).transpose()
         }
         outcome => outcome.map(Some),
     }

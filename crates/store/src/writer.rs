@@ -173,9 +173,9 @@ impl Writer {
         if let Err(error) = hot.append(first_seq, run.iter().map(Arc::as_ref)) {
             // After a failed commit nobody knows what the connection believes: it is opened anew.
             let file = hot.file.clone();
+            self.discard(&error);
             self.put_aside_if_damaged(&file, &error);
             self.full_file = error.is_full().then_some(file);
-            self.discard(&error);
             return Err(error);
         }
         // A log that cannot be copied now is copied later; the windows are safe in it.
@@ -254,7 +254,7 @@ impl Writer {
         if !error.is_damage() || !file.path.exists() {
             return;
         }
-        if let Err(error) = maintain::put_aside(&self.shared, file, error) {
+        if let Err(error) = maintain::put_aside(&self.shared, file, error, self.next_seq) {
             tracing::error!(error = chain(&error), "a damaged file cannot be put aside");
         }
     }
