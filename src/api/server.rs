@@ -20,8 +20,6 @@ use super::stall::Impatient;
 const MAX_CONNECTIONS: usize = 64;
 /// The longest that a client may take to send the head of a request.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// The longest that a peer may leave bytes of an answer untaken, milliseconds.
-const SILENT_PEER_MS: u32 = 30_000;
 /// The longest that a client may leave an answer without taking any of it.
 const TAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// The longest that answers under way may take once the end was asked for.
@@ -46,8 +44,6 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                // The kernel ends a connection whose peer takes no bytes, so that it holds no place for ever.
-                rustix::net::sockopt::set_tcp_user_timeout(&stream, SILENT_PEER_MS)?;
                 Ok(Box::new(stream))
             }
             Self::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
