@@ -1,14 +1,17 @@
 //! Appends windows that can be computed anew, and prints the number of each one that is on the
 //! disk, until it is killed: for tests of crashes and power cuts.
 //!
-//! `writer FOLDER FIRST_WINDOW N_WINDOWS [N_SERIES [relaxed]]`; window n begins at n * 10 s after 2026-11-21.
+//! `writer FOLDER FIRST_WINDOW N_WINDOWS [N_SERIES [full|relaxed [STEP]]]`; window n begins at n * STEP
+//! seconds after 2026-11-21, ten as a rule, and the store's clock goes with it: with a long step
+//! an hour is over after a few windows, and the store merges all the time.
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use fieldpost_model::{ByteSize, Catalog, Family, Group, Kind, Owner, Window};
-use fieldpost_store::{Config, Durability, Store, StoreOptions};
+use fieldpost_model::{ByteSize, Catalog, Family, Group, Kind, Owner, Period, Window};
+use fieldpost_store::{Config, Durability, Retention, Store, StoreOptions};
 
 const START_MS: i64 = 1_795_219_200_000;
 
@@ -21,8 +24,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let n_series: usize = rest.first().map_or(Ok(50), |n| n.parse())?;
     let relaxed = rest.get(1).is_some_and(|word| word == "relaxed");
     let durability = if relaxed { Durability::Relaxed } else { Durability::Full };
-    let config = Config { path: folder.into(), durability, min_free: ByteSize(0), ..Config::default() };
-    let (store, opened) = Store::open(StoreOptions::new(config))?;
+    let step_ms: i64 = rest.get(2).map_or(Ok(10), |step| step.parse::<i64>())? * 1000;
+    // However far the turned clock goes, nothing goes by its age.
+    let retention = Retention { raw: Period::from_secs(1 << 31), ..Retention::default() };
+    let config =
+        Config { path: folder.into(), durability, retention, min_free: ByteSize(0), ..Config::default() };
+    let now_ms = Arc::new(AtomicI64::new(START_MS + first * step_ms));
+    let clock = Arc::clone(&now_ms);
+    let clock = Arc::new(move || clock.load(Ordering::Relaxed));
+    let (store, opened) = Store::open(StoreOptions { clock, ..StoreOptions::new(config) })?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "open {}", opened.quarantined.len())?;
     let catalog = Catalog::new();
@@ -34,7 +44,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .collect();
     for n in first..first + count {
-        let from_ms = START_MS + n * 10_000;
+        let from_ms = START_MS + n * step_ms;
+        now_ms.store(from_ms + 10_000, Ordering::Relaxed);
         let times_ms: Vec<i64> = (0..10).map(|tick| from_ms + tick * 1000).collect();
         let values =
             (0..n_series).flat_map(|s| times_ms.iter().map(move |t| ((t / 1000) * (s as i64 + 1)) as f64));

@@ -65,7 +65,7 @@ impl<'a> Pages<'a> {
     }
 
     /// Hands over each row of each version of each page, the newest first, until it is accepted.
-    pub(crate) fn rows(&self, mut accept: impl FnMut(Row) -> bool) -> Scan {
+    pub(crate) fn rows(&self, mut accept: impl FnMut(&Row) -> bool) -> Scan {
         let (mut scan, mut good, mut last_pages) = (Scan::default(), BTreeSet::new(), Vec::new());
         for (&number, versions) in &self.versions {
             // The first page holds the names of the tables, behind a header of its own.
@@ -87,7 +87,7 @@ impl<'a> Pages<'a> {
         scan
     }
 
-    fn leaf(&self, page: &[u8], scan: &mut Scan, accept: &mut impl FnMut(Row) -> bool) -> bool {
+    fn leaf(&self, page: &[u8], scan: &mut Scan, accept: &mut impl FnMut(&Row) -> bool) -> bool {
         let n_cells = page[3..5].iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
         let mut whole = true;
         for pointer in page[8..].chunks_exact(2).take(n_cells) {
@@ -98,7 +98,7 @@ impl<'a> Pages<'a> {
             };
             let accepted = [false, true].into_iter().any(|oldest| {
                 let payload = self.payload(page, start, size, oldest);
-                payload.and_then(|payload| row(rowid, &payload)).is_some_and(&mut *accept)
+                payload.and_then(|payload| row(rowid, &payload)).is_some_and(|row| accept(&row))
             });
             if !accepted {
                 scan.refused = scan.refused.max(Some(rowid));

@@ -92,19 +92,22 @@ impl FoundWindow {
     }
 }
 
+type FoundSeries = (i64, String, Vec<(String, String)>);
+
 #[derive(Default)]
 struct Found {
     seqs: std::ops::Range<i64>,
     windows: BTreeMap<i64, FoundWindow>,
     families: BTreeMap<i64, Family>,
-    series: BTreeMap<i64, (i64, String, Vec<(String, String)>)>,
+    /// Number of the family, suffix, labels.
+    series: BTreeMap<i64, FoundSeries>,
     /// Numbers that two series claim.
     disputed: BTreeSet<i64>,
 }
 
 impl Found {
     /// Takes a row in; answers whether it is one of ours and whole.
-    fn take(&mut self, row: Row) -> bool {
+    fn take(&mut self, row: &Row) -> bool {
         use Cell::{Bytes, Integer, Nothing};
         match &row.cells[..] {
             [Nothing, Integer(from_ms), Integer(to_ms), Integer(_), Integer(crc), Bytes(blob)] => {
