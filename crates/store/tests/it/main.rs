@@ -20,6 +20,9 @@ mod merge;
 /// Killed at any instant: what was acknowledged is there, once.
 mod crash;
 
+/// Random acts, compared with a map in memory.
+mod model;
+
 /// Damaged bytes: the store starts, says so, and keeps the rest.
 mod damage;
 
