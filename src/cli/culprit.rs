@@ -90,6 +90,12 @@ impl Part {
         Self { entity, first: row, last: row, previous: row, last_ms: time_ms }
     }
 
+    /// One that was not there yet when the span began: what it has, it got since. The table says
+    /// so better than the start, which is known to a second only.
+    fn newborn(entity: Entity, row: [i64; 8], time_ms: TimeMs) -> Self {
+        Self { first: row.map(|value| value.min(0)), ..Self::new(entity, row, time_ms) }
+    }
+
     /// Is this the same process or unit? A unit that the agent found at its own start has no
     /// start; a process that was there has always the same.
     fn goes_on_as(&self, entity: &Entity) -> bool {
@@ -146,6 +152,7 @@ impl Tables {
 
     fn add(&mut self, tick: TableTick, entities: &mut HashMap<u64, Entity>) {
         entities.extend(tick.entities);
+        let is_first = self.covered.is_none();
         self.covered = Some((self.covered.map_or(tick.time_ms, |(from, _)| from), tick.time_ms));
         for row in tick.rows {
             let Some(entity) = entities.get(&row.key) else { continue };
@@ -155,7 +162,9 @@ impl Tables {
                 Some(part) => part.add(self.kind, row.values, tick.time_ms),
                 None => {
                     *latest = self.parts.len();
-                    self.parts.push(Part::new(entity.clone(), row.values, tick.time_ms));
+                    let is_newborn = !is_first && entity.pid != 0;
+                    let part = if is_newborn { Part::newborn } else { Part::new };
+                    self.parts.push(part(entity.clone(), row.values, tick.time_ms));
                 }
             }
         }
@@ -256,6 +265,21 @@ mod tests {
         let culprits = Culprits::by_group(&tables.span());
         assert_eq!(culprits.cpu.iter().map(|share| share.amount).collect::<Vec<_>>(), [3.0]);
         assert_eq!(culprits.memory_growth.iter().map(|share| share.amount).collect::<Vec<_>>(), [30.0]);
+    }
+
+    /// The start of the second seems to lie before the span, for it is rounded to a second.
+    #[test]
+    fn process_that_the_first_table_did_not_have_starts_from_nothing() {
+        let (old, new) = (entity(7, 1_000, "old"), entity(8, 9_500, "new"));
+        let tables = tables(
+            TableKind::Processes,
+            &[(10_000, 1, old, 500, 10), (11_000, 2, new.clone(), 100, 90), (12_000, 2, new, 200, 90)],
+        );
+        let culprits = Culprits::by_group(&tables.span());
+        let named =
+            |shares: &[Share]| shares.iter().map(|share| (share.name.clone(), share.amount)).collect();
+        let (cpu, memory): (Vec<_>, Vec<_>) = (named(&culprits.cpu), named(&culprits.memory_growth));
+        assert_eq!((cpu, memory), (vec![("new".to_owned(), 2.0)], vec![("new".to_owned(), 90.0)]));
     }
 
     #[test]

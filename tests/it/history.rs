@@ -360,7 +360,7 @@ fn export_goes_on_while_the_agent_writes() {
 #[test]
 fn series_are_chosen_by_selector_and_time() {
     let mut agent = start();
-    until_stored(&agent, now_seconds());
+    until_stored(&agent, now_seconds() + 2);
     assert!(agent.stop().unwrap().success());
     let chosen =
         output(&agent, &["series", "--match", "{__name__=~\"node_load.*\"}", "--match", "node_time_seconds"]);

@@ -152,14 +152,14 @@ struct Live {
 }
 
 impl Live {
-    fn start(agent: &Agent, more: &str) -> Self {
+    fn start(agent: &Agent) -> Self {
         let scratch = Scratch::new().unwrap();
         let top = agent.command(&["top"]);
         let mut words = vec![top.get_program().to_string_lossy().into_owned()];
         words.extend(top.get_args().map(|word| format!("'{}'", word.to_string_lossy())));
         let run = format!(
             "stty rows {HEIGHT} cols {WIDTH}; stty -a > before; \
-             sh -c 'echo $$ > pid; exec \"$@\"' top {} {more}; echo $? > code; stty -a > after",
+             sh -c 'echo $$ > pid; exec \"$@\"' top {}; echo $? > code; stty -a > after",
             words.join(" ")
         );
         let mut command = Command::new("script");
@@ -229,15 +229,17 @@ impl Drop for Live {
     }
 }
 
-/// The line of a process on the screen.
-fn line_of<'a>(text: &'a str, command: &str) -> Option<&'a str> {
-    text.lines().find(|line| line.contains(command))
+/// The lines of processes on the screen.
+fn rows(text: &str) -> impl Iterator<Item = &str> {
+    let below_head = text.lines().skip_while(|line| !line.contains("    PID USER")).skip(1);
+    below_head.filter(|line| !line.trim().is_empty() && !line.contains(" c cpu  m mem"))
 }
 
 #[test]
 fn on_a_terminal_it_draws_and_obeys_its_keys() {
-    let agent = agent();
-    let mut top = Live::start(&agent, "");
+    let mut agent = agent();
+    let pid = agent.process().pid().to_string();
+    let mut top = Live::start(&agent);
     top.until_contains(" q quit");
     top.until_contains("    PID USER");
     assert!(top.is_alternate(), "drawn over what was there");
@@ -251,12 +253,13 @@ fn on_a_terminal_it_draws_and_obeys_its_keys() {
     top.until("going on", |text| text.contains("space pause ") && !text.contains("paused"));
     top.press("/");
     top.until_contains("filter: _");
-    top.press("fieldpost agent");
-    top.until_contains("filter: fieldpost agent_");
+    top.press(&pid);
+    top.until_contains(&format!("filter: {pid}_"));
     top.press("\r");
-    top.until_contains("filter=fieldpost agent");
-    top.until("the agent alone", |text| {
-        line_of(text, "/fieldpost agent").is_some() || text.contains(" shown")
+    top.until_contains(&format!("filter={pid} "));
+    top.until("the agent, and nobody whose command does not hold this number", |text| {
+        let rows: Vec<&str> = rows(text).collect();
+        rows.len() < 5 && rows.iter().any(|row| row.split_whitespace().next() == Some(&pid))
     });
     top.press("/\x1b");
     top.until("no filter", |text| text.contains("/ filter  t tree"));
@@ -271,16 +274,15 @@ fn on_a_terminal_it_draws_and_obeys_its_keys() {
 #[test]
 fn order_is_the_one_that_the_key_asks_for() {
     let agent = agent();
-    let mut top = Live::start(&agent, "");
+    let mut top = Live::start(&agent);
     top.until_contains(" q quit");
     let memory = |text: &str| -> Vec<f64> {
-        let rows = text.lines().skip_while(|line| !line.contains("    PID USER")).skip(1);
         let bytes = |word: &str| {
             let (number, unit) = word.split_at(word.trim_end_matches(char::is_alphabetic).len());
             let factor = ["", "K", "M", "G", "T"].iter().position(|known| *known == unit)?;
             Some(number.parse::<f64>().ok()? * 1024_f64.powi(i32::try_from(factor).ok()?))
         };
-        rows.filter_map(|line| bytes(line.split_whitespace().nth(3)?)).collect()
+        rows(text).filter_map(|line| bytes(line.split_whitespace().nth(3)?)).collect()
     };
     top.press("m");
     top.until("processes by memory", |text| {
@@ -294,7 +296,7 @@ fn order_is_the_one_that_the_key_asks_for() {
 #[test]
 fn control_c_leaves_the_terminal_as_it_was() {
     let agent = agent();
-    let mut top = Live::start(&agent, "");
+    let mut top = Live::start(&agent);
     top.until_contains(" q quit");
     top.press("\x03");
     assert_eq!(top.end(), 0);
@@ -304,7 +306,7 @@ fn control_c_leaves_the_terminal_as_it_was() {
 fn signals_leave_the_terminal_as_it_was() {
     let agent = agent();
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
-        let top = Live::start(&agent, "");
+        let top = Live::start(&agent);
         top.until_contains(" q quit");
         let pid = top.read("pid").unwrap().trim().parse().unwrap();
         // It is a child of a child of ours that has not been waited for: `end` is yet to come.
@@ -316,7 +318,7 @@ fn signals_leave_the_terminal_as_it_was() {
 #[test]
 fn agent_that_goes_ends_the_view_in_order() {
     let mut agent = agent();
-    let top = Live::start(&agent, "");
+    let top = Live::start(&agent);
     top.until_contains(" q quit");
     assert!(agent.stop().unwrap().success());
     assert_eq!(top.end(), 1);

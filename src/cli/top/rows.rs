@@ -90,7 +90,7 @@ fn process_line(process: &ProcessRow, users: &HashMap<u32, String>, depth: usize
 fn without_folder(command: &str) -> &str {
     let program = command.split(' ').next().unwrap_or_default();
     match program.rfind('/') {
-        Some(slash) if command.starts_with('/') && slash + 1 < program.len() => &command[slash + 1..],
+        Some(slash) if command.starts_with(['/', '.']) && slash + 1 < program.len() => &command[slash + 1..],
         _ => command,
     }
 }
