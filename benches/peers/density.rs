@@ -16,8 +16,8 @@ use crate::recording::{HOUR_MS, Hour, shifted};
 use crate::table::Row;
 use crate::{cpu, openmetrics, query, victoria};
 
-/// Longer than any merge takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Longer than any merge takes: they are made at the lowest priority, so a busy machine draws them out.
+const PATIENCE: Duration = Duration::from_secs(1_800);
 
 /// Yesterday's first instant: a whole day that lies in the past.
 pub fn day_ms() -> TimeMs {
@@ -43,8 +43,8 @@ impl Replay {
             window: Period::from_millis(window_ms.unsigned_abs()),
             ..Config::default()
         };
-        let (store, _) =
-            Store::open(StoreOptions { config, clock: Arc::new(move || shown.load(Ordering::Relaxed)) })?;
+        let clock = Arc::new(move || shown.load(Ordering::Relaxed));
+        let (store, _) = Store::open(StoreOptions { clock, ..StoreOptions::new(config) })?;
         Ok(Self { store, now_ms })
     }
 
