@@ -8,20 +8,26 @@ mod page;
 mod rows;
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{IsTerminal, stdin};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::style::{Color, Modifier, Style as Paint};
 use ratatui::text::{Line as TextLine, Text};
 use ratatui::widgets::{Clear, Paragraph};
 use ratatui::{DefaultTerminal, Frame};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use tokio::runtime::Builder;
 
 use self::look::Looks;
-use self::page::{Style, Tone, page};
 pub use self::measure::size;
 pub use self::page::Sort;
+use self::page::{Style, Tone, page};
 pub use self::rows::weight;
 use super::find::RunningAgent;
 use super::{Global, terminal};
@@ -100,6 +106,31 @@ struct View {
     failed: u32,
 }
 
+/// Where keys come from. Asked before the library is, which reads the end of a terminal that is
+/// gone over and over and never comes back.
+struct Keyboard(File);
+
+impl Keyboard {
+    /// The standard input, or the terminal itself where that is something else.
+    fn find() -> anyhow::Result<Self> {
+        if stdin().is_terminal() {
+            return Ok(Self(File::from(stdin().as_fd().try_clone_to_owned()?)));
+        }
+        Ok(Self(File::open("/dev/tty").context("no terminal to read keys from")?))
+    }
+
+    /// Waits for a key, at most this long; answers whether the terminal has gone.
+    fn is_gone_after(&self, wait: Duration) -> anyhow::Result<bool> {
+        let mut polled = [PollFd::new(&self.0, PollFlags::IN)];
+        let limit = Timespec::try_from(wait)?;
+        match poll(&mut polled, Some(&limit)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL))
+    }
+}
+
 /// What a key leads to.
 #[derive(PartialEq, Eq)]
 enum Next {
@@ -123,7 +154,8 @@ impl View {
     }
 
     fn look_again(&mut self) -> anyhow::Result<()> {
-        let (status, values, processes) = (self.agent.status()?, self.agent.values()?, self.agent.processes()?);
+        let (status, values, processes) =
+            (self.agent.status()?, self.agent.values()?, self.agent.processes()?);
         self.looks.add(status, values, processes);
         Ok(())
     }
@@ -145,10 +177,14 @@ impl View {
     /// Draws and obeys until `q` or a signal. SIGHUP means that the terminal is gone.
     fn watch(&mut self, screen: &mut DefaultTerminal, signals: &mut Signals) -> anyhow::Result<()> {
         let mut next_look = Instant::now() + self.every;
+        let keyboard = Keyboard::find()?;
         while !signals.shutdown.is_cancelled() && signals.reloads.try_recv().is_err() {
             screen.draw(|frame| self.draw(frame))?;
             let wait = next_look.saturating_duration_since(Instant::now());
-            if event::poll(wait.min(KEY_WAIT))?
+            if keyboard.is_gone_after(wait.min(KEY_WAIT))? {
+                return Ok(());
+            }
+            if event::poll(Duration::ZERO)?
                 && let Event::Key(key) = event::read()?
                 && key.kind == KeyEventKind::Press
                 && self.press(key) == Next::Quit
