@@ -170,7 +170,8 @@ impl View {
         };
         let mut screen = ratatui::try_init()?;
         let result = self.watch(&mut screen, &mut signals);
-        ratatui::restore();
+        // A terminal that is gone cannot be restored, nor can it be told so.
+        let _ = ratatui::try_restore();
         result
     }
 
