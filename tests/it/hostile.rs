@@ -34,7 +34,8 @@ fn labels<'a>(page: &'a Page, family: &str, label: &str) -> Vec<&'a str> {
 /// The machine's own `ip`, or the one of `make peers`.
 fn ip() -> PathBuf {
     let own = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip"].map(PathBuf::from);
-    own.into_iter().find(|path| path.exists()).unwrap_or_else(|| peer("iproute2", "bin/ip").unwrap())
+    let found = own.into_iter().find(|path| path.exists());
+    found.unwrap_or_else(|| peer("iproute2", "bin/ip").or_else(|_| peer("iproute2", "usr/bin/ip")).unwrap())
 }
 
 /// Interfaces may be called anything without `/`, `:` and white space.
