@@ -1,17 +1,19 @@
 //! Records numbers of this machine's /proc into a store, and compares codecs on what a store
-//! has. `codecs record FOLDER SECONDS`, then `codecs compare FOLDER`.
+//! has: `codecs record FOLDER SECONDS`, then `codecs compare FOLDER`. `codecs replay` plays a
+//! recording into another store and says what was written; `codecs time` opens one and asks it.
 
 // A program for people at a terminal.
 #![allow(clippy::print_stdout)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use fieldpost_model::{Catalog, Family, Group, Kind, Owner, Series, SeriesId, TimeMs, Window};
-use fieldpost_store::codec::{RowColumn, encode_axis, encode_row};
-use fieldpost_store::{Config, Reader, Samples, Store, StoreOptions};
+use fieldpost_store::codec::{RowColumn, decode_row, decode_window, encode_row, encode_window};
+use fieldpost_store::{Config, Reader, Samples, Store, StoreOptions, StoredSeries};
 
 /// Files of `name value...` lines, most of what an agent samples.
 const FILES: [&str; 8] = [
@@ -25,6 +27,12 @@ const FILES: [&str; 8] = [
     "/proc/schedstat",
 ];
 
+/// Where replays begin: an hour of November 2026.
+const START_MS: TimeMs = 1_795_219_200_000;
+
+const USAGE: &str = "usage: codecs record FOLDER SECONDS | codecs compare FOLDER
+       codecs replay FROM TO WINDOW_SECONDS HOURS | codecs time FOLDER SELECTOR";
+
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
@@ -32,7 +40,11 @@ fn main() -> Result<(), Failure> {
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["record", folder, seconds] => record(Path::new(folder), seconds.parse()?),
         ["compare", folder] => compare(Path::new(folder)),
-        _ => Err("usage: codecs record FOLDER SECONDS | codecs compare FOLDER".into()),
+        ["replay", from, to, window_s, n_hours] => {
+            replay(Path::new(from), Path::new(to), window_s.parse()?, n_hours.parse()?)
+        }
+        ["time", folder, selector] => time(Path::new(folder), selector),
+        _ => Err(USAGE.into()),
     }
 }
 
@@ -72,11 +84,8 @@ fn record(folder: &Path, seconds: i64) -> Result<(), Failure> {
         }
     }
     let closed = store.close()?;
-    let io = std::fs::read_to_string("/proc/self/io")?;
-    let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap_or("0");
-    let per_sample = written.parse::<f64>()? / closed.n_samples_stored as f64;
-    println!("{} ms, {closed:?}, {per_sample:.2} bytes written a sample", (clock)() - begin);
-    Ok(())
+    println!("{} ms, {closed:?}", (clock)() - begin);
+    report_written(closed.n_samples_stored)
 }
 
 fn window(catalog: &Catalog, ticks: &[(TimeMs, Vec<(SeriesId, f64)>)]) -> Window {
@@ -97,39 +106,150 @@ fn window(catalog: &Catalog, ticks: &[(TimeMs, Vec<(SeriesId, f64)>)]) -> Window
     Window { from_ms, to_ms, groups: vec![Group { times_ms, series, values }] }
 }
 
-fn compare(folder: &Path) -> Result<(), Failure> {
-    let mut all: HashMap<String, Samples> = HashMap::new();
+/// All series of a store with their samples, by text.
+fn read_all(folder: &Path) -> Result<Vec<(StoredSeries, Samples)>, Failure> {
+    let mut all: BTreeMap<String, (StoredSeries, Samples)> = BTreeMap::new();
     let everything = fieldpost_model::Selector::default();
     Reader::open(folder)?.scan(&everything, 0, i64::MAX, |series, samples| {
-        all.entry(series.text.clone()).or_default().extend_from_slice(samples);
+        let (_, known) = all.entry(series.text.clone()).or_insert_with(|| (series.clone(), Vec::new()));
+        known.extend_from_slice(samples);
     })?;
-    let mut columns: Vec<_> = all.into_iter().collect();
-    columns.sort_by(|a, b| a.0.cmp(&b.0));
-    let columns: Vec<Samples> = columns.into_iter().map(|(_, samples)| samples).collect();
+    Ok(all.into_values().collect())
+}
+
+/// Packs sixteen series; answers the blobs.
+type Encode = fn(&[Samples]) -> Vec<Vec<u8>>;
+/// Unpacks one blob; answers how many numbers came out.
+type Decode = fn(&[u8]) -> usize;
+
+fn compare(folder: &Path) -> Result<(), Failure> {
+    let columns: Vec<Samples> = read_all(folder)?.into_iter().map(|(_, samples)| samples).collect();
     let n_samples: usize = columns.iter().map(Vec::len).sum();
     let constant = columns.iter().filter(|c| c.iter().all(|s| s.1 == c[0].1)).count();
     println!("{} series, {constant} constant, {n_samples} samples", columns.len());
-    println!("| codec | 120 values | 600 | 3 600 |\n|---|---|---|---|");
-    type Codec = (&'static str, fn(&[Samples]) -> usize);
-    let codecs: [Codec; 4] = [
-        ("rows: decimal to whole, constants elided, shorter of pco and delta+zstd", rows),
-        ("pco on floats", floats),
-        ("decimal to whole, delta, zstd 3", delta),
-        ("XOR of floats, bit-packed (Gorilla)", gorilla),
+    println!("| codec | 10 values | 600 | 3 600 | packs / unpacks 3 600 |\n|---|---|---|---|---|");
+    let codecs: [(&'static str, Encode, Decode); 5] = [
+        (
+            "windows: decimal to whole, constants elided, deltas, zstd 1 over all columns",
+            windows,
+            unpack_window,
+        ),
+        ("rows: decimal to whole, constants elided, shorter of pco and delta+zstd", rows, unpack_row),
+        ("pco on floats", floats, unpack_floats),
+        ("decimal to whole, delta, zstd 3", delta, unpack_delta),
+        ("XOR of floats, bit-packed (Gorilla)", gorilla, |_| 0),
     ];
-    for (name, codec) in codecs {
+    for (name, encode, decode) in codecs {
         print!("| {name} |");
-        for length in [120, 600, 3_600] {
+        let mut speeds = String::new();
+        for length in [10, 600, 3_600] {
+            // A window packs all series together, a row sixteen.
+            let pieces: Vec<Vec<Samples>> = if name.starts_with("windows") {
+                pieces(&columns, length)
+            } else {
+                columns.chunks(16).flat_map(|group| pieces(group, length)).collect()
+            };
             let began = Instant::now();
-            let pieces = columns.chunks(16).flat_map(|group| pieces(group, length));
-            let bytes: usize = pieces.map(|piece| codec(&piece)).sum();
-            let seconds = began.elapsed().as_secs_f64();
-            let speed = n_samples as f64 * 8.0 / seconds / 1e6;
-            print!(" {:.3} B, {speed:.0} MB/s |", bytes as f64 / n_samples as f64);
+            let blobs: Vec<Vec<u8>> = pieces.iter().flat_map(|piece| encode(piece)).collect();
+            let packed = began.elapsed();
+            let bytes: usize = blobs.iter().map(Vec::len).sum();
+            let began = Instant::now();
+            let n_back: usize = blobs.iter().map(|blob| decode(blob)).sum();
+            let speed = |span: Duration| n_samples as f64 * 8.0 / span.as_secs_f64() / 1e6;
+            speeds = format!("{:.0} MB/s", speed(packed));
+            if n_back > 0 {
+                speeds += &format!(" / {:.0} MB/s", speed(began.elapsed()));
+            }
+            print!(" {:.3} B |", bytes as f64 / n_samples as f64);
         }
-        println!();
+        println!(" {speeds} |");
     }
     Ok(())
+}
+
+/// Plays what a store has, from its first sample on, into another one, again and again for so
+/// many hours: in windows of so many seconds, each on the disk before the next, merges included.
+fn replay(from: &Path, to: &Path, window_s: i64, n_hours: i64) -> Result<(), Failure> {
+    let all = read_all(from)?;
+    let begin = all.iter().filter_map(|(_, samples)| samples.first()).map(|s| s.0).min().unwrap_or(0);
+    let catalog = Catalog::new();
+    let mut series: Vec<(Arc<Series>, Samples)> = Vec::new();
+    for (stored, samples) in all {
+        let labels: Vec<_> = stored.labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let suffix = stored.name.strip_prefix(&stored.family).unwrap_or_default();
+        let (name, help) = (stored.family.as_str().into(), stored.help.as_str().into());
+        let id = catalog.resolve(Owner(1), &Family { name, help, kind: stored.kind }, suffix, &labels);
+        series.extend(catalog.read().get(id).map(|series| (Arc::clone(series), samples)));
+    }
+    let now_ms = Arc::new(AtomicI64::new(START_MS));
+    let clock = Arc::clone(&now_ms);
+    let options = StoreOptions::new(Config { path: to.to_owned(), ..Config::default() });
+    let (store, _) =
+        Store::open(StoreOptions { clock: Arc::new(move || clock.load(Ordering::Relaxed)), ..options })?;
+    let patience = Duration::from_secs(600);
+    for hour in 0..n_hours {
+        for from_ms in (0..3_600_000).step_by(window_s as usize * 1000) {
+            let span = begin + from_ms..begin + from_ms + window_s * 1000;
+            let shift_ms = START_MS + hour * 3_600_000 - begin;
+            store.append(cut_window(&series, span, shift_ms));
+            now_ms.store(START_MS + hour * 3_600_000 + from_ms + window_s * 1000, Ordering::Relaxed);
+            store.flush(patience);
+        }
+        store.tend(patience);
+    }
+    // The first window of the next hour closes the last one.
+    store.append(cut_window(&series, begin..begin + 1000, START_MS + n_hours * 3_600_000 - begin));
+    store.flush(patience);
+    store.tend(patience);
+    report_written(store.close()?.n_samples_stored)
+}
+
+fn report_written(n_samples: u64) -> Result<(), Failure> {
+    let io = std::fs::read_to_string("/proc/self/io")?;
+    let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap_or("0");
+    let per_sample = written.parse::<f64>()? / n_samples as f64;
+    println!("{n_samples} samples, {per_sample:.3} bytes written a sample");
+    Ok(())
+}
+
+/// One window of a recording, its series grouped by common instants.
+fn cut_window(series: &[(Arc<Series>, Samples)], span: std::ops::Range<TimeMs>, shift_ms: i64) -> Window {
+    let mut groups: BTreeMap<Vec<TimeMs>, Group> = BTreeMap::new();
+    for (series, samples) in series {
+        let first = samples.partition_point(|(time_ms, _)| *time_ms < span.start);
+        let end = samples.partition_point(|(time_ms, _)| *time_ms < span.end);
+        let times_ms: Vec<TimeMs> =
+            samples[first..end].iter().map(|(time_ms, _)| time_ms + shift_ms).collect();
+        if times_ms.is_empty() {
+            continue;
+        }
+        let group = groups.entry(times_ms.clone()).or_insert_with(|| Group { times_ms, ..Group::default() });
+        group.series.push(Arc::clone(series));
+        group.values.extend(samples[first..end].iter().map(|(_, value)| *value));
+    }
+    let (from_ms, to_ms) = (span.start + shift_ms, span.end + shift_ms);
+    Window { from_ms, to_ms, groups: groups.into_values().collect() }
+}
+
+/// Opens a store, and asks it for one series over a day.
+fn time(folder: &Path, selector: &str) -> Result<(), Failure> {
+    let began = Instant::now();
+    let (store, opened) =
+        Store::open(StoreOptions::new(Config { path: folder.to_owned(), ..Config::default() }))?;
+    println!("opened in {:?}, {} bytes, {opened:?}", began.elapsed(), store.stats().bytes);
+    let selector = fieldpost_model::Selector::parse(selector)?;
+    for _ in 0..3 {
+        let (began, mut n_samples) = (Instant::now(), 0);
+        let day = START_MS..START_MS + 86_400_000;
+        store_reader(&store)?.scan(&selector, day.start, day.end, |_, samples| n_samples += samples.len())?;
+        println!("{n_samples} samples of a day in {:?}", began.elapsed());
+    }
+    store.close()?;
+    Ok(())
+}
+
+fn store_reader(store: &Store) -> Result<Reader, Failure> {
+    Ok(Reader::open(store.folder())?)
 }
 
 /// Sixteen series cut into spans of so many samples.
@@ -148,21 +268,45 @@ fn values(column: &Samples) -> Vec<f64> {
     column.iter().map(|(_, value)| *value).collect()
 }
 
-fn rows(group: &[Samples]) -> usize {
+fn windows(columns: &[Samples]) -> Vec<Vec<u8>> {
+    let columns: Vec<&Samples> = columns.iter().filter(|column| !column.is_empty()).collect();
+    let Some(first) = columns.first() else { return Vec::new() };
+    let times: Vec<TimeMs> = first.iter().map(|s| s.0).collect();
+    // Series that end earlier would be groups of their own; here they are padded.
+    let padded = |c: &&Samples| {
+        let mut values = values(c);
+        values.resize(times.len(), fieldpost_model::ABSENT);
+        values
+    };
+    let numbers: Vec<f64> = columns.iter().flat_map(padded).collect();
+    let ids: Vec<u32> = (0..columns.len() as u32).collect();
+    vec![encode_window([(&times[..], &ids[..], &numbers[..])].into_iter())]
+}
+
+fn unpack_window(blob: &[u8]) -> usize {
+    decode_window(blob).map_or(0, |groups| groups.iter().map(|group| group.values.len()).sum())
+}
+
+fn rows(group: &[Samples]) -> Vec<Vec<u8>> {
     let columns: Vec<RowColumn> =
         group.iter().zip(0..).map(|(c, id)| RowColumn { id, part: 0, axis: 0, values: values(c) }).collect();
-    let times: Vec<TimeMs> = group.first().map(|c| c.iter().map(|s| s.0).collect()).unwrap_or_default();
-    // One axis serves all groups of an hour; a share of it is counted here.
-    encode_row(&columns).len() + encode_axis(&times).len() / 30
+    vec![encode_row(&columns)]
 }
 
-fn floats(group: &[Samples]) -> usize {
+fn unpack_row(blob: &[u8]) -> usize {
+    decode_row(blob, |_, _| true).map_or(0, |columns| columns.iter().map(|column| column.values.len()).sum())
+}
+
+fn floats(group: &[Samples]) -> Vec<Vec<u8>> {
     let config = pco::ChunkConfig::default();
-    let packed = |c: &Samples| pco::standalone::simple_compress(&values(c), &config).map_or(0, |b| b.len());
-    group.iter().map(packed).sum()
+    group.iter().filter_map(|c| pco::standalone::simple_compress(&values(c), &config).ok()).collect()
 }
 
-fn delta(group: &[Samples]) -> usize {
+fn unpack_floats(blob: &[u8]) -> usize {
+    pco::standalone::simple_decompress::<f64>(blob).map_or(0, |values| values.len())
+}
+
+fn delta(group: &[Samples]) -> Vec<Vec<u8>> {
     let mut plain = Vec::new();
     for column in group {
         let mut last = 0_i64;
@@ -179,11 +323,26 @@ fn delta(group: &[Samples]) -> usize {
             plain.push(zigzag as u8);
         }
     }
-    zstd::bulk::compress(&plain, 3).map_or(0, |bytes| bytes.len())
+    zstd::bulk::compress(&plain, 3).into_iter().collect()
+}
+
+fn unpack_delta(blob: &[u8]) -> usize {
+    let plain = zstd::bulk::decompress(blob, 64 << 20).unwrap_or_default();
+    let (mut n_values, mut whole, mut shift, mut number) = (0, 0_i64, 0, 0_u64);
+    for byte in plain {
+        number |= u64::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte < 0x80 {
+            whole = whole.wrapping_add((number >> 1) as i64 ^ -((number & 1) as i64));
+            n_values += usize::from(std::hint::black_box(whole as f64 / 100.0).is_finite());
+            (shift, number) = (0, 0);
+        }
+    }
+    n_values
 }
 
 /// Only counts bits, as in the paper: control bits, and the block of bits that differ.
-fn gorilla(group: &[Samples]) -> usize {
+fn gorilla(group: &[Samples]) -> Vec<Vec<u8>> {
     let mut bits = 0;
     for column in group {
         let (mut last, mut leading, mut trailing) = (0_u64, 65, 0);
@@ -200,5 +359,5 @@ fn gorilla(group: &[Samples]) -> usize {
             }
         }
     }
-    bits.div_ceil(8)
+    vec![vec![0; bits.div_ceil(8)]]
 }
