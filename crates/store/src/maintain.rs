@@ -94,6 +94,9 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     }
 }
 
+/// Samples become minutes, minutes become hours.
+const N_KINDS_IN_TURN: usize = 3;
+
 struct Maintenance<'a> {
     shared: &'a Arc<Shared>,
 }
@@ -188,8 +191,13 @@ impl Maintenance<'_> {
         }
     }
 
-    /// Lets go of what reached its age.
+    /// Lets go of what reached its age. What an old file leaves behind (its minutes, their hours)
+    /// may have reached its own, so that it takes as many rounds as there are kinds.
     fn forget_old(&self) -> Result<(), StoreError> {
+        (0..N_KINDS_IN_TURN).try_for_each(|_| self.forget_old_once())
+    }
+
+    fn forget_old_once(&self) -> Result<(), StoreError> {
         let files = self.list()?;
         let Some(now_ms) = self.shared.present_ms(&files) else { return Ok(()) };
         let retention = &self.shared.config.retention;
