@@ -1,8 +1,10 @@
 //! CPU of a request for the page: written anew, repeated, compressed; beside the peers' pages.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use fieldpost::agent::{Board, CollectorState};
 use fieldpost::api::Page;
 use fieldpost::telemetry::OwnMetrics;
@@ -28,10 +30,10 @@ pub fn rows() -> anyhow::Result<Vec<Row>> {
     let agent = Agent::start(crate::program(), "")?;
     let node = rivals::node_exporter()?;
     let netdata = rivals::netdata()?;
-    let mut ours = Outside::new(Connection::open(agent.metrics_address())?, agent_pid(agent)?, "/metrics");
-    let mut node = Outside::new(node.connect()?, (node.process.pid(), Box::new(node)), "/metrics");
+    let mut ours = Outside::new(agent.metrics_address(), agent_pid(agent)?, "/metrics");
+    let mut node = Outside::new(node.address, (node.process.pid(), Box::new(node)), "/metrics");
     let mut netdata =
-        Outside::new(netdata.connect()?, (netdata.process.pid(), Box::new(netdata)), rivals::NETDATA_PAGE);
+        Outside::new(netdata.address, (netdata.process.pid(), Box::new(netdata)), rivals::NETDATA_PAGE);
     let mut found: [Vec<f64>; 3] = Default::default();
     for _ in 0..N_ROUNDS {
         found[0].push(ours.cost_us(N_REQUESTS)?);
@@ -72,24 +74,26 @@ fn agent_pid(mut agent: Agent) -> anyhow::Result<(u32, Held)> {
 
 /// A server that is asked from outside. It ends with this value.
 struct Outside {
-    connection: Connection,
+    address: SocketAddr,
     meter: Meter,
     path: &'static str,
     _server: Held,
 }
 
 impl Outside {
-    fn new(connection: Connection, (pid, server): (u32, Held), path: &'static str) -> Self {
-        Self { connection, meter: Meter::new(pid), path, _server: server }
+    fn new(address: SocketAddr, (pid, server): (u32, Held), path: &'static str) -> Self {
+        Self { address, meter: Meter::new(pid), path, _server: server }
     }
 
     /// Microseconds of CPU a request, what the server does anyway in the same span taken off.
     fn cost_us(&mut self, n: u32) -> anyhow::Result<f64> {
-        self.connection.get(self.path, KEEP)?;
+        // A new connection for each round: servers hang up on those that are idle meanwhile.
+        let mut connection = Connection::open(self.address)?;
+        connection.get(self.path, KEEP).with_context(|| format!("{} does not answer", self.path))?;
         let start = Instant::now();
         let before = self.meter.look();
         for _ in 0..n {
-            self.connection.get(self.path, KEEP)?;
+            connection.get(self.path, KEEP).with_context(|| format!("{} hangs up", self.path))?;
             std::thread::sleep(PAUSE);
         }
         let busy = self.meter.look() - before;
