@@ -558,7 +558,7 @@ pub const COLLECTORS: &[Entry] = &[
         name: "udp_queues",
         on: true,
         place: Place::Sampler,
-        slow: None,
+        slow: Some(Duration::from_secs(5)),
         gives: "UDP queue lengths",
         common: |config| config.udp_queues.common(),
         same: |a, b| a.udp_queues == b.udp_queues,
