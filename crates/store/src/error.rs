@@ -107,11 +107,12 @@ impl StoreError {
         }
     }
 
-    /// Does it mean that a file is not there (any more)?
+    /// Does it mean that a file is not there (any more)? SQLite has many words for a file that is
+    /// removed while it is being opened, so that the folder is asked as well.
     pub(crate) fn is_vanished(&self) -> bool {
         match self {
-            Self::Sql { source: rusqlite::Error::SqliteFailure(error, _), .. } => {
-                error.code == rusqlite::ErrorCode::CannotOpen
+            Self::Sql { source: rusqlite::Error::SqliteFailure(error, _), path, .. } => {
+                error.code == rusqlite::ErrorCode::CannotOpen || !path.exists()
             }
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
             _ => false,

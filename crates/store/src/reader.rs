@@ -189,7 +189,10 @@ impl Reader {
             let mut sources = Vec::new();
             let opened = files.into_iter().try_for_each(|file| {
                 let path = file.path.clone();
-                sources.extend(skip_damage(&path, Source::open(file))?);
+                match Source::open(file) {
+                    Err(error) if error.is_vanished() => return Err(error),
+                    source => sources.extend(skip_damage(&path, source)?),
+                }
                 Ok(())
             });
             match opened {

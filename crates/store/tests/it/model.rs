@@ -202,3 +202,15 @@ proptest! {
 fn cases() -> u32 {
     std::env::var("FIELDPOST_SOAK").ok().map_or(64, |n| n.parse().unwrap())
 }
+
+/// Asks while files are merged away: a file that goes while it is being opened is no trouble.
+#[test]
+fn reader_misses_nothing_while_files_are_merged_away() {
+    for _ in 0..20 {
+        let mut model = Model::new();
+        for (hours_ago, second) in [(0, 1_000), (48, 1_300), (0, 1_800)] {
+            model.act(&Act::Append { hours_ago, second, n_ticks: 9, holes: 0 });
+        }
+        model.check(0, i64::MAX);
+    }
+}
