@@ -16,7 +16,7 @@ pub fn bytes_of(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> u64 {
         let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
         match entry.metadata() {
             Ok(metadata) if metadata.is_dir() => {
-                sum += bytes_of(&path, &|inner| wanted(&format!("{name}/{inner}")))
+                sum += bytes_of(&path, &|inner| wanted(&format!("{name}/{inner}")));
             }
             Ok(metadata) if metadata.is_file() && wanted(&name) => sum += metadata.len(),
             _ => {}

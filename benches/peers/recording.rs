@@ -85,10 +85,13 @@ fn described(catalog: &Arc<Catalog>, stored: &StoredSeries) -> Arc<Series> {
     Arc::clone(view.get(id).expect("it was resolved a moment ago"))
 }
 
+/// A series with its samples by rising time.
+pub type Recorded = (Arc<Series>, Vec<(TimeMs, f64)>);
+
 /// An hour of samples, their times counted from its beginning.
 pub struct Hour {
-    /// Each series with its samples by rising time.
-    pub series: Vec<(Arc<Series>, Vec<(TimeMs, f64)>)>,
+    /// What was recorded of each series.
+    pub series: Vec<Recorded>,
 }
 
 impl Hour {

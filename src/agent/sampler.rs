@@ -397,12 +397,13 @@ impl Sampler {
     }
 
     fn seal(&mut self) {
-        if let Some(window) = self.window.seal() {
-            self.shared.store.append(window);
-        }
+        // Tables first: the writer commits what waits as soon as a window comes.
         let tables = self.history.take();
         if !tables.is_empty() {
             self.shared.store.append_tables(tables);
+        }
+        if let Some(window) = self.window.seal() {
+            self.shared.store.append(window);
         }
         self.shared.catalog.sweep();
     }
