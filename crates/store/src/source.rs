@@ -1,6 +1,7 @@
 //! One file of samples as a reader sees it: opened, its series looked up, its windows or rows
 //! unpacked as far as they are asked for.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
@@ -121,23 +122,28 @@ impl Piece<'_> {
     }
 }
 
-/// An opened file of samples.
+/// An opened file of samples, for one question.
 pub(crate) struct Source {
     pub(crate) file: StoreFile,
     connection: Connection,
     entries: Vec<Entry>,
+    /// Found at the first hour that is read: asking every series again for each of a day's hours
+    /// would take longer than reading them.
+    wanted: OnceCell<HashMap<u32, StoredSeries>>,
 }
 
 impl Source {
     pub(crate) fn open(file: StoreFile) -> Result<Self, StoreError> {
         let connection = open_file(&file)?;
         let entries = read_entries(&connection, &file.path)?;
-        Ok(Self { file, connection, entries })
+        Ok(Self { file, connection, entries, wanted: OnceCell::new() })
     }
 
-    fn wanted(&self, accepts: &dyn Fn(&Entry) -> bool) -> HashMap<u32, StoredSeries> {
-        let accepted = self.entries.iter().filter(|entry| accepts(entry));
-        accepted.map(|entry| (entry.id, stored_series(entry))).collect()
+    fn wanted(&self, accepts: &dyn Fn(&Entry) -> bool) -> &HashMap<u32, StoredSeries> {
+        self.wanted.get_or_init(|| {
+            let accepted = self.entries.iter().filter(|entry| accepts(entry));
+            accepted.map(|entry| (entry.id, stored_series(entry))).collect()
+        })
     }
 
     pub(crate) fn read_hour(&self, hour: i64, piece: &mut Piece<'_>) -> Result<(), StoreError> {
