@@ -3,6 +3,7 @@
 mod line;
 mod log;
 mod own;
+mod process;
 mod rotating;
 mod sites;
 
@@ -14,6 +15,7 @@ use tracing::level_filters::LevelFilter;
 
 pub use log::{Log, LogSink, is_journal};
 pub use own::{OwnFamily, OwnMetrics, Readings};
+pub use process::Cost;
 pub use rotating::RotatingFile;
 
 /// The `log` section.

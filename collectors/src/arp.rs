@@ -1,35 +1,15 @@
 //! ARP entries by device, from /proc/net/arp.
 
-use fieldpost_model::{Pattern, Period, SeriesId, Tick};
-use serde::{Deserialize, Serialize};
+use fieldpost_model::{SeriesId, Tick};
 
 use crate::collector::{CollectError, Collector, Env};
-use crate::config::Common;
-use crate::filter::Filter;
+use crate::filter::{DeviceConfig, Filter};
 use crate::read::KeptFile;
 use crate::seen::{HoldsSeries, Seen};
 use crate::text::{fields, hex, label, lines};
 
 /// Settings.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// On or off; unset: as the list has it.
-    pub enabled: Option<bool>,
-    /// Its own interval.
-    pub interval: Option<Period>,
-    /// Only devices whose names match.
-    pub device_include: Option<Pattern>,
-    /// No device whose name matches.
-    pub device_exclude: Option<Pattern>,
-}
-
-impl Config {
-    /// The part that all collectors have.
-    pub fn common(&self) -> Common {
-        Common { enabled: self.enabled, interval: self.interval }
-    }
-}
+pub type Config = DeviceConfig;
 
 /// `ATF_PUBL`: an address that this machine answers for, and no neighbour.
 const FLAG_PUBLISHED: u64 = 0x08;
@@ -59,12 +39,7 @@ pub fn build(env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
     Ok(Box::new(Arp {
         file: KeptFile::new(env.roots.procfs.join("net/arp")),
         buffer: Vec::new(),
-        filter: Filter::new(
-            "collectors.arp.device",
-            config.device_include.as_ref(),
-            config.device_exclude.as_ref(),
-            "",
-        )?,
+        filter: config.filter("collectors.arp.device")?,
         devices: Seen::default(),
     }))
 }
@@ -106,6 +81,7 @@ fn parse_line(line: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use fieldpost_model::Pattern;
     use proptest::prelude::*;
 
     use super::*;

@@ -121,6 +121,32 @@ pub struct Entry {
     pub build: fn(&Env<'_>) -> Result<Box<dyn Collector>, CollectError>,
 }
 
+/// A line of a closed list: name, `on` or `off`, place, seconds of its own interval (0: the base
+/// interval), what it gives, and what makes one unless it is the `build` of the module of that name.
+macro_rules! entry {
+    ($name:ident, $on:ident, $place:ident, $seconds:literal, $gives:literal) => {
+        $crate::collector::entry!($name, $on, $place, $seconds, $gives, crate::$name::build)
+    };
+    ($name:ident, $on:ident, $place:ident, $seconds:literal, $gives:literal, $build:path) => {
+        $crate::collector::Entry {
+            name: stringify!($name),
+            on: $crate::collector::entry!(@ $on),
+            place: $crate::collector::Place::$place,
+            slow: match $seconds {
+                0 => None,
+                seconds => Some(std::time::Duration::from_secs(seconds)),
+            },
+            gives: $gives,
+            common: |config| config.$name.common(),
+            same: |a, b| a.$name == b.$name,
+            build: $build,
+        }
+    };
+    (@ on) => { true };
+    (@ off) => { false };
+}
+pub(crate) use entry;
+
 /// The result of one pass.
 #[derive(Debug)]
 pub struct Pass {

@@ -1,7 +1,7 @@
 //! CPU seconds by core and mode from /proc/stat; with `cpu_info` and `cpu_cores` also facts
 //! about the cores.
 
-use fieldpost_model::{Pattern, Period, SeriesId, Tick};
+use fieldpost_model::{Pattern, Period, SeriesId, Tick, USER_HZ};
 use serde::{Deserialize, Serialize};
 
 use crate::collector::{CollectError, Collector, Env};
@@ -11,9 +11,6 @@ use crate::cpu_info::CpuInfo;
 use crate::read::KeptFile;
 use crate::seen::{HoldsSeries, Seen};
 use crate::text::{fields, label, lines, number};
-
-/// The kernel counts time in hundredths of a second here, whatever its own clock rate is.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Idle time that goes back this much tells that the core was away and came back: its counters
 /// began anew.
@@ -152,7 +149,7 @@ impl Cpu {
             });
             core.update(&counters);
             for (id, ticks) in core.ids.iter().zip(core.ticks) {
-                tick.set(*id, ticks as f64 / TICKS_PER_SECOND);
+                tick.set(*id, ticks as f64 / f64::from(USER_HZ));
             }
         }
         self.seen.end(tick);

@@ -1,9 +1,37 @@
 //! Which devices, mounts and file systems a collector shows: one include or one exclude pattern,
 //! as node_exporter's flags have them. Asked once per thing, never once per pass.
 
-use fieldpost_model::Pattern;
+use fieldpost_model::{Pattern, Period};
+use serde::{Deserialize, Serialize};
 
 use crate::collector::CollectError;
+use crate::config::Common;
+
+/// Settings of a collector that shows some network devices and not others.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeviceConfig {
+    /// On or off; unset: as the list has it.
+    pub enabled: Option<bool>,
+    /// Its own interval.
+    pub interval: Option<Period>,
+    /// Only devices whose names match.
+    pub device_include: Option<Pattern>,
+    /// No device whose name matches.
+    pub device_exclude: Option<Pattern>,
+}
+
+impl DeviceConfig {
+    /// The part that all collectors have.
+    pub fn common(&self) -> Common {
+        Common { enabled: self.enabled, interval: self.interval }
+    }
+
+    /// The filter; `what` names the settings in an error, such as `collectors.arp.device`.
+    pub fn filter(&self, what: &str) -> Result<Filter, CollectError> {
+        Filter::new(what, self.device_include.as_ref(), self.device_exclude.as_ref(), "")
+    }
+}
 
 /// An include or an exclude pattern, or neither.
 pub struct Filter {

@@ -6,37 +6,17 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use fieldpost_model::{Pattern, Period, SeriesId, Tick};
-use serde::{Deserialize, Serialize};
+use fieldpost_model::{SeriesId, Tick};
 
 use crate::attributes::{AttributeBuffer, Attributes, whole};
 use crate::collector::{CollectError, Collector, Env};
-use crate::config::Common;
-use crate::filter::Filter;
+use crate::filter::{DeviceConfig, Filter};
 use crate::read::KeptFile;
 use crate::seen::{HoldsSeries, Seen};
 use crate::text::{fields, label, lines, number};
 
 /// Settings.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// On or off; unset: as the list has it.
-    pub enabled: Option<bool>,
-    /// Its own interval.
-    pub interval: Option<Period>,
-    /// Only interfaces whose names match.
-    pub device_include: Option<Pattern>,
-    /// No interface whose name matches.
-    pub device_exclude: Option<Pattern>,
-}
-
-impl Config {
-    /// The part that all collectors have.
-    pub fn common(&self) -> Common {
-        Common { enabled: self.enabled, interval: self.interval }
-    }
-}
+pub type Config = DeviceConfig;
 
 /// What the 16 numbers of a line are, in their order.
 const STATISTICS: [&str; 16] = [
@@ -93,12 +73,7 @@ pub fn build(env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
         buffer: Vec::new(),
         attribute: AttributeBuffer::default(),
         interfaces: env.roots.sysfs.join("class/net"),
-        filter: Filter::new(
-            "collectors.netdev.device",
-            config.device_include.as_ref(),
-            config.device_exclude.as_ref(),
-            "",
-        )?,
+        filter: config.filter("collectors.netdev.device")?,
         devices: Seen::default(),
     }))
 }
@@ -163,6 +138,7 @@ fn parse_line(line: &[u8]) -> Option<(&[u8], [u64; 16])> {
 
 #[cfg(test)]
 mod tests {
+    use fieldpost_model::Pattern;
     use proptest::prelude::*;
 
     use super::*;

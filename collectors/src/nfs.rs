@@ -5,42 +5,10 @@ use fieldpost_model::{SeriesId, Tick};
 use crate::collector::{CollectError, Collector, Env};
 use crate::config::Common;
 use crate::read::KeptFile;
-use crate::rpc::Rpc;
+use crate::rpc::{METHODS_2, METHODS_3, Rpc};
 
 /// Settings.
 pub type Config = Common;
-
-/// Methods of NFS version 2 in the kernel's order.
-const METHODS_2: [&str; 18] = [
-    "Null", "GetAttr", "SetAttr", "Root", "Lookup", "ReadLink", "Read", "WrCache", "Write", "Create",
-    "Remove", "Rename", "Link", "SymLink", "MkDir", "RmDir", "ReadDir", "FsStat",
-];
-
-/// Methods of NFS version 3 in the kernel's order.
-const METHODS_3: [&str; 22] = [
-    "Null",
-    "GetAttr",
-    "SetAttr",
-    "Lookup",
-    "Access",
-    "ReadLink",
-    "Read",
-    "Write",
-    "Create",
-    "MkDir",
-    "SymLink",
-    "MkNod",
-    "Remove",
-    "RmDir",
-    "Rename",
-    "Link",
-    "ReadDir",
-    "ReadDirPlus",
-    "FsStat",
-    "FsInfo",
-    "PathConf",
-    "Commit",
-];
 
 /// Methods of NFS version 4 in the kernel's order, spelt as node_exporter spells them.
 const METHODS_4: [&str; 59] = [

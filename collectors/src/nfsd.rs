@@ -5,45 +5,13 @@ use fieldpost_model::{SeriesId, Tick};
 use crate::collector::{CollectError, Collector, Env};
 use crate::config::Common;
 use crate::read::KeptFile;
-use crate::rpc::{Line, Rpc};
+use crate::rpc::{Line, METHODS_2, METHODS_3, Rpc};
 
 /// Settings.
 pub type Config = Common;
 
 /// Stands for a number that is not shown.
 const NOT_SHOWN: &str = "";
-
-/// Methods of NFS version 2 in the kernel's order; calls of `Null` are not shown.
-const METHODS_2: [&str; 18] = [
-    NOT_SHOWN, "GetAttr", "SetAttr", "Root", "Lookup", "ReadLink", "Read", "WrCache", "Write", "Create",
-    "Remove", "Rename", "Link", "SymLink", "MkDir", "RmDir", "ReadDir", "FsStat",
-];
-
-/// Methods of NFS version 3 in the kernel's order.
-const METHODS_3: [&str; 22] = [
-    NOT_SHOWN,
-    "GetAttr",
-    "SetAttr",
-    "Lookup",
-    "Access",
-    "ReadLink",
-    "Read",
-    "Write",
-    "Create",
-    "MkDir",
-    "SymLink",
-    "MkNod",
-    "Remove",
-    "RmDir",
-    "Rename",
-    "Link",
-    "ReadDir",
-    "ReadDirPlus",
-    "FsStat",
-    "FsInfo",
-    "PathConf",
-    "Commit",
-];
 
 /// Operations of NFS version 4 by their number; the first three numbers mean nothing.
 const OPERATIONS_4: [&str; 40] = [
@@ -163,7 +131,7 @@ fn requests(proto: &str, methods: &[&str], tick: &Tick) -> Vec<SeriesId> {
 }
 
 fn request(proto: &str, method: &str, tick: &Tick) -> SeriesId {
-    if method == NOT_SHOWN {
+    if method == NOT_SHOWN || method == "Null" {
         return SeriesId::NONE;
     }
     let help = "Total number NFSd Requests by method and protocol.";

@@ -13,102 +13,22 @@ use sysinfo::{
     System,
 };
 
-use crate::collector::{CollectError, Collector, Entry, Env, Place};
+use crate::collector::{CollectError, Collector, Entry, Env, entry};
 use crate::seen::Seen;
 
 /// The closed list of this backend. A collector has the settings of the native one of its name, of
 /// which only `enabled` and `interval` count.
+#[rustfmt::skip]
 pub const PORTABLE: &[Entry] = &[
-    Entry {
-        name: "cpu",
-        on: true,
-        place: Place::Apart,
-        slow: None,
-        gives: "busy share of each core",
-        common: |config| config.cpu.common(),
-        same: |a, b| a.cpu == b.cpu,
-        build: cpu,
-    },
-    Entry {
-        name: "diskstats",
-        on: true,
-        place: Place::Apart,
-        slow: None,
-        gives: "bytes read and written by device",
-        common: |config| config.diskstats.common(),
-        same: |a, b| a.diskstats == b.diskstats,
-        build: diskstats,
-    },
-    Entry {
-        name: "filesystem",
-        on: true,
-        place: Place::Apart,
-        slow: Some(std::time::Duration::from_secs(5)),
-        gives: "size and free space by mount",
-        common: |config| config.filesystem.common(),
-        same: |a, b| a.filesystem == b.filesystem,
-        build: filesystem,
-    },
-    Entry {
-        name: "hwmon",
-        on: true,
-        place: Place::Apart,
-        slow: Some(std::time::Duration::from_secs(10)),
-        gives: "temperatures",
-        common: |config| config.hwmon.common(),
-        same: |a, b| a.hwmon == b.hwmon,
-        build: sensors,
-    },
-    Entry {
-        name: "loadavg",
-        on: true,
-        place: Place::Sampler,
-        slow: None,
-        gives: "load averages",
-        common: |config| config.loadavg.common(),
-        same: |a, b| a.loadavg == b.loadavg,
-        build: loadavg,
-    },
-    Entry {
-        name: "meminfo",
-        on: true,
-        place: Place::Sampler,
-        slow: None,
-        gives: "memory and swap of the machine",
-        common: |config| config.meminfo.common(),
-        same: |a, b| a.meminfo == b.meminfo,
-        build: meminfo,
-    },
-    Entry {
-        name: "netdev",
-        on: true,
-        place: Place::Apart,
-        slow: None,
-        gives: "interface traffic and errors",
-        common: |config| config.netdev.common(),
-        same: |a, b| a.netdev == b.netdev,
-        build: netdev,
-    },
-    Entry {
-        name: "os",
-        on: true,
-        place: Place::Sampler,
-        slow: Some(std::time::Duration::from_secs(60)),
-        gives: "system facts, start of the machine",
-        common: |config| config.os.common(),
-        same: |a, b| a.os == b.os,
-        build: os,
-    },
-    Entry {
-        name: "processes",
-        on: true,
-        place: Place::Apart,
-        slow: Some(std::time::Duration::from_secs(10)),
-        gives: "number of processes",
-        common: |config| config.processes.common(),
-        same: |a, b| a.processes == b.processes,
-        build: processes,
-    },
+    entry!(cpu, on, Apart, 0, "busy share of each core", cpu),
+    entry!(diskstats, on, Apart, 0, "bytes read and written by device", diskstats),
+    entry!(filesystem, on, Apart, 5, "size and free space by mount", filesystem),
+    entry!(hwmon, on, Apart, 10, "temperatures", sensors),
+    entry!(loadavg, on, Sampler, 0, "load averages", loadavg),
+    entry!(meminfo, on, Sampler, 0, "memory and swap of the machine", meminfo),
+    entry!(netdev, on, Apart, 0, "interface traffic and errors", netdev),
+    entry!(os, on, Sampler, 60, "system facts, start of the machine", os),
+    entry!(processes, on, Apart, 10, "number of processes", processes),
 ];
 
 /// Addresses of all network interfaces of this machine, each with the length of its prefix.

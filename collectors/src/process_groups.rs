@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use fieldpost_model::{SeriesId, Tick};
+use fieldpost_model::{SeriesId, Tick, USER_HZ};
 
 /// The group of all groups that are not shown.
 pub(crate) const OTHER: &str = "other";
@@ -119,7 +119,6 @@ struct Group {
 /// All groups.
 pub(crate) struct Groups {
     top: usize,
-    ticks_per_second: f64,
     slots: Vec<Option<Group>>,
     free: Vec<GroupId>,
     by_name: HashMap<Box<str>, GroupId>,
@@ -132,10 +131,9 @@ pub(crate) struct Groups {
 
 impl Groups {
     /// No group yet. At most `top` will be shown beside `other`.
-    pub fn new(tick: &Tick, top: usize, ticks_per_second: u64) -> Self {
+    pub fn new(tick: &Tick, top: usize) -> Self {
         Self {
             top,
-            ticks_per_second: ticks_per_second as f64,
             slots: Vec::new(),
             free: Vec::new(),
             by_name: HashMap::new(),
@@ -188,13 +186,12 @@ impl Groups {
         self.smooth(elapsed_seconds);
         self.rank(tick);
         let mut rest = Held::default();
-        let rate = self.ticks_per_second;
         for group in self.slots.iter_mut().flatten() {
             match &group.shown {
                 Some(shown) => {
                     let total = group.total.get_or_insert(self.floor);
                     total.add(group.now);
-                    shown.record(tick, *total, group.held, rate);
+                    shown.record(tick, *total, group.held);
                 }
                 None => {
                     self.other.0.add(group.now);
@@ -204,8 +201,8 @@ impl Groups {
             group.now = Used::default();
             group.held = Held::default();
         }
-        self.other.1.record(tick, self.other.0, rest, rate);
-        tick.set(self.unattributed.1, self.unattributed.0 as f64 / rate);
+        self.other.1.record(tick, self.other.0, rest);
+        tick.set(self.unattributed.1, self.unattributed.0 as f64 / f64::from(USER_HZ));
         self.sweep();
     }
 
@@ -259,7 +256,7 @@ impl Groups {
             memory += group.held.resident_bytes as f64;
             bytes += group.bytes_rate;
         }
-        let ticks = f64::max(ticks, RANKED_CORES_MIN * self.ticks_per_second);
+        let ticks = f64::max(ticks, RANKED_CORES_MIN * f64::from(USER_HZ));
         let bytes = f64::max(bytes, RANKED_BYTES_PER_SECOND_MIN);
         self.ranking.clear();
         for (id, group) in self.slots.iter().enumerate() {
@@ -355,8 +352,8 @@ impl Shown {
         }
     }
 
-    fn record(&self, tick: &mut Tick, total: Used, held: Held, ticks_per_second: f64) {
-        tick.set(self.cpu, total.cpu_ticks as f64 / ticks_per_second);
+    fn record(&self, tick: &mut Tick, total: Used, held: Held) {
+        tick.set(self.cpu, total.cpu_ticks as f64 / f64::from(USER_HZ));
         tick.set(self.read, total.read_bytes as f64);
         tick.set(self.written, total.written_bytes as f64);
         let [resident, swap, threads, processes, open_files, oldest] = self.held;
@@ -394,7 +391,7 @@ mod tests {
         fn new(top: usize) -> Self {
             let catalog = Catalog::new();
             let tick = Tick::new(Arc::clone(&catalog), Owner(0));
-            let groups = Groups::new(&tick, top, 100);
+            let groups = Groups::new(&tick, top);
             Self { catalog, tick, groups }
         }
 

@@ -6,7 +6,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use fieldpost_model::{Entity, Period, TableKind, TableTick, Tick, TimeMs};
+use fieldpost_model::{Entity, Period, TableKind, TableTick, Tick, TimeMs, USER_HZ};
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +92,6 @@ struct ProcessTable {
     machine_base: Option<u64>,
     charged_ticks: u64,
     boot_ms: TimeMs,
-    ticks_per_second: u64,
     page_bytes: u64,
     table: TableTick,
 }
@@ -104,7 +103,6 @@ pub fn build(env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
     let mut machine = KeptFile::new(procfs.join("stat"));
     let mut text = Vec::new();
     let boot_seconds = machine.read(&mut text).ok().and_then(|()| parse::boot_seconds(&text)).unwrap_or(0);
-    let ticks_per_second = rustix::param::clock_ticks_per_second();
     let users = if config.groups.is_empty() { Vec::new() } else { facts::users(env.roots) };
     Ok(Box::new(ProcessTable {
         files: ProcessFiles::open(procfs)?,
@@ -112,7 +110,7 @@ pub fn build(env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
         load: KeptFile::new(procfs.join("loadavg")),
         text,
         rules: Rules::new(&config.groups, users.into_iter().map(|user| (user.uid, user.name)).collect()),
-        groups: Groups::new(env.tick, config.top, ticks_per_second),
+        groups: Groups::new(env.tick, config.top),
         processes: Vec::new(),
         by_pid: ByPid::default(),
         pids: Vec::new(),
@@ -123,7 +121,6 @@ pub fn build(env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
         machine_base: None,
         charged_ticks: 0,
         boot_ms: boot_seconds * 1000,
-        ticks_per_second,
         page_bytes: rustix::param::page_size() as u64,
         table: TableTick { kind: TableKind::Processes, time_ms: 0, entities: Vec::new(), rows: Vec::new() },
     }))
@@ -229,8 +226,7 @@ impl ProcessTable {
             let look = Look { own_ticks: stat.own_ticks, children_ticks: stat.children_ticks, io: None };
             let mut process = Process::new(pid, &stat, time_ms, self.page_bytes);
             process.stat = descriptor;
-            process.start_ms =
-                self.boot_ms.saturating_add(ticks_to_ms(stat.start_ticks, self.ticks_per_second));
+            process.start_ms = self.boot_ms.saturating_add(ticks_to_ms(stat.start_ticks));
             let io = read_io(&mut self.files, pid, &mut process.io);
             let look = Look { io, ..look };
             let parent = process.account.parent;
@@ -435,8 +431,8 @@ fn file_name(target: &[u8]) -> String {
     label(target.rsplit(|byte| *byte == b'/').next().unwrap_or(target)).into_owned()
 }
 
-fn ticks_to_ms(ticks: u64, ticks_per_second: u64) -> TimeMs {
-    TimeMs::try_from(ticks.saturating_mul(1000) / ticks_per_second.max(1)).unwrap_or(0)
+fn ticks_to_ms(ticks: u64) -> TimeMs {
+    TimeMs::try_from(ticks.saturating_mul(1000) / u64::from(USER_HZ)).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,36 +1,16 @@
 //! Queueing disciplines: the root one of each device, as netlink lists them.
 
-use fieldpost_model::{Pattern, Period, SeriesId, Tick};
-use serde::{Deserialize, Serialize};
+use fieldpost_model::{SeriesId, Tick};
 
 use crate::collector::{CollectError, Collector, Env};
-use crate::config::Common;
-use crate::filter::Filter;
+use crate::filter::{DeviceConfig, Filter};
 use crate::links::Links;
 use crate::netlink::{GET_QDISC, Netlink, attributes, int, long, name};
 use crate::seen::Seen;
 use crate::text::label;
 
 /// Settings.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// On or off; unset: as the list has it.
-    pub enabled: Option<bool>,
-    /// Its own interval.
-    pub interval: Option<Period>,
-    /// Only devices whose names match.
-    pub device_include: Option<Pattern>,
-    /// No device whose name matches.
-    pub device_exclude: Option<Pattern>,
-}
-
-impl Config {
-    /// The part that all collectors have.
-    pub fn common(&self) -> Common {
-        Common { enabled: self.enabled, interval: self.interval }
-    }
-}
+pub type Config = DeviceConfig;
 
 /// `struct tcmsg`, bytes.
 const HEAD_SIZE: usize = 20;
@@ -67,11 +47,10 @@ struct Discipline<'a> {
 /// Makes the collector.
 pub fn build(env: &Env<'_>) -> Result<Box<dyn Collector>, CollectError> {
     let config = &env.config.qdisc;
-    let (include, exclude) = (config.device_include.as_ref(), config.device_exclude.as_ref());
     Ok(Box::new(Qdisc {
         netlink: Netlink::new(None),
         links: Links::default(),
-        filter: Filter::new("collectors.qdisc.device", include, exclude, "")?,
+        filter: config.filter("collectors.qdisc.device")?,
         disciplines: Seen::default(),
         scratch: Vec::new(),
     }))

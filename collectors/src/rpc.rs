@@ -7,6 +7,38 @@ use crate::collector::{CollectError, Collector};
 use crate::read::KeptFile;
 use crate::text::{fields, float, lines};
 
+/// Methods of NFS version 2 in the kernel's order.
+pub const METHODS_2: [&str; 18] = [
+    "Null", "GetAttr", "SetAttr", "Root", "Lookup", "ReadLink", "Read", "WrCache", "Write", "Create",
+    "Remove", "Rename", "Link", "SymLink", "MkDir", "RmDir", "ReadDir", "FsStat",
+];
+
+/// Methods of NFS version 3 in the kernel's order.
+pub const METHODS_3: [&str; 22] = [
+    "Null",
+    "GetAttr",
+    "SetAttr",
+    "Lookup",
+    "Access",
+    "ReadLink",
+    "Read",
+    "Write",
+    "Create",
+    "MkDir",
+    "SymLink",
+    "MkNod",
+    "Remove",
+    "RmDir",
+    "Rename",
+    "Link",
+    "ReadDir",
+    "ReadDirPlus",
+    "FsStat",
+    "FsInfo",
+    "PathConf",
+    "Commit",
+];
+
 /// A line that is shown: its first word, and the series of the numbers after it, in their
 /// order. `NONE` stands for a number that is not shown.
 pub type Line = (&'static str, Vec<SeriesId>);

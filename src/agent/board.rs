@@ -6,6 +6,8 @@ use std::time::Duration;
 use fieldpost_model::{Owner, SeriesId, Tick, TimeMs};
 use parking_lot::{RwLock, RwLockReadGuard};
 
+/// Values older than this many intervals are read anew before a page shows them.
+const STALE_AFTER_INTERVALS: f64 = 1.5;
 /// A value that has not been read anew is shown for this many of its intervals ...
 const SHOWN_FOR_INTERVALS: u32 = 5;
 /// ... but at least for this long; then it is absent rather than stale.
@@ -39,6 +41,11 @@ pub struct CollectorState {
     stamp: u32,
 }
 
+/// Is a pass at `read_ms` older than 1.5 intervals?
+pub fn is_stale(interval: Duration, read_ms: TimeMs, now_ms: TimeMs) -> bool {
+    now_ms.saturating_sub(read_ms) as f64 > STALE_AFTER_INTERVALS * interval.as_secs_f64() * 1_000.0
+}
+
 impl CollectorState {
     /// The state before the first pass.
     pub fn new(name: &'static str, owner: Owner, interval: Duration, slow: bool) -> Self {
@@ -56,6 +63,12 @@ impl CollectorState {
             n_samples: 0,
             stamp: 0,
         }
+    }
+
+    /// Is its last pass so old that a page must not show it before it was read anew? Never where
+    /// reading out of turn would not help.
+    pub fn is_stale(&self, now_ms: TimeMs) -> bool {
+        !self.slow && self.stuck_since_ms.is_none() && is_stale(self.interval, self.time_ms, now_ms)
     }
 
     /// May its values still be shown at this instant?

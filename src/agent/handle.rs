@@ -200,10 +200,7 @@ impl Agent {
 
     fn has_stale(&self) -> bool {
         let now = self.clock.wall_ms();
-        self.board.read().collectors().iter().any(|state| {
-            let limit_ms = 1.5 * state.interval.as_secs_f64() * 1_000.0;
-            !state.slow && state.stuck_since_ms.is_none() && (now - state.time_ms) as f64 > limit_ms
-        })
+        self.board.read().collectors().iter().any(|state| state.is_stale(now))
     }
 
     /// Goes on with other settings; returns once the sampler has taken them.

@@ -3,11 +3,7 @@
 
 use std::collections::HashMap;
 
-use fieldpost_model::{Entity, EntityRow, ProcessRow, TableTick, TimeMs};
-
-/// CPU time in /proc/PID/stat is counted in units of 1/100 s on every Linux architecture
-/// that Rust targets (USER_HZ).
-const TICKS_PER_SECOND: f64 = 100.0;
+use fieldpost_model::{Entity, EntityRow, ProcessRow, TableTick, TimeMs, USER_HZ};
 
 /// The newest table and the one before.
 #[derive(Default)]
@@ -67,7 +63,7 @@ pub fn process_row(entity: &Entity, now: &[i64; 8], before: Option<&[i64; 8]>, s
         unit: entity.unit.clone(),
         group: entity.group.clone(),
         state: u8::try_from(now[7]).map_or('?', char::from),
-        cpu_cores: rate(0).map(|ticks| ticks / TICKS_PER_SECOND),
+        cpu_cores: rate(0).map(|ticks| ticks / f64::from(USER_HZ)),
         rss_bytes: now[1].max(0) as u64,
         swap_bytes: u64::try_from(now[2]).ok(),
         threads: now[3].max(0) as u32,

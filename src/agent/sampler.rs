@@ -13,7 +13,7 @@ use fieldpost_store::Store;
 use parking_lot::Mutex;
 
 use super::apart::Pool;
-use super::board::{Board, CollectorState};
+use super::board::{Board, CollectorState, is_stale};
 use super::clock::{Clock, ClockWatch, Disturbance};
 use super::handle::SamplerStats;
 use super::history::HistoryFeed;
@@ -29,8 +29,6 @@ const STUCK_AFTER_MS: i64 = 5_000;
 /// The longest sleep. The wall clock may be set back while the sampler sleeps, and whoever watches
 /// it must see that it is alive though its ticks are minutes apart.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
-/// Values older than this many intervals are read anew before a page shows them.
-const STALE_AFTER_INTERVALS: f64 = 1.5;
 
 /// What can be changed while the sampler runs.
 #[derive(Clone)]
@@ -426,8 +424,7 @@ impl Sampler {
     fn refresh(&mut self, answer: SyncSender<()>) {
         let now = self.clock.wall_ms();
         let stale = |resting: &Resting| {
-            let limit_ms = STALE_AFTER_INTERVALS * ms(resting.unit.interval) as f64;
-            resting.unit.entry.slow.is_none() && now.saturating_sub(resting.read_ms) as f64 > limit_ms
+            resting.unit.entry.slow.is_none() && is_stale(resting.unit.interval, resting.read_ms, now)
         };
         self.start_apart(now, false, stale);
         self.run_here(now, false, stale);

@@ -12,9 +12,6 @@ use serde::Serialize;
 
 use super::{Global, data, instant, terminal};
 
-/// CPU time in /proc/PID/stat is counted in units of 1/100 s (USER_HZ).
-const TICKS_PER_SECOND: u64 = 100;
-
 const EXAMPLES: &str = "\
 Examples:
   fieldpost culprit --from 03:10 --to 03:14
@@ -179,7 +176,7 @@ impl Tables {
             ended: part.last_ms < to_ms,
         });
         let lives = lives.collect();
-        Span { kind: self.kind, from_ms, ticks_per_second: TICKS_PER_SECOND, lives }
+        Span { kind: self.kind, from_ms, lives }
     }
 }
 

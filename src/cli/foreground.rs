@@ -12,11 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::serve::{Started, Stopped};
 use super::terminal;
 use crate::agent::{Agent, Status};
+use crate::telemetry::Cost;
 
 /// How often a watched terminal gets a line.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
-/// CPU time in /proc/self/stat is counted in units of 1/100 s (USER_HZ).
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Says that the agent runs, and goes on to say how, if somebody is watching.
 pub fn tell_started(started: &Started, shutdown: &CancellationToken) {
@@ -86,14 +85,14 @@ fn collectors(status: &Status) -> String {
 
 /// What is remembered between two summaries.
 struct Before {
-    cpu_seconds: f64,
+    cost: Cost,
     n_stored: u64,
     at: std::time::Instant,
 }
 
 async fn summaries(agent: Arc<Agent>, shutdown: CancellationToken) {
     let look = |agent: &Agent| Before {
-        cpu_seconds: own_cpu_seconds(),
+        cost: Cost::now().unwrap_or_default(),
         n_stored: agent.store_stats().n_samples_stored,
         at: std::time::Instant::now(),
     };
@@ -117,27 +116,11 @@ fn summary(agent: &Agent, before: &Before, now: &Before) -> String {
         Local::now().format("%H:%M:%S"),
         status.n_series,
         (now.n_stored - before.n_stored) as f64 / seconds,
-        (now.cpu_seconds - before.cpu_seconds) / seconds * 100.0,
-        format_bytes(own_rss_bytes()),
+        (now.cost.cpu_seconds - before.cost.cpu_seconds) / seconds * 100.0,
+        format_bytes(now.cost.rss_bytes),
         status.store.bytes as f64 / f64::from(1 << 20),
         status.store.samples_lost,
     )
-}
-
-/// CPU time of this process, seconds; 0 where /proc cannot be read.
-fn own_cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: f64 =
-        after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-    ticks / TICKS_PER_SECOND
-}
-
-/// Resident memory of this process, bytes; 0 where /proc cannot be read.
-fn own_rss_bytes() -> f64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: f64 = statm.split_whitespace().nth(1).and_then(|field| field.parse().ok()).unwrap_or(0.0);
-    pages * rustix::param::page_size() as f64
 }
 
 /// A number with thin groups of three digits: `12 262`.
@@ -164,10 +147,5 @@ mod tests {
         let opened = Opened { last_stop_clean: false, lost_at_most_ms: 5_000, ..opened };
         assert_eq!(found(&opened), "20 s of data, last stop unclean: at most 5.0 s lost");
         assert_eq!(found(&Opened { new: true, ..opened }), "new");
-    }
-
-    #[test]
-    fn own_figures_are_read() {
-        assert!(own_rss_bytes() > 0.0);
     }
 }

@@ -11,7 +11,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, Registry, TextEncoder};
 
-use super::Log;
+use super::{Log, process};
 
 /// What rooms say at a scrape.
 #[derive(Default)]
@@ -164,75 +164,6 @@ impl Collector for Asker {
     }
 }
 
-/// What this process costs, under the names that every Prometheus client uses. Always of the
-/// kernel that runs it, whatever tree the collectors read.
-mod process {
-    use rustix::process::{Resource, getrlimit};
-
-    use super::Readings;
-
-    pub fn read(readings: &mut Readings) {
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        let hertz = rustix::param::clock_ticks_per_second() as f64;
-        if let Some(numbers) = Numbers::parse(&stat) {
-            let cpu = (numbers.user_ticks + numbers.system_ticks) / hertz;
-            let page = rustix::param::page_size() as f64;
-            readings.counter("process_cpu_seconds_total", "User and system CPU time.", &[], cpu);
-            readings.gauge(
-                "process_resident_memory_bytes",
-                "Resident memory.",
-                &[],
-                numbers.rss_pages * page,
-            );
-            readings.gauge("process_virtual_memory_bytes", "Virtual memory.", &[], numbers.virtual_bytes);
-            readings.gauge("process_threads", "Threads.", &[], numbers.threads);
-            if let Some(boot) = boot_seconds() {
-                let start = boot + numbers.start_ticks / hertz;
-                let help = "Start time since the epoch, in seconds.";
-                readings.gauge("process_start_time_seconds", help, &[], start);
-            }
-        }
-        if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
-            readings.gauge("process_open_fds", "Open file descriptors.", &[], entries.count() as f64);
-        }
-        if let Some(limit) = getrlimit(Resource::Nofile).current {
-            readings.gauge("process_max_fds", "Most file descriptors allowed.", &[], limit as f64);
-        }
-    }
-
-    fn boot_seconds() -> Option<f64> {
-        let stat = std::fs::read_to_string("/proc/stat").ok()?;
-        stat.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()
-    }
-
-    #[derive(Debug, PartialEq)]
-    pub struct Numbers {
-        pub user_ticks: f64,
-        pub system_ticks: f64,
-        pub threads: f64,
-        pub start_ticks: f64,
-        pub virtual_bytes: f64,
-        pub rss_pages: f64,
-    }
-
-    impl Numbers {
-        /// Reads /proc/PID/stat (proc_pid_stat(5)); the name may hold anything, so what counts
-        /// begins after the last parenthesis.
-        pub fn parse(stat: &str) -> Option<Self> {
-            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-            let number = |position: usize| fields.get(position)?.parse::<f64>().ok();
-            Some(Self {
-                user_ticks: number(11)?,
-                system_ticks: number(12)?,
-                threads: number(17)?,
-                start_ticks: number(19)?,
-                virtual_bytes: number(20)?,
-                rss_pages: number(21)?,
-            })
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,14 +181,5 @@ mod tests {
         let (family, samples) = families.iter().find(|(f, _)| &*f.name == "fieldpost_x_total").unwrap();
         assert_eq!(family.kind, Kind::Counter);
         assert_eq!(samples[..], [("fieldpost_x_total{a=\"b\\\"c\"}".to_owned(), 3.0)]);
-    }
-
-    #[test]
-    fn stat_line_is_read_behind_a_name_with_parentheses() {
-        let line = "12 (a) b) S 1 2 3 0 -1 0 5 6 7 8 40 30 0 0 20 0 9 0 1234 5678 99 0\n";
-        let numbers = process::Numbers::parse(line).unwrap();
-        assert_eq!((numbers.user_ticks, numbers.system_ticks, numbers.threads), (40.0, 30.0, 9.0));
-        assert_eq!((numbers.start_ticks, numbers.rss_pages), (1234.0, 99.0));
-        assert_eq!(process::Numbers::parse("12 (a) S"), None);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Entity, TableKind, TimeMs};
+use crate::{Entity, TableKind, TimeMs, USER_HZ};
 
 /// One entity's part of a span.
 #[derive(Debug, Clone, Copy)]
@@ -27,8 +27,6 @@ pub struct Span<'a> {
     pub kind: TableKind,
     /// Where the span begins: who started later had used nothing by then.
     pub from_ms: TimeMs,
-    /// Clock ticks in a second of CPU time; only the table of processes counts in ticks.
-    pub ticks_per_second: u64,
     /// All entities that have a row in the span.
     pub lives: Vec<Life<'a>>,
 }
@@ -131,7 +129,7 @@ fn grown(span: &Span<'_>, life: &Life<'_>) -> Sum {
         measures(span.kind, life.first)
     };
     let per_second = match span.kind {
-        TableKind::Processes => span.ticks_per_second.max(1) as f64,
+        TableKind::Processes => f64::from(USER_HZ),
         TableKind::Units => 1e6,
     };
     let growth = if known(first.memory, last.memory) { (last.memory - first.memory) as f64 } else { 0.0 };
@@ -217,7 +215,7 @@ mod tests {
     }
 
     fn span<'a>(kind: TableKind, lives: Vec<Life<'a>>) -> Span<'a> {
-        Span { kind, from_ms: 1_000, ticks_per_second: 100, lives }
+        Span { kind, from_ms: 1_000, lives }
     }
 
     fn process(cpu_ticks: i64, rss: i64, read: i64) -> [i64; 8] {

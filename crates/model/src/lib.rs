@@ -15,7 +15,7 @@ pub use catalog::{Catalog, CatalogView, Family, Kind, Owner, Series, SeriesId, s
 pub use culprit::{Culprits, Life, Share, Span};
 pub use event::{Event, EventKind};
 pub use matcher::{Matcher, MatcherError, MatcherOp, Pattern, Selector};
-pub use table::{Entity, EntityRow, ProcessRow, TableKind, TableTick};
+pub use table::{Entity, EntityRow, ProcessRow, TableKind, TableTick, USER_HZ};
 pub use tick::{Sample, Tick};
 pub use units::{ByteSize, Period, UnitError, format_bytes, format_span};
 pub use window::{ABSENT, Group, Window, is_absent};

@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::TimeMs;
 
+/// Clock ticks in a second of CPU time as /proc shows it: the kernel's USER_HZ, the same on every
+/// architecture that Rust has a Linux target for, whatever the kernel's own rate is.
+pub const USER_HZ: u32 = 100;
+
 /// Which table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
