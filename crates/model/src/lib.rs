@@ -1,11 +1,12 @@
 //! The words of Fieldpost as types, shared by every room: series and their catalog, samples,
-//! ticks, windows, tables of processes and units, events, matchers, units of measure.
+//! ticks, windows, tables of processes and units, events, the record, matchers, units of measure.
 //! No input or output, no async, no global state.
 
 mod catalog;
 mod culprit;
 mod event;
 mod matcher;
+mod record;
 mod table;
 mod tick;
 mod units;
@@ -15,6 +16,7 @@ pub use catalog::{Catalog, CatalogView, Family, Kind, Owner, Series, SeriesId, s
 pub use culprit::{Culprits, Life, Share, Span};
 pub use event::{Event, EventKind};
 pub use matcher::{Matcher, MatcherError, MatcherOp, Pattern, Selector};
+pub use record::{Frame, Intervals, Item, Lost, SEQ_MAX, Seq, Stream};
 pub use table::{Entity, EntityRow, ProcessRow, TableKind, TableTick, USER_HZ};
 pub use tick::{Sample, Tick};
 pub use units::{ByteSize, Period, UnitError, format_bytes, format_span};
