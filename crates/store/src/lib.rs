@@ -19,6 +19,7 @@ mod database;
 mod dictionary;
 mod error;
 mod folder;
+mod heap;
 mod hot;
 mod maintain;
 mod merge;

@@ -15,7 +15,7 @@ use crate::salvage::Salvage;
 use crate::source::open_file;
 use crate::state::{Found, Gap, GapReason, State};
 use crate::writer::{Shared, chain};
-use crate::{StoreError, ballast, merge, quarantine, rollup};
+use crate::{StoreError, ballast, heap, merge, quarantine, rollup};
 
 /// How often it looks when nobody wakes it.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -176,6 +176,7 @@ impl Maintenance<'_> {
         match merged {
             Ok(n_damaged) => {
                 self.shared.stats.lock().n_bad_blobs += n_damaged;
+                heap::give_back();
                 Ok(())
             }
             Err(error) if error.is_damage() => {
