@@ -57,7 +57,7 @@ impl Act {
     }
 
     /// The same, from this address.
-    pub fn from(self, address: impl Into<String>) -> Self {
+    pub fn at(self, address: impl Into<String>) -> Self {
         Self { address: Some(address.into()), ..self }
     }
 }

@@ -128,7 +128,9 @@ pub struct Enrolled {
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolRefusal {
     /// There is no such token.
-    #[error("this hub knows no such join token; copy the whole join string, or make a new one with `fieldpost hub token create`")]
+    #[error(
+        "this hub knows no such join token; copy the whole join string, or make a new one with `fieldpost hub token create`"
+    )]
     UnknownToken,
     /// Too late.
     #[error("this join token has expired; make a new one with `fieldpost hub token create`")]
@@ -143,13 +145,19 @@ pub enum EnrolRefusal {
     #[error("this join token is for another agent; make one for this host with `fieldpost hub token create`")]
     ForeignToken,
     /// The id is an agent's that has another key: a copy of its host's disk, or a new key.
-    #[error("agent {0} is known to this hub with another key; if this host is a copy of that one, remove its identity and join again, else forget the agent at the hub first")]
+    #[error(
+        "agent {0} is known to this hub with another key; if this host is a copy of that one, remove its identity and join again, else forget the agent at the hub first"
+    )]
     KnownAgent(String),
     /// The key is another agent's: a copy of its host's disk with a new id.
-    #[error("the key of this agent is that of agent {0}; remove the identity of this host and join again, so that it makes its own")]
+    #[error(
+        "the key of this agent is that of agent {0}; remove the identity of this host and join again, so that it makes its own"
+    )]
     KnownKey(String),
     /// The agent, or its key, was revoked.
-    #[error("this agent was revoked at the hub; remove the identity of this host and join again with a new token")]
+    #[error(
+        "this agent was revoked at the hub; remove the identity of this host and join again with a new token"
+    )]
     RevokedAgent,
     /// The request cannot be, or the state is not to be had.
     #[error(transparent)]

@@ -50,7 +50,9 @@ impl FromStr for Fingerprint {
 
     fn from_str(text: &str) -> Result<Self, HubStateError> {
         let bytes = parse_hex(text);
-        bytes.map(Self).ok_or_else(|| HubStateError::invalid("fingerprint", "it is not 64 hexadecimal digits"))
+        bytes
+            .map(Self)
+            .ok_or_else(|| HubStateError::invalid("fingerprint", "it is not 64 hexadecimal digits"))
     }
 }
 
