@@ -28,3 +28,6 @@ mod damage;
 
 /// A disk that is full, and one that has room again.
 mod full;
+
+/// The hub's agents, tokens, users and audit log.
+mod hub_state;
