@@ -6,5 +6,6 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod http_client;
+pub mod hub;
 pub mod shutdown;
 pub mod telemetry;
