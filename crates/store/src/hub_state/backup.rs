@@ -11,7 +11,7 @@ use rusqlite::backup::{Backup, StepResult};
 use serde_json::json;
 
 use super::SqliteHubState;
-use super::open::{HubStateOpenError, check, state_path, take_lock};
+use super::open::{HubStateOpenError, open_checked, state_path, take_lock};
 use crate::folder::{beside, sync_folder};
 use crate::{StoreError, database};
 
@@ -39,8 +39,7 @@ pub fn restore_hub_state(act: &Act, backup: &Path, folder: &Path) -> Result<(), 
         let exists = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
         return Err(StoreError::io("restore over", &path)(exists).into());
     }
-    let source = database::open_reader(backup)?;
-    check(&source, backup)?;
+    let (source, _) = open_checked(backup)?;
     let made = beside(&path, ".restored");
     copy(&source, &made)?;
     begin_epoch(act, &made).map_err(StoreError::sql("write", &made))?;
