@@ -15,8 +15,9 @@ use crate::{StoreError, database};
 
 /// What `PRAGMA application_id` says: 'FPhs'.
 const APPLICATION_ID: i64 = 1_179_674_739;
-/// How long a connection waits for another's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection waits for another's lock: readers never take one that holds it up, but for
+/// emptying the log, which can be tried again.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Rows are short and many pages are read by key: what SQLite takes by itself.
 const PAGE_BYTES: u32 = 4_096;
 
@@ -56,11 +57,14 @@ pub enum HubStateOpenError {
         expected: String,
     },
     /// Another process has it open.
-    #[error("{path} is in use by another hub; stop that one, or name another data folder", path = .0.display())]
+    #[error("{path} is in use by another process; stop that one, or name another data folder", path = .0.display())]
     Busy(PathBuf),
     /// It was written by a later version.
     #[error("{path} was written by a newer Fieldpost; use that one, or restore a backup from before the upgrade", path = .0.display())]
     TooNew(PathBuf),
+    /// A state is where one is to be restored.
+    #[error("{path} is there already; move it away before you restore a backup", path = .0.display())]
+    Present(PathBuf),
     /// The operating system or SQLite refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -192,7 +196,7 @@ fn found_damaged(path: &Path, error: StoreError) -> HubStateOpenError {
     }
 }
 
-fn damaged(path: &Path, reason: &str) -> HubStateOpenError {
+pub(super) fn damaged(path: &Path, reason: &str) -> HubStateOpenError {
     HubStateOpenError::Damaged { path: path.to_owned(), reason: reason.to_owned() }
 }
 
