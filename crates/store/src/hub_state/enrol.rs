@@ -29,7 +29,7 @@ enum Way {
     /// It comes in as one that is not known.
     New,
     /// It comes in again as this one.
-    Again(AgentRecord),
+    Again(Box<AgentRecord>),
 }
 
 impl SqliteHubState {
@@ -170,7 +170,7 @@ fn decide_on_agent(
     };
     Ok(match known {
         None => Ok(Way::New),
-        Some(known) if for_agent.is_some() || same_key(&known, key) => Ok(Way::Again(known)),
+        Some(known) if for_agent.is_some() || same_key(&known, key) => Ok(Way::Again(Box::new(known))),
         Some(known) => Err(EnrolRefusal::KnownAgent(known.id)),
     })
 }

@@ -16,6 +16,9 @@ mod audit;
 /// Users, sessions, API tokens and one-time links.
 mod users;
 
+/// States that earlier versions wrote.
+mod versions;
+
 use fieldpost_model::TimeMs;
 use fieldpost_model::hub_state::{
     Act, Actor, Certificate, EnrolRefusal, Enrolled, Enrolment, Fingerprint, Hello, HubState, HubStateError,
