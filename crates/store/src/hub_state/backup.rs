@@ -11,7 +11,7 @@ use rusqlite::backup::{Backup, StepResult};
 use serde_json::json;
 
 use super::SqliteHubState;
-use super::open::{HubStateOpenError, check, state_path, take_lock};
+use super::open::{HubStateOpenError, damaged, open_checked, state_path, take_lock};
 use crate::folder::{beside, sync_folder};
 use crate::{StoreError, database};
 
@@ -36,16 +36,32 @@ pub fn restore_hub_state(act: &Act, backup: &Path, folder: &Path) -> Result<(), 
     let (_lock, _) = take_lock(folder)?;
     let path = state_path(folder);
     if path.exists() {
-        let exists = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-        return Err(StoreError::io("restore over", &path)(exists).into());
+        return Err(HubStateOpenError::Present(path));
     }
-    let source = database::open_reader(backup)?;
-    check(&source, backup)?;
+    let (source, version) = open_checked(backup)?;
+    if version == 0 {
+        return Err(damaged(backup, "there is nothing in it"));
+    }
     let made = beside(&path, ".restored");
     copy(&source, &made)?;
     begin_epoch(act, &made).map_err(StoreError::sql("write", &made))?;
+    put_old_log_aside(&path)?;
     std::fs::rename(&made, &path).map_err(StoreError::io("restore", &path))?;
     Ok(sync_folder(folder)?)
+}
+
+/// The log of a state that is gone would be replayed into the restored one.
+fn put_old_log_aside(path: &Path) -> Result<(), StoreError> {
+    for suffix in ["-wal", "-shm"] {
+        let log = beside(path, suffix);
+        match std::fs::rename(&log, beside(&log, ".before-restore")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::io("put aside", &log)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn begin_epoch(act: &Act, path: &Path) -> rusqlite::Result<()> {

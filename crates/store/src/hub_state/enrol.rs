@@ -25,11 +25,11 @@ const SUFFIX_BYTES: usize = 8;
 /// What is decided about a request.
 enum Way {
     /// It is a repeat of one that succeeded.
-    Repeat(AgentRecord),
+    Repeat,
     /// It comes in as one that is not known.
     New,
     /// It comes in again as this one.
-    Again(AgentRecord),
+    Again(Box<AgentRecord>),
 }
 
 impl SqliteHubState {
@@ -41,7 +41,7 @@ impl SqliteHubState {
                 Ok(decided) => decided,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            let repeated = matches!(way, Way::Repeat(_));
+            let repeated = matches!(way, Way::Repeat);
             let act = Act {
                 actor: Actor::JoinToken(token.id.clone()),
                 address: enrolment.address.clone(),
@@ -61,11 +61,11 @@ impl SqliteHubState {
         check(agent)?;
         self.write(|transaction| {
             let way = match decide_on_agent(transaction, agent, None)? {
-                Ok(Way::Again(known)) => Way::Repeat(known),
+                Ok(Way::Again(_)) => Way::Repeat,
                 Ok(way) => way,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            let repeated = matches!(way, Way::Repeat(_));
+            let repeated = matches!(way, Way::Repeat);
             let given = Given { roles: agent.roles.clone(), labels: agent.labels.clone(), approved: true };
             let agent = let_in(transaction, act, way, agent, &given)?;
             Ok(Ok(Enrolled { agent, repeated }))
@@ -119,8 +119,8 @@ fn decide(
     }
     let (agent, now_ms) = (&enrolment.agent, enrolment.now_ms);
     if let Some(known) = repeat_of(connection, &token.id, agent, now_ms)? {
-        let repeat = if known.revoked_ms.is_some() { Err(EnrolRefusal::RevokedAgent) } else { Ok(known) };
-        return Ok(repeat.map(|known| (token, Way::Repeat(known))));
+        let revoked = known.revoked_ms.is_some();
+        return Ok(if revoked { Err(EnrolRefusal::RevokedAgent) } else { Ok((token, Way::Repeat)) });
     }
     if now_ms >= token.expires_ms {
         return Ok(Err(EnrolRefusal::ExpiredToken));
@@ -170,7 +170,7 @@ fn decide_on_agent(
     };
     Ok(match known {
         None => Ok(Way::New),
-        Some(known) if for_agent.is_some() || same_key(&known, key) => Ok(Way::Again(known)),
+        Some(known) if for_agent.is_some() || same_key(&known, key) => Ok(Way::Again(Box::new(known))),
         Some(known) => Err(EnrolRefusal::KnownAgent(known.id)),
     })
 }
@@ -199,7 +199,7 @@ fn let_in(
             renew(transaction, &known, agent, given)?;
             "agent.enrol_again"
         }
-        Way::Repeat(_) => "agent.enrol_repeated",
+        Way::Repeat => "agent.enrol_repeated",
     };
     let certificate = &agent.certificate;
     add_certificate(transaction, &agent.id, certificate)?;

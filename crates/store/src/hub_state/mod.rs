@@ -45,9 +45,10 @@ pub fn secret_hash(secret: &[u8]) -> SecretHash {
 /// The hub's state, open. Locks its file against other processes for as long as it lives.
 pub struct SqliteHubState {
     path: PathBuf,
+    // Dropped in this order: the writer leaves last and empties the log, then the lock goes.
+    readers: Mutex<Vec<Connection>>,
     /// None after a write that the disk refused: that connection may believe what is not there.
     writer: Mutex<Option<Connection>>,
-    readers: Mutex<Vec<Connection>>,
     _lock: File,
 }
 

@@ -15,8 +15,9 @@ use crate::{StoreError, database};
 
 /// What `PRAGMA application_id` says: 'FPhs'.
 const APPLICATION_ID: i64 = 1_179_674_739;
-/// How long a connection waits for another's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection waits for another's lock: readers never take one that holds it up, but for
+/// emptying the log, which can be tried again.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Rows are short and many pages are read by key: what SQLite takes by itself.
 const PAGE_BYTES: u32 = 4_096;
 
@@ -56,11 +57,14 @@ pub enum HubStateOpenError {
         expected: String,
     },
     /// Another process has it open.
-    #[error("{path} is in use by another hub; stop that one, or name another data folder", path = .0.display())]
+    #[error("{path} is in use by another process; stop that one, or name another data folder", path = .0.display())]
     Busy(PathBuf),
     /// It was written by a later version.
     #[error("{path} was written by a newer Fieldpost; use that one, or restore a backup from before the upgrade", path = .0.display())]
     TooNew(PathBuf),
+    /// A state is where one is to be restored.
+    #[error("{path} is there already; move it away before you restore a backup", path = .0.display())]
+    Present(PathBuf),
     /// The operating system or SQLite refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -80,14 +84,10 @@ pub(super) fn open(folder: &Path) -> Result<(PathBuf, Connection, File), HubStat
     database::check_version()?;
     let path = state_path(folder);
     let (mut lock, expected) = take_lock(folder)?;
-    let present = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() > 0);
-    if !present && !expected.is_empty() {
+    if !is_made(&path)? && !expected.is_empty() {
         return Err(HubStateOpenError::Gone { path, hub_id: expected });
     }
     let mut connection = connect(&path)?;
-    if present {
-        check(&connection, &path)?;
-    }
     upgrade(&mut connection, &path, STEPS)?;
     let found = meta(&connection, "hub_id").map_err(|error| damaged(&path, &error.to_string()))?;
     if expected.is_empty() {
@@ -143,30 +143,60 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Reads all of the file: it is small, and nothing in it can be asked for again.
-pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), HubStateOpenError> {
-    let answer = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
-    match answer {
-        Ok(answer) if answer == "ok" => {}
-        Ok(answer) => return Err(damaged(path, &answer)),
-        Err(error) => return Err(damaged(path, &error.to_string())),
+/// Is there a state, rather than nothing or what a hub left that was cut off while it made one?
+/// Only looks, so that what is refused stays as it is.
+fn is_made(path: &Path) -> Result<bool, HubStateOpenError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.len() > 0 => {}
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StoreError::io("look at", path)(error).into());
+        }
+        _ => return Ok(false),
     }
-    let id = connection.query_row("PRAGMA application_id", [], |row| row.get::<_, i64>(0));
-    match id {
-        Ok(APPLICATION_ID) => Ok(()),
-        Ok(0) if is_empty(connection) => Ok(()),
-        Ok(_) => Err(damaged(path, "it is not the state of a hub")),
-        Err(error) => Err(damaged(path, &error.to_string())),
+    match open_checked(path) {
+        Ok((_, version)) => Ok(version > 0),
+        Err(HubStateOpenError::Store(error)) if error.is_unmade() => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
-/// Is nothing in it, because whoever made it was cut off?
-fn is_empty(connection: &Connection) -> bool {
-    let count = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
-    count.is_ok_and(|count| count == 0)
+/// Opens a state for reading and reads all of it: it is small, and nothing in it can be asked for
+/// again. Answers its version too, 0 if nothing is in it.
+pub(super) fn open_checked(path: &Path) -> Result<(Connection, usize), HubStateOpenError> {
+    let connection = database::open_reader(path).map_err(|error| found_damaged(path, error))?;
+    let checked = check(&connection).map_err(StoreError::sql("check", path));
+    match checked.map_err(|error| found_damaged(path, error))? {
+        Ok(version) if version > STEPS.len() => Err(HubStateOpenError::TooNew(path.to_owned())),
+        Ok(version) => Ok((connection, version)),
+        Err(reason) => Err(damaged(path, &reason)),
+    }
 }
 
-fn damaged(path: &Path, reason: &str) -> HubStateOpenError {
+/// The version, or what is wrong.
+fn check(connection: &Connection) -> rusqlite::Result<Result<usize, String>> {
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let answer: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if answer != "ok" {
+        return Ok(Err(answer));
+    }
+    let id = number("PRAGMA application_id")?;
+    if id == 0 && number("SELECT count(*) FROM sqlite_schema")? == 0 {
+        return Ok(Ok(0));
+    }
+    if id != APPLICATION_ID {
+        return Ok(Err("it is not the state of a hub".to_owned()));
+    }
+    Ok(Ok(usize::try_from(number("PRAGMA user_version")?).unwrap_or(usize::MAX)))
+}
+
+fn found_damaged(path: &Path, error: StoreError) -> HubStateOpenError {
+    match error {
+        StoreError::Sql { ref source, .. } if error.is_damage() => damaged(path, &source.to_string()),
+        error => error.into(),
+    }
+}
+
+pub(super) fn damaged(path: &Path, reason: &str) -> HubStateOpenError {
     HubStateOpenError::Damaged { path: path.to_owned(), reason: reason.to_owned() }
 }
 

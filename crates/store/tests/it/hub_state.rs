@@ -16,6 +16,9 @@ mod audit;
 /// Users, sessions, API tokens and one-time links.
 mod users;
 
+/// States that earlier versions wrote.
+mod versions;
+
 use fieldpost_model::TimeMs;
 use fieldpost_model::hub_state::{
     Act, Actor, Certificate, EnrolRefusal, Enrolled, Enrolment, Fingerprint, Hello, HubState, HubStateError,
@@ -151,7 +154,7 @@ fn last_seen_goes_forward_only_and_is_batched() {
     let state: &dyn HubState = &state;
     let before = state.audit_head().unwrap();
     state.note_seen(&[(one.clone(), 50), (two.clone(), 60), ("gone".into(), 70)]).unwrap();
-    state.note_seen(&[(one.clone(), 40), (two.clone(), 61)]).unwrap();
+    state.note_seen(&[(one, 40), (two, 61)]).unwrap();
     let seen: Vec<_> = state.agents().unwrap().iter().map(|agent| agent.last_seen_ms).collect();
     assert_eq!(seen, [Some(50), Some(61)]);
     assert_eq!(state.audit_head().unwrap(), before);

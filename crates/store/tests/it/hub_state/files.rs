@@ -6,6 +6,7 @@ use fieldpost_model::hub_state::{
     Act, Actor, HubState, NewApiToken, NewSession, NewUser, PasswordHash, Role, Scope,
 };
 use fieldpost_store::{HubStateOpenError, SqliteHubState, restore_hub_state};
+use proptest::prelude::*;
 
 use super::{Hub, admin, enrol, enrolled, new_agent, secret, token};
 use crate::data::START_MS;
@@ -178,7 +179,8 @@ fn backup_is_whole_while_the_hub_goes_on_and_comes_back_under_a_new_epoch() {
     assert_eq!(restored.audit(None, 1).unwrap()[0].action, "state.restore");
     let again = restore_hub_state(&act, &backup, hub.folder.path()).unwrap_err();
     assert!(matches!(again, HubStateOpenError::Busy(_)), "{again}");
-    drop(restore_hub_state(&act, &backup, place.path()).unwrap_err());
+    let present = restore_hub_state(&act, &backup, place.path()).unwrap_err();
+    assert!(matches!(present, HubStateOpenError::Present(_)), "{present}");
 }
 
 #[test]
@@ -188,8 +190,13 @@ fn restore_puts_back_what_was_gone_and_refuses_a_broken_backup() {
     let state = hub.open();
     enrolled(&state, 1, "one");
     state.backup(&backup).unwrap();
+    enrolled(&state, 2, "after the backup");
+    let log = hub.folder.path().join("state.db-wal");
+    let crashed = std::fs::read(&log).unwrap();
     drop(state);
+    assert!(!log.exists(), "a hub that ends empties its log");
     std::fs::remove_file(hub.folder.path().join("state.db")).unwrap();
+    std::fs::write(&log, crashed).unwrap();
     let act = Act::new(Actor::Socket(0), START_MS);
     let mut broken = std::fs::read(&backup).unwrap();
     let end = broken.len();
@@ -200,5 +207,34 @@ fn restore_puts_back_what_was_gone_and_refuses_a_broken_backup() {
     assert!(matches!(error, HubStateOpenError::Damaged { .. }), "{error}");
     restore_hub_state(&act, &backup, hub.folder.path()).unwrap();
     let state: &dyn HubState = &hub.open();
-    assert_eq!(state.agents().unwrap()[0].name, "one");
+    let agents = state.agents().unwrap();
+    assert_eq!((agents.len(), agents[0].name.as_str()), (1, "one"));
+    assert_eq!(state.verify_audit(None).unwrap().fault, None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn state_with_wrong_bytes_is_refused_or_read_and_never_panics(
+        wrong in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..40),
+        cut in proptest::option::of(any::<proptest::sample::Index>()),
+    ) {
+        let hub = Hub::new();
+        enrolled(&hub.open(), 1, "one");
+        let path = hub.folder.path().join("state.db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        wrong.iter().for_each(|(place, byte)| { let n = place.index(bytes.len()); bytes[n] = *byte; });
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        match SqliteHubState::open(hub.folder.path()) {
+            Ok(state) => {
+                let state: &dyn HubState = &state;
+                drop((state.agents(), state.join_tokens(), state.users(), state.verify_audit(None)));
+            }
+            Err(_) => prop_assert_eq!(std::fs::read(&path).unwrap(), bytes),
+        }
+    }
 }
