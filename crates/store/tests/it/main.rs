@@ -28,3 +28,9 @@ mod damage;
 
 /// A disk that is full, and one that has room again.
 mod full;
+
+/// The queue towards hubs: items, cursors, and what is merged when.
+mod spool;
+
+/// Random acts of hubs, compared with sets of numbers.
+mod spool_model;
