@@ -9,7 +9,6 @@ use fieldpost_model::{EventKind, Intervals, Period, Stream, TimeMs};
 use parking_lot::{Condvar, Mutex};
 
 use crate::calendar::{DAY_HOURS, DAY_MS, HOUR_MS};
-use crate::codec::CodecError;
 use crate::folder::{self, FileKind, StoreFile, free_bytes};
 use crate::record::numbers_merged_into;
 use crate::rows::read_hours;
@@ -18,7 +17,7 @@ use crate::source::open_file;
 use crate::spool::stream_of;
 use crate::state::{Found, Gap, GapReason, State};
 use crate::writer::{Shared, chain};
-use crate::{StoreError, ballast, database, merge, quarantine, rollup, spool};
+use crate::{StoreError, ballast, merge, quarantine, rollup, spool};
 
 /// How often it looks when nobody wakes it.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -133,17 +132,11 @@ impl Maintenance<'_> {
             if self.shared.is_current(&file) || !file.path.exists() {
                 continue;
             }
-            let path = file.path.clone();
-            let checked = database::open_reader(&path).and_then(|connection| {
-                let whole = database::quick_check(&connection).map_err(StoreError::sql("check", &path))?;
-                let source = CodecError::Malformed("SQLite finds its pages damaged");
-                if whole { Ok(()) } else { Err(StoreError::Blob { path, source }) }
-            });
-            match checked {
+            match spool::examine(&file) {
                 Err(error) if error.is_damage() => {
                     put_aside(self.shared, &file, &error, i64::MAX)?;
                 }
-                checked => checked?,
+                examined => examined?,
             }
         }
         Ok(())
@@ -305,7 +298,11 @@ impl Maintenance<'_> {
         match oldest {
             Some(file) if file.kind == FileKind::Hot && !busy(file.hour) => {
                 let sources = of_hour(files, file.hour);
-                self.merge_hour(file.hour, &sources).map(|()| !file.path.exists())
+                match self.merge_hour(file.hour, &sources) {
+                    // No room to make room in: then it goes as it is.
+                    Err(error) if error.is_full() => Ok(false),
+                    merged => merged.map(|()| !file.path.exists()),
+                }
             }
             _ => Ok(false),
         }
@@ -451,7 +448,7 @@ fn account_for(shared: &Shared, file: &StoreFile, n_samples: u64) -> Result<(), 
     shared.spool.remove(file);
     spool::index(shared, file)?;
     let saved = shared.spool.seqs_of(file).unwrap_or_default();
-    let first = u64::try_from(file.seq).unwrap_or(0);
+    let first = u64::try_from(file.seq).unwrap_or(0).max(1);
     let before = before.unwrap_or_else(|| Intervals::of(first, saved.last().unwrap_or(0)));
     let gone = before.ranges().iter().flat_map(|(from, to)| saved.missing(*from, *to).ranges().to_vec());
     let mut lost = Intervals::default();

@@ -17,7 +17,7 @@ use crate::reader::Reader;
 use crate::state::{Gap, GapReason};
 use crate::stats::StoreStats;
 use crate::writer::{Shared, Writer, chain};
-use crate::{Config, StoreError, ballast, database, maintain, spool};
+use crate::{Config, Durability, StoreError, ballast, database, maintain, spool};
 
 /// What a store needs from outside.
 #[derive(Clone)]
@@ -104,7 +104,10 @@ impl Store {
         opened.agent_id = state.identity("agent_id")?;
         opened.last_stop_clean = found.clean;
         hubs.iter().try_for_each(|hub| state.add_cursor(hub, (shared.clock)()))?;
-        let hot = resume(&shared, &mut opened)?;
+        let mut hot = resume(&shared, &mut opened)?;
+        if !found.clean && shared.config.durability == Durability::Relaxed {
+            hot.iter_mut().try_for_each(Hot::begin_lineage)?;
+        }
         spool::open(&shared, &mut state, &opened, state_is_new).map(|new| opened.new_spool = new)?;
         shared.stats.lock().last_seq = shared.spool.last(Stream::Metrics) as i64;
         opened.new = found.new;

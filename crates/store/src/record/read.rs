@@ -13,7 +13,7 @@ use crate::codec::{checksum, decode_intervals};
 use crate::dictionary::read_entries_from;
 use crate::folder::{self, FileKind, StoreFile};
 use crate::source::open_file;
-use crate::spool::Place;
+use crate::spool::{Place, read_lineage};
 use crate::state::{State, read_event, read_gap};
 use crate::tables::read_entities;
 use crate::writer::{Shared, chain};
@@ -108,10 +108,8 @@ impl<'a> Reading<'a> {
     }
 
     fn open_scope(&self, file: &StoreFile) -> Result<(Connection, String), StoreError> {
-        let connection = open_file_now(file)?;
-        let sql = "SELECT value FROM meta WHERE key = 'lineage'";
-        let lineage = connection.query_row(sql, [], |row| row.get::<_, String>(0));
-        let lineage = lineage.map_err(StoreError::sql("read", &file.path));
+        let connection = database::open_reader(&file.path)?;
+        let lineage = read_lineage(&connection).map_err(StoreError::sql("read", &file.path));
         let lineage = lineage.inspect_err(|error| self.suspect(file, error))?;
         Ok((connection, format!("{}/{lineage}", self.shared.spool.spool_id())))
     }
@@ -250,14 +248,6 @@ impl<'a> Reading<'a> {
             },
         };
         Ok(lost(part.0, part.1, if merged { "merged" } else { reason }))
-    }
-}
-
-/// Opens a file of items; a file that is not there is told from one that cannot be read.
-fn open_file_now(file: &StoreFile) -> Result<Connection, StoreError> {
-    match file.kind {
-        FileKind::Tables => database::open_reader(&file.path),
-        _ => open_file(file),
     }
 }
 

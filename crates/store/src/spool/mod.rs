@@ -17,7 +17,7 @@ use crate::folder::{FileKind, StoreFile};
 use crate::state::State;
 
 pub(crate) use cursors::{Errand, Kept};
-pub(crate) use open::{index, open, say_new};
+pub(crate) use open::{examine, index, open, read_lineage, say_new};
 
 /// Told of the last number of a stream when new items are on the disk.
 pub type OnStored = Arc<dyn Fn(Stream, Seq) + Send + Sync>;
