@@ -31,3 +31,9 @@ mod full;
 
 /// The hub's agents, tokens, users and audit log.
 mod hub_state;
+
+/// The queue towards hubs: items, cursors, and what is merged when.
+mod spool;
+
+/// Random acts of hubs, compared with sets of numbers.
+mod spool_model;
