@@ -174,7 +174,7 @@ fn family_of(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Family> 
     Ok(Family { name: name.into(), help: help.into(), kind: kind_of(row.get(first + 1)?) })
 }
 
-fn kind_code(kind: Kind) -> i64 {
+pub(crate) fn kind_code(kind: Kind) -> i64 {
     match kind {
         Kind::Untyped => 0,
         Kind::Counter => 1,

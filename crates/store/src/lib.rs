@@ -16,6 +16,7 @@ mod calendar;
 pub mod codec;
 mod config;
 mod database;
+pub mod definitions;
 mod dictionary;
 mod error;
 mod folder;

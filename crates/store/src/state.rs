@@ -240,10 +240,10 @@ const EVENT_WORDS: [(EventKind, &str); 10] = [
     (EventKind::Quarantine, "quarantine"),
 ];
 
-fn event_word(kind: EventKind) -> &'static str {
+pub(crate) fn event_word(kind: EventKind) -> &'static str {
     EVENT_WORDS.iter().find(|(known, _)| *known == kind).map_or("store", |(_, word)| word)
 }
 
-fn parse_event_word(word: &str) -> Option<EventKind> {
+pub(crate) fn parse_event_word(word: &str) -> Option<EventKind> {
     EVENT_WORDS.iter().find(|(_, known)| *known == word).map(|(kind, _)| *kind)
 }
