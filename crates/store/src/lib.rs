@@ -21,6 +21,7 @@ mod dictionary;
 mod error;
 mod folder;
 mod hot;
+pub mod hub;
 mod maintain;
 mod merge;
 mod pages;
