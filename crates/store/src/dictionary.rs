@@ -194,7 +194,7 @@ pub(crate) fn kind_of(code: i64) -> Kind {
     }
 }
 
-fn labels_blob(labels: &[(String, String)]) -> Vec<u8> {
+pub(crate) fn labels_blob(labels: &[(String, String)]) -> Vec<u8> {
     let mut blob = Vec::new();
     put_varint(&mut blob, labels.len() as u64);
     for (name, value) in labels {

@@ -135,13 +135,7 @@ impl Check<'_> {
         }
     }
 
-    fn frame(
-        &self,
-        frame: Frame,
-        key: &SourceKey,
-        scope: &mut Option<Arc<Scope>>,
-        checked: &mut Checked,
-    ) {
+    fn frame(&self, frame: Frame, key: &SourceKey, scope: &mut Option<Arc<Scope>>, checked: &mut Checked) {
         match frame {
             Frame::Scope(name) if name.len() <= NAME_BYTES_MAX => {
                 *scope = Some(self.scopes.scope(checked.source, &name));

@@ -7,13 +7,13 @@ use std::path::Path;
 use fieldpost_model::{Intervals, Lost, Stream};
 use rusqlite::{Connection, params};
 
+use crate::StoreError;
 use crate::codec::CodecError;
 use crate::database;
 use crate::folder::{StoreFile, beside, sync_folder};
 use crate::hub::batch::{CheckedItem, SEQ_BITS};
 use crate::hub::ledger::{Ledger, Numbers, SourceId, SourceKey};
 use crate::hub::scopes::Scope;
-use crate::StoreError;
 
 /// Bits of the key of a blob of definitions that are its number.
 pub(crate) const BLOB_BITS: u32 = 24;

@@ -16,12 +16,16 @@
 
 mod batch;
 mod floor;
+mod index;
 mod intake;
 mod ledger;
 mod options;
 mod queue;
+mod reader;
 mod scopes;
+mod shapes;
 mod shared;
+mod source;
 mod stats;
 mod store;
 mod tend;
@@ -30,5 +34,6 @@ mod writer;
 pub use batch::{Accepted, Batch, Refusal};
 pub use options::{HubLimits, HubStoreOptions};
 pub use queue::Answer;
+pub use reader::{AgentLabels, HubReader, HubSeries};
 pub use stats::HubStoreStats;
 pub use store::{HubOpened, HubStore, NotTaken};

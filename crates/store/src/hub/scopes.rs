@@ -275,9 +275,11 @@ fn beyond(series: &SeriesDefinition, limits: &HubLimits) -> Option<String> {
         return Some(format!("{name} has {n_labels} labels; at most {} are taken", limits.labels));
     }
     let texts = series.labels.iter().flat_map(|(name, value)| [name.len(), value.len()]);
-    let longest = texts.chain([series.family.name.len(), series.suffix.len(), series.family.help.len()]).max();
+    let longest =
+        texts.chain([series.family.name.len(), series.suffix.len(), series.family.help.len()]).max();
     let longest = longest.unwrap_or(0);
-    (longest > bytes_max).then(|| format!("{name} has a text of {longest} bytes; at most {bytes_max} are taken"))
+    (longest > bytes_max)
+        .then(|| format!("{name} has a text of {longest} bytes; at most {bytes_max} are taken"))
 }
 
 fn meaning(series: &SeriesDefinition) -> u32 {

@@ -197,7 +197,9 @@ impl Drop for HubStore {
     fn drop(&mut self) {
         match self.close() {
             Ok(()) | Err(StoreError::Closed) => {}
-            Err(error) => tracing::error!(error = chain(&error), "the hub's store could not be closed cleanly"),
+            Err(error) => {
+                tracing::error!(error = chain(&error), "the hub's store could not be closed cleanly")
+            }
         }
     }
 }
@@ -220,11 +222,7 @@ type Floors = Vec<(SourceKey, Intervals)>;
 
 /// Opens `progress.db`. A damaged one is put aside: what it kept from being asked for again is too
 /// old to be taken anyway.
-fn open_floor(
-    folder: &Path,
-    now_ms: TimeMs,
-    opened: &mut HubOpened,
-) -> Result<(Floor, Floors), StoreError> {
+fn open_floor(folder: &Path, now_ms: TimeMs, opened: &mut HubOpened) -> Result<(Floor, Floors), StoreError> {
     let open = || {
         let floor = Floor::open(folder)?;
         let floors = floor.read()?;

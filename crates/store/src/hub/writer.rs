@@ -192,9 +192,8 @@ impl Writer {
     /// Answers a batch: all of it is here, or nothing may be acknowledged.
     fn answer(&self, job: Job, failed: Option<&Arc<StoreError>>) {
         let Job { checked, n_bytes, done } = job;
-        let is_here = |range: &(Seq, Seq)| {
-            self.shared.ledger.missing(checked.source, range.0, range.1).is_empty()
-        };
+        let is_here =
+            |range: &(Seq, Seq)| self.shared.ledger.missing(checked.source, range.0, range.1).is_empty();
         let whole = checked.answer.numbers.ranges().iter().all(is_here);
         let answer = match failed {
             Some(error) if !whole => Err(Arc::clone(error)),
@@ -227,11 +226,7 @@ fn drop_duplicates(shared: &Shared, jobs: &mut [Job], staged: &mut Numbers) -> u
 }
 
 /// Numbers that are said to be lost and are neither here nor among the items of these batches.
-fn lost(
-    shared: &Shared,
-    jobs: &mut [Job],
-    staged: &mut Numbers,
-) -> Vec<(i64, SourceId, Lost, Intervals)> {
+fn lost(shared: &Shared, jobs: &mut [Job], staged: &mut Numbers) -> Vec<(i64, SourceId, Lost, Intervals)> {
     let mut all = Vec::new();
     for checked in jobs.iter_mut().map(|job| &mut job.checked) {
         let staged = staged.entry(checked.source).or_default();
@@ -251,10 +246,7 @@ fn lost(
 }
 
 /// Items and lost ranges by the hour whose file they go into.
-fn shares<'a>(
-    jobs: &'a [Job],
-    lost: &'a [(i64, SourceId, Lost, Intervals)],
-) -> BTreeMap<i64, Share<'a>> {
+fn shares<'a>(jobs: &'a [Job], lost: &'a [(i64, SourceId, Lost, Intervals)]) -> BTreeMap<i64, Share<'a>> {
     let mut shares: BTreeMap<i64, Share<'a>> = BTreeMap::new();
     for checked in jobs.iter().flat_map(|job| &job.checked.items) {
         shares.entry(checked.hour).or_default().items.push(checked);

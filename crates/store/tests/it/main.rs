@@ -28,3 +28,12 @@ mod damage;
 
 /// A disk that is full, and one that has room again.
 mod full;
+
+/// What an agent sends, and a hub's store in a folder of its own.
+mod hub_data;
+
+/// Items of many agents come in, once each, and are read back.
+mod hub_intake;
+
+/// The hub is killed at any instant: what was acknowledged is there, once.
+mod hub_crash;
