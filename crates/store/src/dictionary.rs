@@ -1,7 +1,7 @@
 //! The series of a file: small numbers for long names. Numbers are given once a day, so that
 //! blobs of one hour can be put beside those of another without being encoded anew.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use fieldpost_model::{Family, Kind, Series, series_text};
@@ -13,13 +13,17 @@ use crate::codec::{CodecError, Cursor, put_text, put_varint};
 /// The most labels that a stored series may have.
 const N_LABELS_MAX: usize = 1_000;
 
-/// A series as a file describes it.
+/// What a series' number means: the series as a file, or a frame of the record, describes it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Entry {
-    pub(crate) id: u32,
-    pub(crate) family: Family,
-    pub(crate) suffix: String,
-    pub(crate) labels: Vec<(String, String)>,
+pub struct Entry {
+    /// The number, in the file or scope in which it is said.
+    pub id: u32,
+    /// Name, kind and help of its family.
+    pub family: Family,
+    /// What its own name has after the family's.
+    pub suffix: String,
+    /// Names and values of its labels, in the order in which they are shown.
+    pub labels: Vec<(String, String)>,
 }
 
 impl Entry {
@@ -34,7 +38,7 @@ impl Entry {
     }
 
     /// `name{label="value"}`: what makes it the same series in another file.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let labels: Vec<_> = self.labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         series_text(&self.family.name, &self.suffix, &labels)
     }
@@ -46,21 +50,36 @@ pub(crate) struct Dictionary {
     entries: Vec<Entry>,
     by_text: HashMap<Box<str>, u32>,
     by_serial: HashMap<u64, u32>,
+    ids: HashSet<u32>,
     next_id: u32,
 }
 
 impl Dictionary {
-    /// Adds what another file of the same day says; names known already keep their numbers.
+    /// Adds what another file of the same day says; names known already keep their numbers, and
+    /// a number that has another name here is left out: that series is given a new one.
     pub(crate) fn absorb(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             let text = entry.text();
-            if self.by_text.contains_key(text.as_str()) {
+            if self.by_text.contains_key(text.as_str()) || self.ids.contains(&entry.id) {
                 continue;
             }
-            self.next_id = self.next_id.max(entry.id + 1);
-            self.by_text.insert(text.into(), entry.id);
-            self.entries.push(entry);
+            self.push(text.into(), entry);
         }
+    }
+
+    /// Adds what another file says above all numbers that are known here, so that whoever was
+    /// told these has only to be told of higher ones.
+    pub(crate) fn absorb_above(&mut self, mut entries: Vec<Entry>) {
+        let next_id = self.next_id;
+        entries.retain(|entry| entry.id >= next_id);
+        self.absorb(entries);
+    }
+
+    fn push(&mut self, text: Box<str>, entry: Entry) {
+        self.next_id = self.next_id.max(entry.id.saturating_add(1));
+        self.ids.insert(entry.id);
+        self.by_text.insert(text, entry.id);
+        self.entries.push(entry);
     }
 
     /// The number of a series; a new one is given where it has none.
@@ -73,10 +92,8 @@ impl Dictionary {
             return (id, None);
         }
         let id = self.next_id;
-        self.next_id += 1;
-        self.by_text.insert(series.text.clone(), id);
         self.by_serial.insert(series.serial, id);
-        self.entries.push(Entry::of(id, series));
+        self.push(series.text.clone(), Entry::of(id, series));
         (id, self.entries.last())
     }
 
@@ -91,12 +108,9 @@ impl Dictionary {
         if let Some(id) = self.find(&text) {
             return id;
         }
-        let taken = entry.id < self.next_id && self.entries.iter().any(|other| other.id == entry.id);
-        let id = if taken { self.next_id } else { entry.id };
-        self.next_id = self.next_id.max(id + 1);
+        let id = if self.ids.contains(&entry.id) { self.next_id } else { entry.id };
         entry.id = id;
-        self.by_text.insert(text.into(), id);
-        self.entries.push(entry);
+        self.push(text.into(), entry);
         id
     }
 
@@ -149,9 +163,20 @@ impl DictionaryWriter {
 
 /// All series that a file describes.
 pub(crate) fn read_entries(connection: &Connection, path: &Path) -> Result<Vec<Entry>, StoreError> {
+    read_entries_from(connection, path, 0, usize::MAX)
+}
+
+/// The first `limit` series that a file describes from this number on, by number.
+pub(crate) fn read_entries_from(
+    connection: &Connection,
+    path: &Path,
+    first_id: u32,
+    limit: usize,
+) -> Result<Vec<Entry>, StoreError> {
     let failed = || StoreError::sql("read the series of", path);
     let mut statement = connection.prepare(include_str!("sql/read_series.sql")).map_err(failed())?;
-    let mut rows = statement.query([]).map_err(failed())?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![first_id, limit]).map_err(failed())?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next().map_err(failed())? {
         let blob = row.get_ref(2).map_err(failed())?.as_blob();
@@ -196,16 +221,23 @@ pub(crate) fn kind_of(code: i64) -> Kind {
 
 pub(crate) fn labels_blob(labels: &[(String, String)]) -> Vec<u8> {
     let mut blob = Vec::new();
-    put_varint(&mut blob, labels.len() as u64);
-    for (name, value) in labels {
-        put_text(&mut blob, name);
-        put_text(&mut blob, value);
-    }
+    put_labels(&mut blob, labels);
     blob
 }
 
+pub(crate) fn put_labels(out: &mut Vec<u8>, labels: &[(String, String)]) {
+    put_varint(out, labels.len() as u64);
+    for (name, value) in labels {
+        put_text(out, name);
+        put_text(out, value);
+    }
+}
+
 pub(crate) fn read_labels(blob: &[u8]) -> Result<Vec<(String, String)>, CodecError> {
-    let mut cursor = Cursor::new(blob);
+    take_labels(&mut Cursor::new(blob))
+}
+
+pub(crate) fn take_labels(cursor: &mut Cursor<'_>) -> Result<Vec<(String, String)>, CodecError> {
     let n_labels = cursor.count(N_LABELS_MAX)?;
     (0..n_labels).map(|_| Ok((cursor.text()?, cursor.text()?))).collect()
 }

@@ -63,8 +63,31 @@ pub enum StoreError {
     /// The files changed under a reader again and again.
     #[error("the store changes faster than it can be read; try again")]
     Moving,
-    /// The store is being closed.
-    #[error("the store is closed")]
+    /// A hub acknowledged items of another numbering than the present one.
+    #[error(
+        "items of spool {asked} were acknowledged, but the present one is {present}; ask for the record anew"
+    )]
+    OtherSpool {
+        /// What the hub said.
+        asked: String,
+        /// What it is.
+        present: String,
+    },
+    /// A hub acknowledged more than was ever numbered here.
+    #[error("number {asked} of {stream} was acknowledged, but {last} is the last; this store was rolled back and needs a new spool", stream = .stream.as_str())]
+    Ahead {
+        /// Of which stream.
+        stream: fieldpost_model::Stream,
+        /// What the hub said.
+        asked: u64,
+        /// The last number that was given.
+        last: u64,
+    },
+    /// There is no cursor of this hub.
+    #[error("no hub `{0}` is known here; join it first")]
+    UnknownHub(String),
+    /// The store is being closed, or its disk does not answer.
+    #[error("the store is closed, or its disk does not answer")]
     Closed,
 }
 

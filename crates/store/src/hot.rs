@@ -21,20 +21,26 @@ const WAL_BYTES_COPIED: u64 = 1 << 20;
 pub(crate) struct Hot {
     pub(crate) file: StoreFile,
     pub(crate) dictionary: Dictionary,
+    /// Files of one lineage give no number of a series two meanings.
+    lineage: String,
     connection: Connection,
     writer: DictionaryWriter,
 }
 
 impl Hot {
-    /// Makes the file of an hour.
+    /// Makes the file of an hour. With a `lineage` it goes on with the numbers of the file before
+    /// it, all of whose series are in the dictionary.
     pub(crate) fn create(
         file: &StoreFile,
         durability: Durability,
         dictionary: Dictionary,
+        lineage: Option<String>,
     ) -> Result<Self, StoreError> {
         let file = file.clone();
         let connection = open(&file, durability)?;
-        let mut hot = Self { file, dictionary, connection, writer: DictionaryWriter::default() };
+        let own = read_lineage(&connection).map_err(StoreError::sql("read", &file.path))?;
+        let writer = DictionaryWriter::default();
+        let mut hot = Self { file, dictionary, lineage: lineage.unwrap_or(own), connection, writer };
         hot.seed().map_err(StoreError::sql("write", &hot.file.path))?;
         sync_folder(hot.file.path.parent().unwrap_or(Path::new("/")))?;
         Ok(hot)
@@ -42,6 +48,7 @@ impl Hot {
 
     fn seed(&mut self) -> rusqlite::Result<()> {
         let transaction = self.connection.unchecked_transaction()?;
+        transaction.execute("UPDATE meta SET value = ?1 WHERE key = 'lineage'", [&self.lineage])?;
         for entry in self.dictionary.entries() {
             self.writer.put(&transaction, entry)?;
         }
@@ -62,7 +69,8 @@ impl Hot {
         let mut dictionary = Dictionary::default();
         dictionary.absorb(read_entries(&connection, &file.path)?);
         let writer = DictionaryWriter::resume(&connection).map_err(failed())?;
-        Ok(Self { file, dictionary, connection, writer })
+        let lineage = read_lineage(&connection).map_err(failed())?;
+        Ok(Self { file, dictionary, lineage, connection, writer })
     }
 
     /// Writes windows with rising numbers in one transaction, on the disk when this returns.
@@ -94,12 +102,6 @@ impl Hot {
         transaction.commit()
     }
 
-    /// The number of its last window, if it has one.
-    pub(crate) fn last_seq(&self) -> Result<Option<i64>, StoreError> {
-        let answer = self.connection.query_row("SELECT max(seq) FROM windows", [], |row| row.get(0));
-        answer.map_err(StoreError::sql("read", &self.file.path))
-    }
-
     /// Copies the log into the file when it is long; empties it when it is far too long.
     pub(crate) fn tend_log(&self) -> Result<(), StoreError> {
         let bytes = self.wal_bytes();
@@ -115,13 +117,24 @@ impl Hot {
         std::fs::metadata(beside(&self.file.path, "-wal")).map_or(0, |metadata| metadata.len())
     }
 
-    /// Empties the log and closes the file.
-    pub(crate) fn close(self) -> Result<(StoreFile, Dictionary), StoreError> {
+    /// Empties the log and closes the file; answers what the next one goes on with.
+    pub(crate) fn close(self) -> Result<Ancestor, StoreError> {
         database::checkpoint(&self.connection, true)
             .map_err(StoreError::sql("checkpoint", &self.file.path))?;
         self.connection.close().map_err(|(_, error)| StoreError::sql("close", &self.file.path)(error))?;
-        Ok((self.file, self.dictionary))
+        Ok(Ancestor { day: self.file.day(), lineage: self.lineage, dictionary: self.dictionary })
     }
+}
+
+/// A hot file that was closed cleanly, for the next one of its day to go on with its numbers.
+pub(crate) struct Ancestor {
+    pub(crate) day: i64,
+    pub(crate) lineage: String,
+    pub(crate) dictionary: Dictionary,
+}
+
+fn read_lineage(connection: &Connection) -> rusqlite::Result<String> {
+    connection.query_row("SELECT value FROM meta WHERE key = 'lineage'", [], |row| row.get(0))
 }
 
 fn open(file: &StoreFile, durability: Durability) -> Result<Connection, StoreError> {

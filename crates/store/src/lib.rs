@@ -1,5 +1,6 @@
 //! The local store: windows in SQLite files, merged in the background into rows of few series
 //! and an hour each, with rollups, the history of processes and units, retention and quarantine.
+//! The same files are the spool towards hubs: windows are merged when each has acknowledged them.
 //! Synchronous; the home of rusqlite and of the codecs.
 //!
 //! ```text
@@ -28,10 +29,12 @@ mod pages;
 mod quarantine;
 mod queue;
 mod reader;
+pub mod record;
 mod rollup;
 mod rows;
 mod salvage;
 mod source;
+mod spool;
 mod state;
 mod stats;
 mod store;

@@ -5,23 +5,29 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldpost_model::{EventKind, Period, TimeMs};
+use fieldpost_model::{EventKind, Intervals, Period, Stream, TimeMs};
 use parking_lot::{Condvar, Mutex};
 
 use crate::calendar::{DAY_HOURS, DAY_MS, HOUR_MS};
+use crate::codec::CodecError;
 use crate::folder::{self, FileKind, StoreFile, free_bytes};
+use crate::record::numbers_merged_into;
 use crate::rows::read_hours;
 use crate::salvage::Salvage;
 use crate::source::open_file;
+use crate::spool::stream_of;
 use crate::state::{Found, Gap, GapReason, State};
 use crate::writer::{Shared, chain};
-use crate::{StoreError, ballast, merge, quarantine, rollup};
+use crate::{StoreError, ballast, database, merge, quarantine, rollup, spool};
 
 /// How often it looks when nobody wakes it.
 const PERIOD: Duration = Duration::from_secs(60);
 /// How long a gap may take to reach the disk before its samples go all the same: on a full disk
 /// it is written only after they went.
 const GAP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long an hour's windows stay as they are after it is over, so that a hub that was restored
+/// from a backup can ask for them again.
+const GRACE_MS: i64 = HOUR_MS;
 /// The priority of this thread among all: lowest but one.
 const NICE: i32 = 15;
 
@@ -113,10 +119,34 @@ impl Maintenance<'_> {
                 self.evict_oldest()?;
             }
         }
+        self.check_suspects()?;
         self.merge()?;
         self.forget_old()?;
         self.keep_quota()?;
-        ballast::take_in(folder, self.shared.config.quota.0)
+        ballast::take_in(folder, self.shared.config.quota.0)?;
+        measure(self.shared)
+    }
+
+    /// Looks into files that a reader found damaged: what is whole of them comes back.
+    fn check_suspects(&self) -> Result<(), StoreError> {
+        for file in self.shared.take_suspects() {
+            if self.shared.is_current(&file) || !file.path.exists() {
+                continue;
+            }
+            let path = file.path.clone();
+            let checked = database::open_reader(&path).and_then(|connection| {
+                let whole = database::quick_check(&connection).map_err(StoreError::sql("check", &path))?;
+                let source = CodecError::Malformed("SQLite finds its pages damaged");
+                if whole { Ok(()) } else { Err(StoreError::Blob { path, source }) }
+            });
+            match checked {
+                Err(error) if error.is_damage() => {
+                    put_aside(self.shared, &file, &error, i64::MAX)?;
+                }
+                checked => checked?,
+            }
+        }
+        Ok(())
     }
 
     fn list(&self) -> Result<Vec<StoreFile>, StoreError> {
@@ -133,20 +163,54 @@ impl Maintenance<'_> {
         let mut hours: Vec<i64> = hot(&files).map(|file| file.hour).collect();
         hours.dedup();
         hours.retain(|hour| current.iter().all(|file| file.kind != FileKind::Hot || file.hour != *hour));
-        let oldest = hours.first().map_or(0, |hour| (self.now_ms() - (hour + 1) * HOUR_MS).max(0));
+        let present_ms = self.shared.present_ms(&files);
+        let due: Vec<_> = hours
+            .into_iter()
+            .map(|hour| (hour, self.due(&files, hour, present_ms)))
+            .filter(|(_, sources)| hot(sources).next().is_some())
+            .collect();
+        let oldest = due.first().map_or(0, |(hour, _)| (self.now_ms() - (hour + 1) * HOUR_MS).max(0));
         self.shared.stats.lock().merge_lag_ms = oldest;
-        for hour in hours {
+        for (hour, sources) in due {
             if self.shared.wake.is_ending() {
                 return Ok(());
             }
-            let mut sources: Vec<_> = files.iter().filter(|file| of_hour(file, hour)).cloned().collect();
-            sources.sort_by_key(|file| (file.kind, file.seq));
-            let merged = merge::merge_hour(&self.shared.folder, hour, &sources);
-            self.count(merged)?;
-            self.shared.stats.lock().n_hours_merged += 1;
+            self.merge_hour(hour, &sources)?;
         }
         self.shared.stats.lock().merge_lag_ms = 0;
         self.merge_days(current.iter().map(StoreFile::day).max())
+    }
+
+    /// The files of an hour that may be merged now: of its hot files those before the first that
+    /// is kept for a hub, for later windows win over earlier ones.
+    fn due(&self, files: &[StoreFile], hour: i64, present_ms: Option<TimeMs>) -> Vec<StoreFile> {
+        let mut sources = of_hour(files, hour);
+        let kept =
+            sources.iter().position(|file| file.kind == FileKind::Hot && self.is_kept(file, present_ms));
+        sources.truncate(kept.unwrap_or(sources.len()));
+        sources
+    }
+
+    /// Must the items of a hot file stay as they are, for a hub that wants them or may want them
+    /// again? No longer than samples are kept at all.
+    fn is_kept(&self, file: &StoreFile, present_ms: Option<TimeMs>) -> bool {
+        let too_old = || present_ms.is_some_and(|now| older(file, self.shared.config.retention.raw, now));
+        // A clock that is far from the file in either direction says nothing about its age.
+        let around = file.begin_ms() - GRACE_MS..file.end_ms() + GRACE_MS;
+        let spool = &self.shared.spool;
+        spool.has_cursors() && (spool.is_owed(file) || around.contains(&self.now_ms())) && !too_old()
+    }
+
+    fn merge_hour(&self, hour: i64, sources: &[StoreFile]) -> Result<(), StoreError> {
+        let merged = merge::merge_hour(&self.shared.folder, hour, sources);
+        let done = merged.is_ok();
+        if done {
+            hot(sources).for_each(|file| self.shared.spool.remove(file));
+            self.shared.spool.merged_anew();
+        }
+        self.count(merged)?;
+        self.shared.stats.lock().n_hours_merged += u64::from(done);
+        Ok(())
     }
 
     /// Days that are over by the clock and by the writer.
@@ -166,6 +230,7 @@ impl Maintenance<'_> {
                 files.iter().filter(rows).filter(|file| file.day() == day).cloned().collect();
             sources.sort_by_key(|file| (file.kind, file.hour));
             let merged = merge::merge_day(&self.shared.folder, day, &sources);
+            self.shared.spool.merged_anew();
             self.count(merged)?;
         }
         Ok(())
@@ -225,18 +290,32 @@ impl Maintenance<'_> {
             let free = free_bytes(&self.shared.folder).unwrap_or(u64::MAX);
             let limit = config.quota.0.min(used.saturating_add(free).saturating_sub(config.min_free.0));
             // Others may fill the disk: they do not make us forget everything.
-            if used <= limit.max(config.quota.0 / 16) || !self.evict_oldest()? {
+            let fits = used <= limit.max(config.quota.0 / 16);
+            if fits || !(self.merge_oldest(&files)? || self.evict_oldest()?) {
                 return Ok(());
             }
+        }
+    }
+
+    /// Where the oldest samples are kept unmerged for a hub, merging them makes room first: they
+    /// are no items any more then, but still there. Answers whether anything was merged.
+    fn merge_oldest(&self, files: &[StoreFile]) -> Result<bool, StoreError> {
+        let busy = |hour| hot(&self.shared.current.lock()).any(|file| file.hour == hour);
+        let oldest = files.iter().find(|file| !is_rollups(file) && !self.shared.is_current(file));
+        match oldest {
+            Some(file) if file.kind == FileKind::Hot && !busy(file.hour) => {
+                let sources = of_hour(files, file.hour);
+                self.merge_hour(file.hour, &sources).map(|()| !file.path.exists())
+            }
+            _ => Ok(false),
         }
     }
 
     /// Lets go of the oldest samples or tables; of rollups only when there is nothing else.
     fn evict_oldest(&self) -> Result<bool, StoreError> {
         let files = self.list()?;
-        let rollups = |file: &StoreFile| matches!(file.kind, FileKind::Minutes | FileKind::Hours);
         let idle = || files.iter().filter(|file| !self.shared.is_current(file));
-        let oldest = idle().find(|file| !rollups(file)).or_else(|| idle().find(|file| rollups(file)));
+        let oldest = idle().find(|file| !is_rollups(file)).or_else(|| idle().find(|file| is_rollups(file)));
         match oldest {
             Some(file) => self.forget(file, GapReason::Quota).map(|()| true),
             None => Ok(false),
@@ -249,13 +328,23 @@ impl Maintenance<'_> {
         if let Err(error) = self.keep_rollups(file) {
             tracing::warn!(error = chain(&error), file = %file.path.display(), "its rollups are lost");
         }
+        let (from_ms, to_ms) = (file.begin_ms(), file.end_ms());
         if n_samples > 0 {
-            let (from_ms, to_ms) = (file.begin_ms(), file.end_ms());
             self.shared.queue.push_gap(Gap { from_ms, to_ms, n_samples, reason });
+        }
+        let stream = stream_of(file.kind).unwrap_or(Stream::Metrics);
+        let seqs = self.shared.spool.seqs_of(file).map_or_else(|| numbers_merged_into(file), Ok);
+        // What cannot be read any more is lost for a reason that nobody knows.
+        let seqs = seqs.unwrap_or_default();
+        self.shared.lose(stream, &seqs, (from_ms, to_ms), n_samples, reason);
+        if n_samples > 0 || !seqs.is_empty() {
             self.shared.queue.wait_drained(GAP_PATIENCE);
         }
         tracing::info!(file = %file.path.display(), n_samples, reason = reason.as_str(), "removed from the store");
-        file.remove()
+        file.remove()?;
+        self.shared.spool.remove(file);
+        self.shared.spool.merged_anew();
+        Ok(())
     }
 
     /// What outlives a file: the minutes of a day's samples, the hours of a day's minutes.
@@ -281,8 +370,26 @@ fn hot(files: &[StoreFile]) -> impl Iterator<Item = &StoreFile> {
     files.iter().filter(|file| file.kind == FileKind::Hot)
 }
 
-fn of_hour(file: &StoreFile, hour: i64) -> bool {
-    file.hour == hour && matches!(file.kind, FileKind::Hot | FileKind::Hour)
+/// The files of an hour, those that win over others last.
+fn of_hour(files: &[StoreFile], hour: i64) -> Vec<StoreFile> {
+    let of_hour =
+        |file: &&StoreFile| file.hour == hour && matches!(file.kind, FileKind::Hot | FileKind::Hour);
+    let mut files: Vec<_> = files.iter().filter(of_hour).cloned().collect();
+    files.sort_by_key(|file| (file.kind, file.seq));
+    files
+}
+
+fn is_rollups(file: &StoreFile) -> bool {
+    matches!(file.kind, FileKind::Minutes | FileKind::Hours)
+}
+
+/// Notes how many files there are, and their bytes.
+pub(crate) fn measure(shared: &Shared) -> Result<(), StoreError> {
+    let files = folder::list(&shared.folder)?;
+    let bytes = files.iter().map(StoreFile::bytes).sum();
+    let mut stats = shared.stats.lock();
+    (stats.n_files, stats.bytes) = (files.len(), bytes);
+    Ok(())
 }
 
 fn older(file: &StoreFile, age: Period, now_ms: TimeMs) -> bool {
@@ -327,10 +434,31 @@ pub(crate) fn put_aside(
         text += &format!("; {} windows were read out of it", salvage.n_windows);
         gaps = salvage.gaps;
     }
+    account_for(shared, file, n_samples)?;
     tracing::error!("{text}");
     shared.note(EventKind::Quarantine, &name, text);
     gaps.into_iter().for_each(|gap| shared.queue.push_gap(gap));
     Ok(moved)
+}
+
+/// Notes which items were lost with a file that was put aside.
+fn account_for(shared: &Shared, file: &StoreFile, n_samples: u64) -> Result<(), StoreError> {
+    let Some(stream) = stream_of(file.kind) else {
+        shared.spool.merged_anew();
+        return Ok(());
+    };
+    let before = shared.spool.seqs_of(file);
+    shared.spool.remove(file);
+    spool::index(shared, file)?;
+    let saved = shared.spool.seqs_of(file).unwrap_or_default();
+    let first = u64::try_from(file.seq).unwrap_or(0);
+    let before = before.unwrap_or_else(|| Intervals::of(first, saved.last().unwrap_or(0)));
+    let gone = before.ranges().iter().flat_map(|(from, to)| saved.missing(*from, *to).ranges().to_vec());
+    let mut lost = Intervals::default();
+    gone.for_each(|(from, to)| lost.insert(from, to));
+    let n_samples = if saved.is_empty() { n_samples } else { 0 };
+    shared.lose(stream, &lost, (file.begin_ms(), file.end_ms()), n_samples, GapReason::Damage);
+    Ok(())
 }
 
 /// What can still be read of a hot file; trouble here costs the file, never the store.

@@ -5,14 +5,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use fieldpost_model::Intervals;
 use rusqlite::Connection;
 
 use crate::calendar::DAY_HOURS;
 use crate::dictionary::read_entries;
 use crate::folder::{FileKind, StoreFile};
 use crate::rollup::{self, MINUTE_MS};
-use crate::rows::{Column, GROUP_SIZE, MadeOf, RowReader, RowWriter, Table, read_hours};
+use crate::rows::{Column, GROUP_SIZE, MadeOf, RowReader, RowWriter, Table, read_hours, read_numbers};
 use crate::source::{each_window, open_file, settle};
+use crate::spool::read_seqs;
 use crate::{Samples, StoreError};
 
 /// Samples that a merge holds in memory at once: 16 bytes each.
@@ -49,6 +51,14 @@ impl Input {
             Ok(MadeOf { seq_from: row.get(0)?, seq_to: row.get(1)?, n_samples: row.get(2)? })
         });
         read.map_err(StoreError::sql("read", &self.file.path))
+    }
+
+    /// The numbers of the windows that its samples of an hour came in.
+    fn numbers(&self, slot: i64) -> Result<Intervals, StoreError> {
+        match self.file.kind {
+            FileKind::Hot => read_seqs(&self.connection, &self.file),
+            _ => read_numbers(&self.connection, &self.file.path, slot),
+        }
     }
 
     /// Adds its samples of an hour and of a range of ids; answers how many blobs were damaged.
@@ -153,6 +163,7 @@ pub(crate) fn merge_day(folder: &Path, day: i64, files: &[StoreFile]) -> Result<
                 output.copy(&input.connection, Table::Raw, slot)?;
                 output.copy(&input.connection, Table::Rollup, slot)?;
                 output.put_hour(slot, made_of)?;
+                output.put_numbers(slot, &input.numbers(slot)?)?;
             }
             _ => {
                 let inputs: Vec<_> = with_hour.iter().map(|(input, _)| *input).collect();
@@ -173,9 +184,11 @@ fn remove_sources(files: &[StoreFile], target: &StoreFile) -> Result<(), StoreEr
 /// Merges one hour of the inputs, a few groups at a time so that memory stays small.
 fn merge_rows(inputs: &[&Input], slot: i64, output: &mut RowWriter) -> Result<u64, StoreError> {
     let mut made_of = MadeOf::NOTHING;
+    let mut numbers = Intervals::default();
     let mut n_expected = 0;
     for input in inputs {
         let part = input.made_of(slot)?;
+        numbers.union(&input.numbers(slot)?);
         n_expected += part.n_samples.max(0) as u64;
         made_of = made_of.and(part);
     }
@@ -197,6 +210,7 @@ fn merge_rows(inputs: &[&Input], slot: i64, output: &mut RowWriter) -> Result<u6
         made_of.n_samples += put_groups(found, slot, output)?;
     }
     output.put_hour(slot, made_of)?;
+    output.put_numbers(slot, &numbers)?;
     Ok(n_damaged)
 }
 

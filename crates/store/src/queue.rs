@@ -6,10 +6,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldpost_model::{Event, TableTick, Window};
+use fieldpost_model::{Event, Lost, Stream, TableTick, Window};
 use parking_lot::{Condvar, Mutex};
 
 use crate::config::WINDOW_MS_MAX;
+use crate::spool::Errand;
 use crate::state::{Gap, GapReason};
 
 /// How much may wait, as a span of time; the newest are kept.
@@ -18,8 +19,10 @@ const SPAN_MS_MAX: i64 = 300_000;
 const N_TABLES_MAX: usize = 200;
 /// So many table ticks do not wait for a window any longer.
 const N_TABLES_WAITING: usize = 20;
-/// The most events and gaps that may wait each.
+/// The most events, gaps and notes of lost items that may wait each.
 const N_NOTES_MAX: usize = 1_000;
+/// The most errands that may wait: hubs acknowledge one after the other.
+const N_ERRANDS_MAX: usize = 100;
 
 /// What the writer takes up at once.
 #[derive(Default)]
@@ -28,12 +31,15 @@ pub(crate) struct Batch {
     pub(crate) tables: Vec<TableTick>,
     pub(crate) events: Vec<Event>,
     pub(crate) gaps: Vec<Gap>,
+    pub(crate) losses: Vec<(Stream, Lost)>,
+    pub(crate) errands: Vec<Errand>,
     pub(crate) closing: bool,
 }
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.windows.is_empty() && self.tables.is_empty() && self.events.is_empty() && self.gaps.is_empty()
+        let notes = self.events.is_empty() && self.gaps.is_empty() && self.losses.is_empty();
+        self.windows.is_empty() && self.tables.is_empty() && notes && self.errands.is_empty()
     }
 }
 
@@ -44,6 +50,8 @@ struct Inner {
     tables: VecDeque<TableTick>,
     events: VecDeque<Event>,
     gaps: VecDeque<Gap>,
+    losses: VecDeque<(Stream, Lost)>,
+    errands: VecDeque<Errand>,
     closing: bool,
     busy: bool,
     n_flushing: usize,
@@ -93,6 +101,23 @@ impl Queue {
         self.filled.notify_one();
     }
 
+    /// Takes in numbers whose items are no more.
+    pub(crate) fn push_lost(&self, stream: Stream, lost: Lost) {
+        self.inner.lock().push_lost(stream, lost);
+        self.filled.notify_one();
+    }
+
+    /// Takes in an errand; refused when too many wait, or the store is being closed.
+    pub(crate) fn push_errand(&self, errand: Errand) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.closing || inner.errands.len() == N_ERRANDS_MAX {
+            return false;
+        }
+        inner.errands.push_back(errand);
+        self.filled.notify_one();
+        true
+    }
+
     /// Waits for something to do, at most this long, and takes it up.
     pub(crate) fn take(&self, patience: Duration) -> Batch {
         let mut inner = self.inner.lock();
@@ -111,6 +136,8 @@ impl Queue {
             tables: if due { inner.tables.drain(..).collect() } else { Vec::new() },
             events: inner.events.drain(..).collect(),
             gaps: inner.gaps.drain(..).collect(),
+            losses: inner.losses.drain(..).collect(),
+            errands: inner.errands.drain(..).collect(),
             closing: inner.closing,
         }
     }
@@ -123,7 +150,8 @@ impl Queue {
     }
 
     /// Gives back what could not be written, to be tried again.
-    pub(crate) fn give_back(&self, tables: Vec<TableTick>, events: Vec<Event>, gaps: Vec<Gap>) {
+    pub(crate) fn give_back(&self, batch: Batch) {
+        let Batch { tables, events, gaps, losses, .. } = batch;
         let mut inner = self.inner.lock();
         inner.n_windows_taken = 0;
         for tick in tables.into_iter().rev() {
@@ -137,6 +165,10 @@ impl Queue {
         let newer = std::mem::take(&mut inner.gaps);
         for gap in gaps.into_iter().chain(newer) {
             inner.push_gap(gap);
+        }
+        let newer = std::mem::take(&mut inner.losses);
+        for (stream, lost) in losses.into_iter().chain(newer) {
+            inner.push_lost(stream, lost);
         }
         inner.drop_oldest();
     }
@@ -191,14 +223,19 @@ impl Queue {
 
 impl Inner {
     fn is_empty(&self) -> bool {
-        self.windows.is_empty() && self.tables.is_empty() && self.events.is_empty() && self.gaps.is_empty()
+        self.windows.is_empty() && self.tables.is_empty() && !self.has_notes()
+    }
+
+    fn has_notes(&self) -> bool {
+        let nothing = self.events.is_empty() && self.gaps.is_empty();
+        !nothing || !self.losses.is_empty() || !self.errands.is_empty()
     }
 
     /// Is there something that has to be written now? Tables wait for the next window, so that
     /// their file is synced no more often than the samples' own.
     fn is_due(&self) -> bool {
         let tables = self.n_flushing > 0 && !self.tables.is_empty() || self.tables.len() >= N_TABLES_WAITING;
-        tables || !self.windows.is_empty() || !self.events.is_empty() || !self.gaps.is_empty()
+        tables || !self.windows.is_empty() || self.has_notes()
     }
 
     /// Drops windows from the front of those that the writer has not taken up, until the rest
@@ -240,6 +277,14 @@ impl Inner {
                 second.n_samples += first.n_samples;
             }
         }
+    }
+
+    /// What is dropped here is answered later as lost for a reason that nobody knows.
+    fn push_lost(&mut self, stream: Stream, lost: Lost) {
+        if self.losses.len() == N_NOTES_MAX {
+            self.losses.pop_front();
+        }
+        self.losses.push_back((stream, lost));
     }
 
     /// A tick that goes hands on what it says about entities, for it is said only once.

@@ -4,11 +4,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use fieldpost_model::{TimeMs, is_absent};
+use fieldpost_model::{Intervals, TimeMs, is_absent};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::StoreError;
-use crate::codec::{CodecError, RowColumn, checksum, decode_axis, decode_row, encode_axis, encode_row};
+use crate::codec::{
+    CodecError, RowColumn, checksum, decode_axis, decode_intervals, decode_row, encode_axis,
+    encode_intervals, encode_row,
+};
 use crate::dictionary::{Dictionary, DictionaryWriter, Entry};
 use crate::folder::{beside, sync_folder};
 use crate::{Samples, database};
@@ -154,6 +157,15 @@ impl RowWriter {
         Ok(())
     }
 
+    /// Notes the very numbers of the windows that an hour was merged from.
+    pub(crate) fn put_numbers(&mut self, slot: i64, numbers: &Intervals) -> Result<(), StoreError> {
+        self.run(|this| {
+            let row = params![slot, encode_intervals(numbers)];
+            this.connection.execute("INSERT OR REPLACE INTO numbers VALUES (?1, ?2)", row)
+        })?;
+        Ok(())
+    }
+
     /// Copies all rows of a slot, as they are, from a file whose series have the same ids.
     pub(crate) fn copy(&mut self, source: &Connection, table: Table, slot: i64) -> Result<(), StoreError> {
         self.run(|this| {
@@ -235,6 +247,15 @@ pub(crate) fn read_hours(connection: &Connection, path: &Path) -> Result<Vec<(i6
         rows.collect::<rusqlite::Result<Vec<_>>>()
     };
     read().map_err(StoreError::sql("read", path))
+}
+
+/// The numbers of the windows that a slot of the file was merged from.
+pub(crate) fn read_numbers(connection: &Connection, path: &Path, slot: i64) -> Result<Intervals, StoreError> {
+    let sql = "SELECT ranges FROM numbers WHERE hour = ?1";
+    let found = connection.query_row(sql, [slot], |row| row.get::<_, Vec<u8>>(0)).optional();
+    let ranges = found.map_err(StoreError::sql("read", path))?;
+    let numbers = ranges.map_or(Ok(Intervals::default()), |ranges| decode_intervals(&ranges));
+    numbers.map_err(|source| StoreError::Blob { path: path.to_owned(), source })
 }
 
 /// Reads rows of a merged file, and remembers its axes.

@@ -1,15 +1,16 @@
-//! `state.db`: who this agent is, whether it ended cleanly, its events, and what was lost.
+//! `state.db`: who this agent is, whether it ended cleanly, its events, what was lost, and what
+//! each hub has acknowledged (see `spool`).
 
 use std::path::{Path, PathBuf};
 
-use fieldpost_model::{Event, EventKind, TimeMs};
+use fieldpost_model::{Event, EventKind, Lost, Seq, Stream, TimeMs};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use crate::folder::beside;
 use crate::{StoreError, database};
 
-/// Events and gaps beyond this number go, oldest first.
+/// Events, gaps and notes of lost items beyond this number go, oldest first.
 const N_ROWS_MAX: i64 = 100_000;
 /// The log is copied into the file beyond this size.
 const WAL_BYTES_COPIED: u64 = 256 << 10;
@@ -47,7 +48,7 @@ impl GapReason {
         Self::ALL.iter().find(|(reason, _)| *reason == self).map_or("", |(_, word)| word)
     }
 
-    fn parse(word: &str) -> Option<Self> {
+    pub(crate) fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().find(|(_, known)| *known == word).map(|(reason, _)| *reason)
     }
 }
@@ -99,7 +100,8 @@ impl State {
         Ok((state, Found { new, clean }))
     }
 
-    fn run<T>(
+    /// Runs a statement or a transaction on it.
+    pub(crate) fn run<T>(
         &self,
         action: &'static str,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -130,23 +132,43 @@ impl State {
         Ok(())
     }
 
-    /// Writes events and gaps in one transaction.
-    pub(crate) fn add(&mut self, events: &[Event], gaps: &[Gap]) -> Result<(), StoreError> {
+    /// Writes events, gaps and lost items in one transaction.
+    pub(crate) fn add(
+        &mut self,
+        events: &[Event],
+        gaps: &[Gap],
+        losses: &[(Stream, Lost)],
+    ) -> Result<(), StoreError> {
         self.run("write", |connection| {
             let transaction = connection.unchecked_transaction()?;
-            for event in events {
+            let mut seqs = last_note(&transaction)? + 1..;
+            for (event, seq) in events.iter().zip(&mut seqs) {
                 let kind = event_word(event.kind);
-                let sql = "INSERT INTO events (time_ms, kind, subject, text) VALUES (?1, ?2, ?3, ?4)";
-                transaction.execute(sql, params![event.time_ms, kind, event.subject, event.text])?;
+                let sql =
+                    "INSERT INTO events (seq, time_ms, kind, subject, text) VALUES (?1, ?2, ?3, ?4, ?5)";
+                let row = params![seq, event.time_ms, kind, event.subject, event.text];
+                transaction.execute(sql, row)?;
             }
-            for gap in gaps {
-                let sql = "INSERT INTO gaps (from_ms, to_ms, n_samples, reason) VALUES (?1, ?2, ?3, ?4)";
-                let n_samples = i64::try_from(gap.n_samples).unwrap_or(i64::MAX);
-                transaction.execute(sql, params![gap.from_ms, gap.to_ms, n_samples, gap.reason.as_str()])?;
+            for (gap, seq) in gaps.iter().zip(&mut seqs) {
+                let sql =
+                    "INSERT INTO gaps (seq, from_ms, to_ms, n_samples, reason) VALUES (?1, ?2, ?3, ?4, ?5)";
+                let row = params![seq, gap.from_ms, gap.to_ms, whole(gap.n_samples), gap.reason.as_str()];
+                transaction.execute(sql, row)?;
             }
+            losses.iter().try_for_each(|(stream, lost)| put_lost(&transaction, *stream, lost))?;
             transaction.commit()
         })?;
         self.tend_log()
+    }
+
+    /// The first number of an event or gap that is still there, and the last that was given.
+    pub(crate) fn notes(&self) -> Result<(Seq, Seq), StoreError> {
+        self.run("read", |connection| {
+            let last = last_note(connection)?;
+            let sql = "SELECT min(seq) FROM (SELECT min(seq) AS seq FROM events UNION ALL SELECT min(seq) FROM gaps)";
+            let first: Option<i64> = connection.query_row(sql, [], |row| row.get(0))?;
+            Ok((first.unwrap_or(last + 1) as Seq, last as Seq))
+        })
     }
 
     /// Copies the log into the file when it is long.
@@ -163,8 +185,8 @@ impl State {
         self.run("write", |connection| {
             let transaction = connection.unchecked_transaction()?;
             transaction.execute("DELETE FROM events WHERE time_ms < ?1", [before_ms])?;
-            for table in ["events", "gaps"] {
-                let sql = format!("DELETE FROM {table} WHERE seq <= (SELECT max(seq) FROM {table}) - ?1");
+            for (table, key) in [("events", "seq"), ("gaps", "seq"), ("lost", "id")] {
+                let sql = format!("DELETE FROM {table} WHERE {key} <= (SELECT max({key}) FROM {table}) - ?1");
                 transaction.execute(&sql, [N_ROWS_MAX])?;
             }
             transaction.commit()
@@ -182,6 +204,53 @@ impl State {
         self.checkpoint()?;
         self.connection.close().map_err(|(_, error)| StoreError::sql("close", &self.path)(error))
     }
+}
+
+/// The last number that was given to an event or a gap, whether it is still there or not.
+fn last_note(connection: &Connection) -> rusqlite::Result<i64> {
+    let sql = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name IN ('events', 'gaps')";
+    connection.query_row(sql, [], |row| row.get(0))
+}
+
+fn put_lost(connection: &Connection, stream: Stream, lost: &Lost) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO lost (stream, seq_from, seq_to, from_ms, to_ms, n_samples, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    connection.prepare_cached(sql)?.execute(params![
+        stream.as_str(),
+        whole(lost.from),
+        whole(lost.to),
+        lost.from_ms,
+        lost.to_ms,
+        whole(lost.n_samples),
+        lost.reason
+    ])?;
+    Ok(())
+}
+
+/// A number as SQLite can keep it.
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The event of this number.
+pub(crate) fn read_event(connection: &Connection, seq: Seq) -> rusqlite::Result<Option<Event>> {
+    let sql = "SELECT time_ms, kind, subject, text FROM events WHERE seq = ?1";
+    let found = connection.prepare_cached(sql)?.query_row([whole(seq)], |row| {
+        let kind = parse_event_word(&row.get::<_, String>(1)?).unwrap_or(EventKind::Store);
+        Ok(Event { time_ms: row.get(0)?, kind, subject: row.get(2)?, text: row.get(3)? })
+    });
+    found.optional()
+}
+
+/// The gap of this number.
+pub(crate) fn read_gap(connection: &Connection, seq: Seq) -> rusqlite::Result<Option<Gap>> {
+    let sql = "SELECT from_ms, to_ms, n_samples, reason FROM gaps WHERE seq = ?1";
+    let found = connection.prepare_cached(sql)?.query_row([whole(seq)], |row| {
+        let reason = GapReason::parse(&row.get::<_, String>(3)?).unwrap_or(GapReason::Damage);
+        let n_samples = row.get::<_, i64>(2)?.max(0) as u64;
+        Ok(Gap { from_ms: row.get(0)?, to_ms: row.get(1)?, n_samples, reason })
+    });
+    found.optional()
 }
 
 /// Events of `[from_ms, to_ms)`, the newest `limit` of them, oldest first.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fieldpost_model::{Event, EventKind, TableTick, TimeMs, Window};
+use fieldpost_model::{Event, EventKind, Intervals, Stream, TableTick, TimeMs, Window};
 use parking_lot::Mutex;
 
 use crate::belief::{Clock, Monotonic};
@@ -14,14 +14,10 @@ use crate::calendar::HOUR_MS;
 use crate::folder::{self, FileKind};
 use crate::hot::Hot;
 use crate::reader::Reader;
-use crate::state::{Gap, GapReason, State};
+use crate::state::{Gap, GapReason};
 use crate::stats::StoreStats;
 use crate::writer::{Shared, Writer, chain};
-use crate::{Config, StoreError, ballast, database, maintain};
-
-/// Numbers left out after a damaged file was put aside: it may have held windows that nobody can
-/// read, and no number is given twice.
-const N_SEQS_SKIPPED: i64 = 10_000;
+use crate::{Config, StoreError, ballast, database, maintain, spool};
 
 /// What a store needs from outside.
 #[derive(Clone)]
@@ -32,6 +28,11 @@ pub struct StoreOptions {
     pub clock: Clock,
     /// A clock that nobody sets: nothing goes by age before the two have agreed for an hour.
     pub monotonic: Monotonic,
+    /// Who this agent is, 32 hexadecimal digits, where somebody else keeps it; wins over what the
+    /// store says, which is as new as its file.
+    pub agent_id: Option<String>,
+    /// Hubs that this agent has joined: each has a cursor from the first moment on.
+    pub hubs: Vec<String>,
 }
 
 impl StoreOptions {
@@ -42,7 +43,7 @@ impl StoreOptions {
             since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
         });
         let began = Instant::now();
-        Self { config, clock, monotonic: Arc::new(move || began.elapsed()) }
+        Self { config, clock, monotonic: Arc::new(move || began.elapsed()), agent_id: None, hubs: Vec::new() }
     }
 }
 
@@ -61,6 +62,8 @@ pub struct Opened {
     pub quarantined: Vec<PathBuf>,
     /// Random identity of this agent, in hexadecimal.
     pub agent_id: String,
+    /// The spool is not the one of before: hubs are owed everything anew.
+    pub new_spool: bool,
 }
 
 /// What a store says when it is closed.
@@ -74,7 +77,7 @@ pub struct Closed {
 
 /// An open store. Its methods never wait for the disk, but for `flush`, `tend` and `close`.
 pub struct Store {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     threads: Mutex<Option<Threads>>,
     /// Held as long as the store is open.
     lock: Mutex<Option<File>>,
@@ -91,23 +94,27 @@ impl Store {
         database::check_version()?;
         let (folder, lock) = folder::prepare(&options.config.path)?;
         maintain::sweep(&folder)?;
+        let (agent_id, hubs) = (options.agent_id.clone(), options.hubs.clone());
         let shared = Arc::new(Shared::new(folder, options));
         let mut opened = Opened::default();
-        let (state, found, put_aside) = maintain::open_state(&shared)?;
+        let (mut state, found, put_aside) = maintain::open_state(&shared)?;
+        let state_is_new = found.new || put_aside.is_some();
         opened.quarantined.extend(put_aside);
-        let hot = resume(&shared, &mut opened)?;
-        let n_skipped = if opened.quarantined.is_empty() { 0 } else { N_SEQS_SKIPPED };
-        let next_seq = next_seq(&state, hot.as_ref())? + n_skipped;
-        shared.stats.lock().last_seq = next_seq - 1;
-        opened.new = found.new;
-        opened.last_stop_clean = found.clean;
+        agent_id.iter().try_for_each(|agent_id| state.set_agent_id(agent_id))?;
         opened.agent_id = state.identity("agent_id")?;
+        opened.last_stop_clean = found.clean;
+        hubs.iter().try_for_each(|hub| state.add_cursor(hub, (shared.clock)()))?;
+        let hot = resume(&shared, &mut opened)?;
+        spool::open(&shared, &mut state, &opened, state_is_new).map(|new| opened.new_spool = new)?;
+        shared.stats.lock().last_seq = shared.spool.last(Stream::Metrics) as i64;
+        opened.new = found.new;
         opened.data_span = Reader::open(&shared.folder)?.data_span()?;
         if !found.clean {
             note_unclean(&shared, &mut opened);
         }
         ballast::take_in(&shared.folder, shared.config.quota.0)?;
-        let threads = start(&shared, Writer::new(Arc::clone(&shared), state, hot, next_seq))?;
+        maintain::measure(&shared)?;
+        let threads = start(&shared, Writer::new(Arc::clone(&shared), state, hot))?;
         Ok((Self { shared, threads: Mutex::new(Some(threads)), lock: Mutex::new(Some(lock)) }, opened))
     }
 
@@ -138,18 +145,70 @@ impl Store {
         self.shared.wake.settle(patience)
     }
 
-    /// Figures of now. Looks at the folder: a matter of microseconds a file.
+    /// Figures of now; bytes and number of files are those of the last look at the folder, which
+    /// is taken every minute.
     pub fn stats(&self) -> StoreStats {
         let mut stats = self.shared.stats.lock().clone();
         let (n_samples_lost, n_tables_lost) = self.shared.queue.n_lost();
         stats.n_samples_lost += n_samples_lost;
         stats.n_tables_lost += n_tables_lost;
         stats.queue_windows = self.shared.queue.n_windows();
-        if let Ok(files) = folder::list(&self.shared.folder) {
-            stats.n_files = files.len();
-            stats.bytes = files.iter().map(folder::StoreFile::bytes).sum();
-        }
         stats
+    }
+
+    /// Begins to keep for this hub what it has not acknowledged; known hubs stay as they are.
+    /// Durable when this returns, as are the next ones.
+    pub fn add_cursor(&self, hub: &str) -> Result<(), StoreError> {
+        let (shared, hub) = (Arc::clone(&self.shared), hub.to_owned());
+        let since_ms = (shared.clock)();
+        self.shared.queue.run_errand(Box::new(move |state| {
+            state.add_cursor(&hub, since_ms)?;
+            shared.spool.add_cursor(&hub, since_ms);
+            Ok(())
+        }))
+    }
+
+    /// Keeps nothing for this hub any more.
+    pub fn remove_cursor(&self, hub: &str) -> Result<(), StoreError> {
+        let (shared, hub) = (Arc::clone(&self.shared), hub.to_owned());
+        self.shared.queue.run_errand(Box::new(move |state| {
+            state.remove_cursor(&hub)?;
+            shared.spool.remove_cursor(&hub);
+            Ok(())
+        }))
+    }
+
+    /// Notes that a hub has these items. Refused where it speaks of another spool than the
+    /// present one, or of numbers that were never given.
+    pub fn acknowledge(
+        &self,
+        hub: &str,
+        spool_id: &str,
+        stream: Stream,
+        seqs: &Intervals,
+    ) -> Result<(), StoreError> {
+        let (shared, hub) = (Arc::clone(&self.shared), hub.to_owned());
+        let (spool_id, seqs) = (spool_id.to_owned(), seqs.clone());
+        self.shared.queue.run_errand(Box::new(move |state| {
+            let acked = shared.spool.acknowledged(&hub, &spool_id, stream, &seqs)?;
+            state.set_acked(&hub, stream, &acked)?;
+            shared.spool.set_acked(&hub, stream, acked);
+            Ok(())
+        }))
+    }
+
+    /// Begins a new spool, as when this store turns out to be an older state of itself: hubs are
+    /// owed all that is there anew. Answers its identity.
+    pub fn new_spool(&self, reason: &str) -> Result<String, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let reason = reason.to_owned();
+        self.shared.queue.run_errand(Box::new(move |state| {
+            state.renew_spool()?;
+            shared.spool.renew(state.identity("spool_id")?, state.notes()?);
+            spool::say_new(&shared, &reason);
+            Ok(())
+        }))?;
+        Ok(self.shared.spool.spool_id())
     }
 
     /// The folder, with every link in its path resolved.
@@ -204,12 +263,6 @@ fn resume(shared: &Shared, opened: &mut Opened) -> Result<Option<Hot>, StoreErro
         }
         outcome => outcome.map(Some),
     }
-}
-
-fn next_seq(state: &State, hot: Option<&Hot>) -> Result<i64, StoreError> {
-    let floor = state.integer("next_seq")?.unwrap_or(1);
-    let last = hot.map(Hot::last_seq).transpose()?.flatten();
-    Ok(last.map_or(floor, |last| floor.max(last + 1)))
 }
 
 /// An unclean stop lost the open window: said as an event and a gap.

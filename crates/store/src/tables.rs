@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use fieldpost_model::{Entity, EntityRow, TableKind, TableTick, TimeMs};
+use fieldpost_model::{Entity, EntityRow, Seq, TableKind, TableTick, TimeMs};
 use rusqlite::{Connection, params};
 
 use crate::StoreError;
@@ -14,6 +14,7 @@ use crate::calendar::{DAY_HOURS, DAY_MS};
 use crate::codec::{Rows, checksum, decode_table, encode_table};
 use crate::database;
 use crate::folder::{self, FileKind, StoreFile, beside};
+use crate::record::EntityDefinition;
 
 /// A chain is no longer than this: reading a moment decodes at most so much before it.
 const CHAIN_MS_MAX: i64 = 300_000;
@@ -41,20 +42,43 @@ struct Open {
     next_id: u32,
 }
 
+/// Told which numbers the new blobs of a file have, once they are on the disk.
+pub(crate) type Stored<'a> = &'a mut dyn FnMut(&StoreFile, Seq, Seq);
+
 /// The writer's side of the tables.
-#[derive(Default)]
 pub(crate) struct TableWriter {
     open: Option<Open>,
+    next_seq: Seq,
     live: HashMap<(TableKind, u64), Live>,
     chains: HashMap<TableKind, Chain>,
 }
 
 impl TableWriter {
+    /// Gives blobs numbers from this one on.
+    pub(crate) fn new(next_seq: Seq) -> Self {
+        Self { open: None, next_seq, live: HashMap::new(), chains: HashMap::new() }
+    }
+
+    /// The number of the next blob.
+    pub(crate) fn next_seq(&self) -> Seq {
+        self.next_seq
+    }
+
+    /// Is this the file that is being written?
+    pub(crate) fn has_open(&self, file: &StoreFile) -> bool {
+        self.open.as_ref().is_some_and(|open| open.file == *file)
+    }
+
     /// Writes ticks, those of a day in one transaction, on the disk when this returns. After an
     /// error the same ticks may be given again.
-    pub(crate) fn append(&mut self, folder: &Path, ticks: &[TableTick]) -> Result<(), StoreError> {
+    pub(crate) fn append(
+        &mut self,
+        folder: &Path,
+        ticks: &[TableTick],
+        stored: Stored<'_>,
+    ) -> Result<(), StoreError> {
         for same_day in ticks.chunk_by(|a, b| a.time_ms.div_euclid(DAY_MS) == b.time_ms.div_euclid(DAY_MS)) {
-            let outcome = self.append_day(folder, same_day);
+            let outcome = self.append_day(folder, same_day, stored);
             if outcome.is_err() {
                 self.forget_file();
             }
@@ -63,7 +87,12 @@ impl TableWriter {
         Ok(())
     }
 
-    fn append_day(&mut self, folder: &Path, ticks: &[TableTick]) -> Result<(), StoreError> {
+    fn append_day(
+        &mut self,
+        folder: &Path,
+        ticks: &[TableTick],
+        stored: Stored<'_>,
+    ) -> Result<(), StoreError> {
         let day = ticks[0].time_ms.div_euclid(DAY_MS);
         let file = StoreFile::new(folder, FileKind::Tables, day * DAY_HOURS, 0);
         if self.open.as_ref().is_some_and(|open| open.file != file) {
@@ -74,24 +103,32 @@ impl TableWriter {
             folder::sync_folder(folder)?;
         }
         let Some(mut open) = self.open.take() else { return Ok(()) };
-        let written = self.write(&mut open, ticks);
-        let tended = written.map_err(StoreError::sql("write", &file.path)).and_then(|()| tend_log(&open));
+        let written = self.write(&mut open, ticks).map_err(StoreError::sql("write", &file.path));
+        if let Ok(n_blobs @ 1..) = written {
+            stored(&file, self.next_seq, self.next_seq + n_blobs - 1);
+            self.next_seq += n_blobs;
+        }
+        let tended = written.and_then(|_| tend_log(&open));
         self.open = Some(open);
         tended
     }
 
-    fn write(&mut self, open: &mut Open, ticks: &[TableTick]) -> rusqlite::Result<()> {
+    /// Answers how many blobs there are more.
+    fn write(&mut self, open: &mut Open, ticks: &[TableTick]) -> rusqlite::Result<u64> {
         let transaction = open.connection.unchecked_transaction()?;
+        let mut n_blobs = 0;
         for kind in [TableKind::Processes, TableKind::Units] {
             let mut packed = Vec::new();
             for tick in ticks.iter().filter(|tick| tick.kind == kind) {
                 packed.push((tick.time_ms, self.rows(&transaction, &mut open.next_id, tick)?));
             }
             if !packed.is_empty() {
-                self.write_blob(&transaction, kind, packed)?;
+                self.write_blob(&transaction, self.next_seq + n_blobs, kind, packed)?;
+                n_blobs += 1;
             }
         }
-        transaction.commit()
+        transaction.commit()?;
+        Ok(n_blobs)
     }
 
     /// A tick's rows under the ids of this file; new entities are written.
@@ -126,9 +163,12 @@ impl TableWriter {
     fn write_blob(
         &mut self,
         connection: &Connection,
+        seq: Seq,
         kind: TableKind,
         ticks: Vec<(TimeMs, Rows)>,
     ) -> rusqlite::Result<()> {
+        let n_rows = ticks.iter().map(|(_, rows)| rows.len() as i64).sum::<i64>();
+        let to_ms = ticks.iter().map(|(time_ms, _)| *time_ms).max().unwrap_or(0) + 1;
         let key = ticks[0].0 << 1 | kind_code(kind);
         let going_on = self
             .chains
@@ -141,8 +181,8 @@ impl TableWriter {
         chain.last_key = key;
         let blob = encode_table(&mut chain.rows, ticks);
         let mut statement =
-            connection.prepare_cached("INSERT OR REPLACE INTO blobs VALUES (?1, ?2, ?3, ?4)")?;
-        statement.execute(params![key, chain.key, checksum(&blob), blob])?;
+            connection.prepare_cached("INSERT OR REPLACE INTO blobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+        statement.execute(params![key, chain.key, seq as i64, to_ms, n_rows, checksum(&blob), blob])?;
         Ok(())
     }
 
@@ -322,22 +362,40 @@ fn entity_of<'a>(
 
 fn read_entity(connection: &Connection, id: u32) -> rusqlite::Result<Entity> {
     let sql = "SELECT pid, start_ms, name, command, unit, grp, uid, parent FROM entities WHERE id = ?1";
-    let found = connection.prepare_cached(sql)?.query_row([id], |row| {
-        Ok(Entity {
-            pid: row.get(0)?,
-            start_ms: row.get(1)?,
-            name: row.get(2)?,
-            command: row.get(3)?,
-            unit: row.get(4)?,
-            group: row.get(5)?,
-            uid: row.get(6)?,
-            parent: row.get(7)?,
-        })
-    });
+    let found = connection.prepare_cached(sql)?.query_row([id], entity_from);
     match found {
         Err(rusqlite::Error::QueryReturnedNoRows) => Ok(undescribed()),
         outcome => outcome,
     }
+}
+
+fn entity_from(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entity> {
+    Ok(Entity {
+        pid: row.get(0)?,
+        start_ms: row.get(1)?,
+        name: row.get(2)?,
+        command: row.get(3)?,
+        unit: row.get(4)?,
+        group: row.get(5)?,
+        uid: row.get(6)?,
+        parent: row.get(7)?,
+    })
+}
+
+/// The first `limit` entities of a file from this number on.
+pub(crate) fn read_entities(
+    connection: &Connection,
+    first_id: u32,
+    limit: usize,
+) -> rusqlite::Result<Vec<EntityDefinition>> {
+    let sql = "SELECT pid, start_ms, name, command, unit, grp, uid, parent, id, kind FROM entities
+         WHERE id >= ?1 ORDER BY id LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params![first_id, limit as i64], |row| {
+        let kind = if row.get::<_, i64>(9)? == 0 { TableKind::Processes } else { TableKind::Units };
+        Ok(EntityDefinition { id: row.get(8)?, kind, entity: entity_from(row)? })
+    })?;
+    rows.collect()
 }
 
 /// The same number for the same process or unit in every file.

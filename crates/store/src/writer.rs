@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use fieldpost_model::{Event, EventKind, TableTick, TimeMs, Window};
+use fieldpost_model::{Event, EventKind, Intervals, Lost, Seq, Stream, TableTick, TimeMs, Window};
 use parking_lot::Mutex;
 
 use crate::belief::{Belief, Clock};
 use crate::calendar::{DAY_HOURS, DAY_MS, HOUR_MS, TIME_MS_MAX};
 use crate::dictionary::Dictionary;
 use crate::folder::{self, FileKind, StoreFile};
-use crate::hot::Hot;
+use crate::hot::{Ancestor, Hot};
 use crate::maintain::{self, Wake};
 use crate::queue::{Batch, Queue};
+use crate::spool::{Errand, Spool};
 use crate::state::{Gap, GapReason, State};
 use crate::stats::StoreStats;
 use crate::tables::TableWriter;
@@ -35,10 +36,13 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     belief: Belief,
     pub(crate) queue: Queue,
+    pub(crate) spool: Spool,
     pub(crate) stats: Mutex<StoreStats>,
     /// The files that the writer has open, or is about to open: hot file and tables.
     pub(crate) current: Mutex<Vec<StoreFile>>,
     pub(crate) wake: Wake,
+    /// Files that a reader found damaged.
+    suspects: Mutex<Vec<StoreFile>>,
     /// The disk was full at the last attempt.
     pub(crate) full: AtomicBool,
 }
@@ -53,9 +57,11 @@ impl Shared {
             config: options.config,
             clock: options.clock,
             queue: Queue::default(),
+            spool: Spool::default(),
             stats: Mutex::default(),
             current: Mutex::default(),
             wake: Wake::default(),
+            suspects: Mutex::default(),
             full: AtomicBool::new(false),
         }
     }
@@ -86,6 +92,37 @@ impl Shared {
         Some(now_ms.min(newest_ms))
     }
 
+    /// Notes that items are no more, and why; the samples are counted with the last of them.
+    pub(crate) fn lose(
+        &self,
+        stream: Stream,
+        seqs: &Intervals,
+        (from_ms, to_ms): (TimeMs, TimeMs),
+        n_samples: u64,
+        reason: GapReason,
+    ) {
+        for (from, to) in seqs.ranges().iter().copied() {
+            let n_samples = if Some(to) == seqs.last() { n_samples } else { 0 };
+            let reason = reason.as_str().to_owned();
+            self.queue.push_lost(stream, Lost { from, to, from_ms, to_ms, n_samples, reason });
+        }
+    }
+
+    /// Has a file checked soon that a reader found damaged.
+    pub(crate) fn suspect(&self, file: &StoreFile) {
+        let mut suspects = self.suspects.lock();
+        if !suspects.contains(file) {
+            suspects.push(file.clone());
+        }
+        drop(suspects);
+        self.wake.wake();
+    }
+
+    /// The files that readers found damaged since the last look.
+    pub(crate) fn take_suspects(&self) -> Vec<StoreFile> {
+        std::mem::take(&mut self.suspects.lock())
+    }
+
     /// Was the disk full since the last look?
     pub(crate) fn take_full(&self) -> bool {
         self.full.swap(false, Ordering::Relaxed)
@@ -97,6 +134,8 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     state: Option<State>,
     hot: Option<Hot>,
+    /// What the next hot file goes on with, where it follows upon one that was closed cleanly.
+    ancestor: Option<Ancestor>,
     tables: TableWriter,
     /// The hot file that a full disk kept from growing.
     full_file: Option<StoreFile>,
@@ -107,10 +146,12 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Goes on with what was found when the store was opened.
-    pub(crate) fn new(shared: Arc<Shared>, state: State, hot: Option<Hot>, next_seq: i64) -> Self {
-        let tables = TableWriter::default();
-        let (logged, full_file) = (None, None);
-        Self { shared, state: Some(state), hot, tables, full_file, next_seq, logged, failing: false }
+    pub(crate) fn new(shared: Arc<Shared>, state: State, hot: Option<Hot>) -> Self {
+        let tables = TableWriter::new(shared.spool.last(Stream::Processes) + 1);
+        let next_seq = shared.spool.last(Stream::Metrics) as i64 + 1;
+        let (logged, full_file, ancestor) = (None, None, None);
+        let state = Some(state);
+        Self { shared, state, hot, ancestor, tables, full_file, next_seq, logged, failing: false }
     }
 
     /// Writes until the store is closed and everything is written, or cannot be.
@@ -140,18 +181,30 @@ impl Writer {
     }
 
     /// Writes what was taken up; what was not written is given back.
-    fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
-        let Batch { windows, mut tables, mut events, mut gaps, .. } = batch;
-        let written = self.write_windows(&windows).and_then(|()| {
-            self.write_tables(&tables)?;
-            tables.clear();
-            self.write_notes(&events, &gaps)?;
-            events.clear();
-            gaps.clear();
+    fn write(&mut self, mut batch: Batch) -> Result<(), StoreError> {
+        let written = self.write_windows(&batch.windows).and_then(|()| {
+            self.write_tables(&batch.tables)?;
+            batch.tables.clear();
+            self.write_notes(&batch)?;
+            batch.events.clear();
+            batch.gaps.clear();
+            batch.losses.clear();
             Ok(())
         });
-        self.shared.queue.give_back(tables, events, gaps);
+        // Whoever sent an errand waits for an answer, whatever became of the rest.
+        std::mem::take(&mut batch.errands).into_iter().for_each(|errand| self.run_errand(errand));
+        self.shared.queue.give_back(batch);
         written
+    }
+
+    fn run_errand(&mut self, errand: Errand) {
+        let failed = match self.state() {
+            Ok(state) => errand.run(Ok(state)),
+            Err(error) => errand.run(Err(error)),
+        };
+        if failed {
+            self.state = None;
+        }
     }
 
     /// Commits windows in the order in which they came, all of the same hour at once.
@@ -181,6 +234,7 @@ impl Writer {
         // A log that cannot be copied now is copied later; the windows are safe in it.
         let tended = hot.tend_log();
         let wal_bytes = hot.wal_bytes();
+        let file = hot.file.clone();
         self.next_seq += run.len() as i64;
         let mut stats = self.shared.stats.lock();
         stats.n_windows_stored += run.len() as u64;
@@ -190,6 +244,7 @@ impl Writer {
         stats.commit_ms_last = began.elapsed().as_secs_f64() * 1e3;
         stats.wal_bytes = wal_bytes;
         drop(stats);
+        self.shared.spool.stored(&file, first_seq as Seq, self.next_seq as Seq - 1);
         if let Err(error) = tended {
             self.discard(&error);
         }
@@ -227,17 +282,25 @@ impl Writer {
         let state = self.state()?;
         state.set_next_seq(next_seq)?;
         state.trim(kept_from_ms)?;
+        let notes = state.notes()?;
+        self.shared.spool.noted(notes);
         self.shared.set_current(&fresh);
-        let dictionary = self.dictionary_of(hour.div_euclid(DAY_HOURS))?;
-        Hot::create(&fresh, self.shared.config.durability, dictionary)
+        let (dictionary, lineage) = self.dictionary_of(hour.div_euclid(DAY_HOURS))?;
+        // A file of another hour is full no more once this one is there: its numbers end here.
+        self.full_file = None;
+        Hot::create(&fresh, self.shared.config.durability, dictionary, lineage)
     }
 
-    /// All series that files of this day know, so that a series keeps its number all day.
-    fn dictionary_of(&self, day: i64) -> Result<Dictionary, StoreError> {
-        let mut dictionary = Dictionary::default();
+    /// All series that files of this day know, so that a series keeps its number all day, and the
+    /// lineage of the file before if this one goes on with it.
+    fn dictionary_of(&mut self, day: i64) -> Result<(Dictionary, Option<String>), StoreError> {
+        let ancestor = self.ancestor.take().filter(|ancestor| ancestor.day == day);
+        let (mut dictionary, lineage) =
+            ancestor.map_or_else(Default::default, |ancestor| (ancestor.dictionary, Some(ancestor.lineage)));
         let files = folder::list(&self.shared.folder)?;
         for file in files.iter().filter(|file| file.day() == day) {
             match crate::source::entries_of(file) {
+                Ok(entries) if lineage.is_some() => dictionary.absorb_above(entries),
                 Ok(entries) => dictionary.absorb(entries),
                 // It was merged away meanwhile; the file it went into is read at the next roll,
                 // and a merge gives series new numbers where two files differ.
@@ -246,7 +309,7 @@ impl Writer {
                 Err(error) => return Err(error),
             }
         }
-        Ok(dictionary)
+        Ok((dictionary, lineage))
     }
 
     /// A damaged file must not stop the writer for ever: it makes way for a new one.
@@ -262,7 +325,8 @@ impl Writer {
     /// Closes the present hot file.
     fn roll(&mut self) -> Result<(), StoreError> {
         if let Some(hot) = self.hot.take() {
-            hot.close()?;
+            self.ancestor = None;
+            self.ancestor = Some(hot.close()?);
             self.shared.wake.wake();
         }
         Ok(())
@@ -274,8 +338,14 @@ impl Writer {
             if good(&run[0]) {
                 let day = run[run.len() - 1].time_ms.div_euclid(DAY_MS);
                 let file = StoreFile::new(&self.shared.folder, FileKind::Tables, day * DAY_HOURS, 0);
+                if !self.tables.has_open(&file) {
+                    let next_seq = self.tables.next_seq() as i64;
+                    self.state()?.set("next_table_seq", next_seq)?;
+                }
                 self.shared.set_current(&file);
-                let appended = self.tables.append(&self.shared.folder, run);
+                let spool = &self.shared.spool;
+                let mut stored = |file: &StoreFile, from, to| spool.stored(file, from, to);
+                let appended = self.tables.append(&self.shared.folder, run, &mut stored);
                 appended.inspect_err(|error| self.put_aside_if_damaged(&file, error))?;
             } else {
                 self.shared.stats.lock().n_tables_lost += run.len() as u64;
@@ -286,6 +356,7 @@ impl Writer {
 
     fn discard(&mut self, error: &StoreError) {
         self.hot = None;
+        self.ancestor = None;
         self.state = None;
         tracing::debug!(error = chain(error), "connections are opened anew");
     }
@@ -310,24 +381,42 @@ impl Writer {
         }
     }
 
-    fn write_notes(&mut self, events: &[Event], gaps: &[Gap]) -> Result<(), StoreError> {
-        if events.is_empty() && gaps.is_empty() {
+    fn write_notes(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.events.is_empty() && batch.gaps.is_empty() && batch.losses.is_empty() {
             return Ok(());
         }
-        let added = self.state()?.add(events, gaps);
-        if let Err(error) = &added {
-            self.discard(error);
+        let state = self.state()?;
+        let added = state.add(&batch.events, &batch.gaps, &batch.losses).and_then(|()| state.notes());
+        match added {
+            Ok(notes) => self.shared.spool.noted(notes),
+            Err(error) => {
+                self.discard(&error);
+                return Err(error);
+            }
         }
-        added
+        Ok(())
     }
 
     /// `state.db`, opened anew after an error.
     fn state(&mut self) -> Result<&mut State, StoreError> {
         let state = match self.state.take() {
             Some(state) => state,
-            None => maintain::open_state(&self.shared)?.0,
+            None => self.reopen_state()?,
         };
         Ok(self.state.insert(state))
+    }
+
+    /// Opens `state.db`; where it had to be begun anew, the spool is a new one as well, and hubs
+    /// are as they were told to be.
+    fn reopen_state(&self) -> Result<State, StoreError> {
+        let (mut state, _, put_aside) = maintain::open_state(&self.shared)?;
+        if put_aside.is_some() {
+            let hubs = self.shared.spool.hubs();
+            hubs.iter().try_for_each(|(hub, since_ms)| state.add_cursor(hub, *since_ms))?;
+            state.set_agent_id(&self.shared.spool.record().agent_id)?;
+            self.shared.spool.renew(state.identity("spool_id")?, state.notes()?);
+        }
+        Ok(state)
     }
 
     /// Says once a minute that something is wrong, and once that it is well again.
@@ -366,9 +455,10 @@ impl Writer {
 
     fn close(mut self) -> Result<(), StoreError> {
         let rolled = self.roll().and(self.tables.close());
-        let next_seq = self.next_seq;
+        let (next_seq, next_table_seq) = (self.next_seq, self.tables.next_seq() as i64);
         let state = self.state()?;
         state.set_next_seq(next_seq)?;
+        state.set("next_table_seq", next_table_seq)?;
         rolled?;
         match self.state.take() {
             Some(state) => state.close(),

@@ -2,6 +2,7 @@
 //! numbers out. Whatever the bytes are, decoding ends, allocates a bounded amount and never panics.
 
 mod bytes;
+mod ranges;
 mod row;
 mod scale;
 mod table;
@@ -12,6 +13,7 @@ pub use table::{Rows, decode_table, encode_table};
 pub use window::{IdGroup, decode_window, encode_window};
 
 pub(crate) use bytes::{Cursor, put_signed, put_text, put_varint};
+pub(crate) use ranges::{decode_intervals, encode_intervals};
 pub(crate) use scale::Scale;
 
 /// The most numbers that one blob may claim to hold; bounds what a hostile blob can allocate.

@@ -8,6 +8,8 @@ CREATE TABLE hours (
     seq_to INTEGER NOT NULL,
     n_samples INTEGER NOT NULL
 );
+-- The very numbers of those windows.
+CREATE TABLE numbers (hour INTEGER PRIMARY KEY, ranges BLOB NOT NULL);
 -- Keys are number << 20 | hour of the day: of an axis, or of a group of 16 series.
 CREATE TABLE axes (key INTEGER PRIMARY KEY, crc INTEGER NOT NULL, blob BLOB NOT NULL);
 CREATE TABLE rows (key INTEGER PRIMARY KEY, crc INTEGER NOT NULL, blob BLOB NOT NULL);

@@ -12,5 +12,15 @@ CREATE TABLE entities (
     parent INTEGER NOT NULL
 );
 -- The key is the first tick's instant, twice, plus the kind; the chain is the key of its first blob.
-CREATE TABLE blobs (key INTEGER PRIMARY KEY, chain INTEGER NOT NULL, crc INTEGER NOT NULL, blob BLOB NOT NULL);
+-- The number runs on over all days.
+CREATE TABLE blobs (
+    key INTEGER PRIMARY KEY,
+    chain INTEGER NOT NULL,
+    seq INTEGER NOT NULL UNIQUE,
+    to_ms INTEGER NOT NULL,
+    n_rows INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
+    blob BLOB NOT NULL
+);
+INSERT INTO meta VALUES ('lineage', lower(hex(randomblob(8))));
 PRAGMA user_version = 1;

@@ -44,7 +44,7 @@ impl Bench {
         let clock = Arc::new(move || now_ms.load(Ordering::Relaxed) + jumped_ms.load(Ordering::Relaxed));
         let now_ms = Arc::clone(&self.now_ms);
         let monotonic = Arc::new(move || Duration::from_millis(now_ms.load(Ordering::Relaxed) as u64));
-        Store::open(StoreOptions { config, clock, monotonic }).unwrap()
+        Store::open(StoreOptions { clock, monotonic, ..StoreOptions::new(config) }).unwrap()
     }
 
     pub fn reader(&self) -> Reader {
