@@ -13,8 +13,8 @@ use std::sync::mpsc::sync_channel;
 use fieldpost_model::{ByteSize, Family, Frame, Item, Kind, Period, Stream};
 use fieldpost_store::Retention;
 use fieldpost_store::codec::{checksum, encode_window};
-use fieldpost_store::definitions::{SeriesDefinition, encode_series};
 use fieldpost_store::hub::{Batch, HubStore, HubStoreOptions};
+use fieldpost_store::record::{Definition, encode_definitions};
 
 const START_MS: i64 = 1_795_219_200_000;
 const N_SERIES: u32 = 20;
@@ -70,15 +70,15 @@ fn bring(store: &HubStore, n: i64, n_agents: i64, step_ms: i64) -> Result<(), Fa
 }
 
 fn batch(agent: i64, n: i64, step_ms: i64) -> Batch {
-    let family = Arc::new(Family { name: "x".into(), help: "Test.".into(), kind: Kind::Gauge });
-    let series = (0..N_SERIES).map(|id| SeriesDefinition {
+    let family = Family { name: "x".into(), help: "Test.".into(), kind: Kind::Gauge };
+    let series = (0..N_SERIES).map(|id| Definition {
         id,
-        family: Arc::clone(&family),
+        family: family.clone(),
         suffix: String::new(),
         labels: vec![("n".into(), id.to_string())],
     });
     let mut frames = vec![Frame::Scope("day".into())];
-    frames.extend(encode_series(&series.collect::<Vec<_>>()).into_iter().map(Frame::Definitions));
+    frames.push(Frame::Definitions(encode_definitions(&series.collect::<Vec<_>>()).0));
     frames.extend((n.saturating_sub(2).max(0)..=n).map(|n| Frame::Item(window(agent, n, step_ms))));
     let agent_id = format!("agent-{agent}");
     Batch { agent_id, spool_id: "spool".into(), stream: Stream::Metrics, frames }

@@ -17,7 +17,6 @@ mod calendar;
 pub mod codec;
 mod config;
 mod database;
-pub mod definitions;
 mod dictionary;
 mod error;
 mod folder;

@@ -51,14 +51,9 @@ pub(crate) fn pack(plain: &[u8], level: i32) -> Vec<u8> {
 
 /// Unpacks what `pack` made, at most `UNPACKED_BYTES_MAX`.
 pub(crate) fn unpack(packed: &[u8]) -> Result<Vec<u8>, CodecError> {
-    unpack_at_most(packed, UNPACKED_BYTES_MAX)
-}
-
-/// Unpacks what `pack` made, at most so many bytes.
-pub(crate) fn unpack_at_most(packed: &[u8], n_bytes_max: usize) -> Result<Vec<u8>, CodecError> {
     let claimed = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();
     let size = claimed.ok_or(CodecError::Malformed("no zstd frame with a size"))?;
-    if size > n_bytes_max as u64 {
+    if size > UNPACKED_BYTES_MAX as u64 {
         return Err(CodecError::TooLarge);
     }
     zstd::bulk::decompress(packed, size as usize).map_err(|_| CodecError::Malformed("zstd"))

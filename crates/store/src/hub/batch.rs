@@ -6,18 +6,17 @@ use std::sync::Arc;
 use fieldpost_model::{Frame, Intervals, Item, Lost, Seq, Stream, TimeMs, is_absent};
 
 use crate::calendar::{DAY_MS, HOUR_MS};
-use crate::codec::{checksum, decode_window};
+use crate::codec::{CodecError, Rows, checksum, decode_table, decode_window};
 use crate::config::WINDOW_MS_MAX;
 use crate::hub::ledger::{Ledger, SourceId, SourceKey};
 use crate::hub::options::HubLimits;
 use crate::hub::scopes::{Describer, Scope, Scopes};
+use crate::record::{decode_note, decode_table_blob};
 
 /// Bits of an item's key that are its number.
 pub(crate) const SEQ_BITS: u32 = 40;
 /// The last number that is taken: at one a second it is reached in 34 000 years.
 pub(crate) const HUB_SEQ_MAX: Seq = (1 << SEQ_BITS) - 1;
-/// The longest span of an item that is no window.
-const OTHER_MS_MAX: i64 = DAY_MS;
 /// The longest name of an agent, a spool or a scope, bytes.
 const NAME_BYTES_MAX: usize = 256;
 /// Refusals that are said one by one.
@@ -182,10 +181,14 @@ impl Check<'_> {
     ) -> Result<CheckedItem, (String, bool)> {
         let Some(scope) = scope else { return Err(("an item before the first scope".into(), true)) };
         self.envelope(&item, checked).map_err(|reason| (reason, false))?;
-        if checked.stream == Stream::Metrics {
-            window(&item, scope)?;
+        match checked.stream {
+            Stream::Metrics => window(&item, scope)?,
+            Stream::Processes => table(&item.blob).map_err(|error| (error.to_string(), false))?,
+            Stream::Events => {
+                decode_note(&item.blob).map_err(|error| (error.to_string(), false))?;
+            }
         }
-        let hour = item.from_ms.div_euclid(HOUR_MS);
+        let hour = self.hour_of(item.from_ms);
         Ok(CheckedItem { n_blobs: scope.n_blobs(), scope: Arc::clone(scope), hour, item })
     }
 
@@ -205,8 +208,10 @@ impl Check<'_> {
         if checksum(&item.blob) != item.checksum {
             return Err("its checksum is wrong".into());
         }
-        let span_ms_max = if checked.stream == Stream::Metrics { WINDOW_MS_MAX } else { OTHER_MS_MAX };
-        self.times(item.from_ms, item.to_ms, span_ms_max)?;
+        // What is noted may be about any time, and is filed under the present where need be.
+        if checked.stream != Stream::Events {
+            self.times(item.from_ms, item.to_ms)?;
+        }
         let touches = |seq| self.ledger.contains(checked.source, seq);
         let alone = !touches(item.seq - 1) && !touches(item.seq + 1);
         if alone && self.ledger.n_ranges(checked.source) > limits.holes {
@@ -215,8 +220,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn times(&self, from_ms: TimeMs, to_ms: TimeMs, span_ms_max: i64) -> Result<(), String> {
-        let span_ms = to_ms.checked_sub(from_ms).filter(|span_ms| (0..=span_ms_max).contains(span_ms));
+    fn times(&self, from_ms: TimeMs, to_ms: TimeMs) -> Result<(), String> {
+        let span_ms = to_ms.checked_sub(from_ms).filter(|span_ms| (0..=WINDOW_MS_MAX).contains(span_ms));
         if span_ms.is_none() {
             return Err(format!("a span from {from_ms} to {to_ms}"));
         }
@@ -231,6 +236,14 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// The hour of an instant; the present one for an instant of which nothing is kept.
+    fn hour_of(&self, time_ms: TimeMs) -> i64 {
+        let ahead_ms = self.now_ms.saturating_add(self.limits.ahead.as_ms());
+        let kept = self.now_ms.saturating_sub(self.age_ms_max).max(0)..=ahead_ms;
+        let time_ms = if kept.contains(&time_ms) { time_ms } else { self.now_ms.max(0) };
+        time_ms.div_euclid(HOUR_MS)
+    }
+
     /// A range that is lost is noted where it belongs in time, or now where nobody knows.
     fn lost(&self, mut lost: Lost, checked: &mut Checked) {
         if lost.from == 0 || lost.from > lost.to || lost.to > HUB_SEQ_MAX {
@@ -243,10 +256,16 @@ impl Check<'_> {
             lost.from_ms = lost.from_ms.clamp(oldest_ms, self.now_ms.max(oldest_ms));
             lost.to_ms = lost.to_ms.clamp(lost.from_ms, self.now_ms.max(lost.from_ms));
         }
-        let hour = if known { lost.from_ms } else { self.now_ms }.div_euclid(HOUR_MS);
+        let hour = if known { lost.from_ms } else { self.now_ms }.max(0).div_euclid(HOUR_MS);
         lost.reason.truncate(lost.reason.floor_char_boundary(32));
         checked.lost.push((hour, lost));
     }
+}
+
+/// Whether a blob of tables is one.
+fn table(blob: &[u8]) -> Result<(), CodecError> {
+    let sealed = decode_table_blob(blob)?.blob;
+    decode_table(&mut Rows::new(), sealed, |_, _| {})
 }
 
 /// Whether a window says what it claims to say, in ids that are described.

@@ -3,14 +3,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
 use crate::StoreError;
 use crate::codec::{CodecError, Cursor, checksum, put_signed, put_varint};
-use crate::definitions::SeriesDefinition;
-use crate::dictionary::{kind_code, labels_blob, read_entries};
+use crate::dictionary::{Entry, kind_code, labels_blob, read_entries};
 use crate::hub::shapes::{Described, ShapeId, Shapes};
 use crate::rows::GROUP_SIZE;
 
@@ -46,11 +44,7 @@ impl Members {
         let described = match known {
             Some(described) => described,
             None => {
-                let of = |entry: crate::dictionary::Entry| {
-                    let family = Arc::new(entry.family);
-                    let (suffix, labels) = (entry.suffix, entry.labels);
-                    (entry.id, shapes.id(SeriesDefinition { id: entry.id, family, suffix, labels }))
-                };
+                let of = |entry: Entry| (entry.id, shapes.id(entry));
                 let all = read_entries(connection, path)?.into_iter().map(of).collect();
                 shapes.remember(file_id, KEY_OF_FILE, all)
             }
@@ -150,12 +144,7 @@ impl IndexWriter {
         Ok(first_id)
     }
 
-    fn put_shape(
-        &mut self,
-        connection: &Connection,
-        id: ShapeId,
-        shape: &SeriesDefinition,
-    ) -> rusqlite::Result<()> {
+    fn put_shape(&mut self, connection: &Connection, id: ShapeId, shape: &Entry) -> rusqlite::Result<()> {
         let family = &shape.family;
         let key = (family.name.clone(), kind_code(family.kind), family.help.clone());
         let n_families = self.families.len() as i64;

@@ -269,21 +269,6 @@ pub(crate) fn recover(file: &StoreFile) -> Result<(), StoreError> {
     connection.close().map_err(|(_, error)| failed()(error))
 }
 
-/// Descriptions of a part, in the order in which they came.
-pub(crate) fn each_definition(
-    connection: &Connection,
-    part: i64,
-    mut each: impl FnMut(&[u8]),
-) -> rusqlite::Result<()> {
-    let sql = "SELECT blob FROM definitions WHERE key >= ?1 AND key < ?2 ORDER BY key";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![part << BLOB_BITS, (part + 1) << BLOB_BITS])?;
-    while let Some(row) = rows.next()? {
-        each(row.get_ref(0)?.as_blob().unwrap_or_default());
-    }
-    Ok(())
-}
-
 /// The scope's descriptions are kept for files of later hours only where these need them.
 pub(crate) fn are_kept(stream: Stream) -> bool {
     stream == Stream::Metrics

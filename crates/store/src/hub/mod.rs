@@ -15,10 +15,13 @@
 //! file is let go. No promise spans two files.
 
 mod batch;
+mod carry;
 mod floor;
 mod index;
 mod intake;
+mod keep;
 mod ledger;
+mod merge;
 mod options;
 mod queue;
 mod reader;

@@ -60,6 +60,8 @@ impl HubStoreOptions {
 pub struct HubLimits {
     /// Series that an agent may describe in a day.
     pub series: usize,
+    /// Bytes of all that it says about them.
+    pub described_bytes: ByteSize,
     /// Labels of a series.
     pub labels: usize,
     /// Bytes of a label's name or value, or of a family's name.
@@ -80,6 +82,7 @@ impl Default for HubLimits {
     fn default() -> Self {
         Self {
             series: 100_000,
+            described_bytes: ByteSize(32 << 20),
             labels: 64,
             label_bytes: 4_096,
             item_bytes: ByteSize(4 << 20),

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::calendar::DAY_HOURS;
 use crate::database;
-use crate::definitions::SeriesDefinition;
+use crate::dictionary::Entry;
 use crate::folder::{self, FileKind, StoreFile};
 use crate::hub::floor::Floor;
 use crate::hub::ledger::SourceKey;
@@ -279,12 +279,7 @@ impl Question<'_> {
 }
 
 /// A series of an agent with these labels.
-fn stored_series(
-    whose: &Labels,
-    shape: &SeriesDefinition,
-    first_ms: TimeMs,
-    last_ms: TimeMs,
-) -> StoredSeries {
+fn stored_series(whose: &Labels, shape: &Entry, first_ms: TimeMs, last_ms: TimeMs) -> StoredSeries {
     let labels = all_labels(whose, shape);
     let borrowed: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let text = series_text(&shape.family.name, &shape.suffix, &borrowed).to_string();

@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fieldpost_model::Stream;
 use parking_lot::Mutex;
 
-use crate::codec::{CodecError, unpack_at_most};
-use crate::definitions::{PLAIN_BYTES_MAX, SeriesDefinition, decode_series};
+use crate::codec::CodecError;
+use crate::dictionary::Entry;
 use crate::hub::ledger::SourceId;
 use crate::hub::options::HubLimits;
+use crate::record::{decode_definitions, decode_entities};
 
 /// Bytes of descriptions that are remembered, all agents together.
 const BYTES_MAX: usize = 512 << 20;
@@ -88,6 +89,15 @@ impl Scope {
 #[derive(Default)]
 struct Budget {
     n_series: usize,
+    n_bytes: u64,
+}
+
+/// A series in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Described {
+    id: u32,
+    meaning: u32,
+    n_bytes: u64,
 }
 
 #[derive(Default)]
@@ -146,8 +156,8 @@ impl Scopes {
         let fault = |error: CodecError| format!("definitions of {}: {error}", scope.name);
         let described = match by.stream {
             Stream::Metrics => Some(read_series(blob, limits)?),
-            // Only a reader looks into these; that they unpack within bounds is all that matters.
-            _ => unpack_at_most(blob, PLAIN_BYTES_MAX).map(|_| None).map_err(fault)?,
+            Stream::Processes => decode_entities(blob).map(|_| None).map_err(fault)?,
+            Stream::Events => return Err("definitions in the stream of events".into()),
         };
         let n_before = scope.n_bytes();
         let outcome = self.take_in(scope, blob, described, by, limits);
@@ -159,7 +169,7 @@ impl Scopes {
         &self,
         scope: &Scope,
         blob: &[u8],
-        described: Option<Vec<(u32, u32)>>,
+        described: Option<Vec<Described>>,
         by: &Describer<'_>,
         limits: &HubLimits,
     ) -> Result<(), String> {
@@ -172,8 +182,8 @@ impl Scopes {
             if new.is_empty() {
                 return Ok(());
             }
-            self.spend(by, new.len(), limits.series)?;
-            inner.known.extend(new);
+            self.spend(by, &new, limits)?;
+            inner.known.extend(new.iter().map(|described| (described.id, described.meaning)));
             inner.known.sort_unstable();
         }
         inner.n_bytes += blob.len();
@@ -182,7 +192,8 @@ impl Scopes {
     }
 
     /// Counts new series of an agent against what it may describe in a day.
-    fn spend(&self, by: &Describer<'_>, n_new: usize, n_series_max: usize) -> Result<(), String> {
+    fn spend(&self, by: &Describer<'_>, new: &[Described], limits: &HubLimits) -> Result<(), String> {
+        let (n_series_max, bytes_max) = (limits.series, limits.described_bytes.0);
         let mut all = self.all.lock();
         if all.day != by.day {
             all.day = by.day;
@@ -192,12 +203,15 @@ impl Scopes {
             Some(budget) => budget,
             None => all.budgets.entry(by.agent_id.to_owned()).or_default(),
         };
-        if budget.n_series + n_new > n_series_max {
+        let n_series = budget.n_series + new.len();
+        let n_bytes = budget.n_bytes + new.iter().map(|described| described.n_bytes).sum::<u64>();
+        if n_series > n_series_max || n_bytes > bytes_max {
             return Err(format!(
-                "more than {n_series_max} series in a day: fewer labels of ever new values, or a higher limit"
+                "more than {n_series_max} series, or {bytes_max} bytes of their labels, in a day: \
+                 take labels away whose values are ever new, or raise the limit"
             ));
         }
-        budget.n_series += n_new;
+        (budget.n_series, budget.n_bytes) = (n_series, n_bytes);
         Ok(())
     }
 
@@ -223,19 +237,19 @@ impl Scopes {
 
 impl Inner {
     /// Those that are not known yet. An id that changes its meaning is refused with all others.
-    fn new_of(&self, mut described: Vec<(u32, u32)>, name: &str) -> Result<Vec<(u32, u32)>, String> {
+    fn new_of(&self, mut described: Vec<Described>, name: &str) -> Result<Vec<Described>, String> {
         described.sort_unstable();
         described.dedup();
-        if let Some(pair) = described.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(format!("series {} of {name} is described in two ways", pair[0].0));
+        if let Some(pair) = described.windows(2).find(|pair| pair[0].id == pair[1].id) {
+            return Err(format!("series {} of {name} is described in two ways", pair[0].id));
         }
         let known = |id: u32| self.known.binary_search_by_key(&id, |(known, _)| *known);
         let mut new = Vec::new();
-        for (id, meaning) in described {
-            match known(id) {
-                Err(_) => new.push((id, meaning)),
-                Ok(position) if self.known[position].1 == meaning => {}
-                Ok(_) => return Err(format!("series {id} of {name} changes its meaning")),
+        for one in described {
+            match known(one.id) {
+                Err(_) => new.push(one),
+                Ok(position) if self.known[position].1 == one.meaning => {}
+                Ok(_) => return Err(format!("series {} of {name} changes its meaning", one.id)),
             }
         }
         Ok(new)
@@ -251,24 +265,18 @@ fn remove_oldest(scopes: &mut Vec<Arc<Scope>>) -> usize {
     oldest.map_or(0, |position| scopes.swap_remove(position).n_bytes())
 }
 
-/// Ids of the series with hashes of what they mean, within the limits.
-fn read_series(blob: &[u8], limits: &HubLimits) -> Result<Vec<(u32, u32)>, String> {
-    let (mut described, mut refused) = (Vec::new(), None);
-    let decoded = decode_series(blob, |series| {
-        if refused.is_none() {
-            refused = beyond(&series, limits);
-            described.push((series.id, meaning(&series)));
-        }
+/// What a blob describes, within the limits.
+fn read_series(blob: &[u8], limits: &HubLimits) -> Result<Vec<Described>, String> {
+    let all = decode_definitions(blob).map_err(|error| format!("definitions: {error}"))?;
+    let described = all.iter().map(|series| match beyond(series, limits) {
+        Some(reason) => Err(reason),
+        None => Ok(Described { id: series.id, meaning: meaning(series), n_bytes: n_bytes(series) }),
     });
-    match (decoded, refused) {
-        (Err(error), _) => Err(format!("definitions: {error}")),
-        (Ok(()), Some(reason)) => Err(reason),
-        (Ok(()), None) => Ok(described),
-    }
+    described.collect()
 }
 
 /// Which limit a series goes beyond, in words.
-fn beyond(series: &SeriesDefinition, limits: &HubLimits) -> Option<String> {
+fn beyond(series: &Entry, limits: &HubLimits) -> Option<String> {
     let name: String = series.family.name.chars().take(64).collect();
     let (n_labels, bytes_max) = (series.labels.len(), limits.label_bytes);
     if n_labels > limits.labels {
@@ -282,7 +290,13 @@ fn beyond(series: &SeriesDefinition, limits: &HubLimits) -> Option<String> {
         .then(|| format!("{name} has a text of {longest} bytes; at most {bytes_max} are taken"))
 }
 
-fn meaning(series: &SeriesDefinition) -> u32 {
+fn n_bytes(series: &Entry) -> u64 {
+    let labels = series.labels.iter().map(|(name, value)| name.len() + value.len() + 16);
+    let family = series.family.name.len() + series.family.help.len();
+    (labels.sum::<usize>() + family + series.suffix.len() + 32) as u64
+}
+
+fn meaning(series: &Entry) -> u32 {
     let mut hasher = DefaultHasher::new();
     (&series.family.name, &series.suffix, &series.labels).hash(&mut hasher);
     hasher.finish() as u32
@@ -293,17 +307,17 @@ mod tests {
     use fieldpost_model::{Family, Kind};
 
     use super::*;
-    use crate::definitions::encode_series;
+    use crate::record::encode_definitions;
 
     fn blob(ids: std::ops::Range<u32>, label: &str) -> Vec<u8> {
-        let family = Arc::new(Family { name: "x".into(), help: "".into(), kind: Kind::Gauge });
-        let series = |id| SeriesDefinition {
+        let family = Family { name: "x".into(), help: "".into(), kind: Kind::Gauge };
+        let series = |id| Entry {
             id,
-            family: Arc::clone(&family),
+            family: family.clone(),
             suffix: String::new(),
             labels: vec![("n".into(), format!("{label}{id}"))],
         };
-        encode_series(&ids.map(series).collect::<Vec<_>>()).swap_remove(0)
+        encode_definitions(&ids.map(series).collect::<Vec<_>>()).0
     }
 
     const BY: Describer<'_> = Describer { agent_id: "a", stream: Stream::Metrics, day: 1 };
@@ -329,7 +343,7 @@ mod tests {
             let scope = scopes.scope(0, &format!("day {day}"));
             scopes.describe(&scope, &blob(0..20, ""), &by, &limits).unwrap();
             let refused = scopes.describe(&scope, &blob(20..40, ""), &by, &limits).unwrap_err();
-            assert!(refused.starts_with("more than 25 series in a day"), "{refused}");
+            assert!(refused.starts_with("more than 25 series,"), "{refused}");
             assert_eq!(scope.knows(20..21), Err(20));
         }
     }

@@ -10,7 +10,8 @@ use fieldpost_model::Selector;
 use parking_lot::Mutex;
 
 use crate::codec::CodecError;
-use crate::definitions::{SeriesDefinition, decode_series};
+use crate::dictionary::Entry;
+use crate::record::decode_definitions;
 
 /// Shapes and descriptions that are remembered from one question to the next, as a number of
 /// entries: some 200 MB at the most.
@@ -37,7 +38,7 @@ impl Default for Fingerprints {
 
 impl Fingerprints {
     /// Of all that a series is but for its id.
-    pub(crate) fn of(&self, series: &SeriesDefinition) -> u128 {
+    pub(crate) fn of(&self, series: &Entry) -> u128 {
         let whole =
             (&series.family.name, series.family.kind, &series.family.help, &series.suffix, &series.labels);
         let [low, high] = self.states.each_ref().map(|state| state.hash_one(Hashed(&whole)));
@@ -56,7 +57,7 @@ impl<T: Hash> Hash for Hashed<'_, T> {
 #[derive(Default)]
 struct Known {
     by_fingerprint: HashMap<u128, ShapeId>,
-    shapes: Vec<Arc<SeriesDefinition>>,
+    shapes: Vec<Arc<Entry>>,
     described: HashMap<(u128, i64), Described>,
     n_entries: usize,
 }
@@ -70,7 +71,7 @@ pub(crate) struct Shapes {
 
 impl Shapes {
     /// The number of a shape.
-    pub(crate) fn id(&self, series: SeriesDefinition) -> ShapeId {
+    pub(crate) fn id(&self, series: Entry) -> ShapeId {
         let fingerprint = self.fingerprints.of(&series);
         let mut known = self.known.lock();
         if let Some(id) = known.by_fingerprint.get(&fingerprint) {
@@ -78,13 +79,13 @@ impl Shapes {
         }
         let id = known.shapes.len() as ShapeId;
         known.by_fingerprint.insert(fingerprint, id);
-        known.shapes.push(Arc::new(SeriesDefinition { id, ..series }));
+        known.shapes.push(Arc::new(Entry { id, ..series }));
         known.n_entries += ENTRIES_PER_SHAPE;
         id
     }
 
     /// The shape of a number.
-    pub(crate) fn shape(&self, id: ShapeId) -> Option<Arc<SeriesDefinition>> {
+    pub(crate) fn shape(&self, id: ShapeId) -> Option<Arc<Entry>> {
         self.known.lock().shapes.get(id as usize).map(Arc::clone)
     }
 
@@ -98,12 +99,11 @@ impl Shapes {
         if let Some(described) = self.remembered(file, key) {
             return Ok(Ok(described));
         }
-        let mut all = Vec::new();
-        let decoded = decode_series(&blob()?, |series| all.push((series.id, self.id(series))));
-        if let Err(error) = decoded {
-            return Ok(Err(error));
-        }
-        Ok(Ok(self.remember(file, key, all)))
+        let described = decode_definitions(&blob()?).map(|all| {
+            let all = all.into_iter().map(|series| (series.id, self.id(series)));
+            self.remember(file, key, all.collect())
+        });
+        Ok(described)
     }
 
     /// What is remembered under a key of a file.
@@ -172,7 +172,7 @@ impl<'a> Accepts<'a> {
 }
 
 /// The conditions that are not about the labels of the agent.
-fn asks(selector: &Selector, whose: &Labels, shape: &SeriesDefinition) -> bool {
+fn asks(selector: &Selector, whose: &Labels, shape: &Entry) -> bool {
     let name = format!("{}{}", shape.family.name, shape.suffix);
     let is_whose = |label: &str| whose.iter().any(|(name, _)| name == label);
     let own = |label: &str| shape.labels.iter().find(|(name, _)| name == label).map(|(_, value)| &**value);
@@ -191,7 +191,7 @@ fn asks(selector: &Selector, whose: &Labels, shape: &SeriesDefinition) -> bool {
 const EXPORTED: &str = "exported_";
 
 /// All labels of a series: whose it is first.
-pub(crate) fn all_labels(whose: &Labels, shape: &SeriesDefinition) -> Labels {
+pub(crate) fn all_labels(whose: &Labels, shape: &Entry) -> Labels {
     let mut labels = whose.clone();
     for (name, value) in &shape.labels {
         let taken = whose.iter().any(|(other, _)| other == name);
@@ -207,18 +207,18 @@ mod tests {
 
     use super::*;
 
-    fn series(name: &str, labels: &[(&str, &str)]) -> SeriesDefinition {
-        let family = Arc::new(Family { name: name.into(), help: "".into(), kind: Kind::Gauge });
+    fn series(name: &str, labels: &[(&str, &str)]) -> Entry {
+        let family = Family { name: name.into(), help: "".into(), kind: Kind::Gauge };
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let labels = labels.iter().map(owned).collect();
-        SeriesDefinition { id: 7, family, suffix: String::new(), labels }
+        Entry { id: 7, family, suffix: String::new(), labels }
     }
 
     #[test]
     fn only_the_hub_says_whose_a_series_is() {
         let shapes = Arc::new(Shapes::default());
         let liar = series("up", &[("instance", "other"), ("mode", "idle")]);
-        let (id, again) = (shapes.id(liar.clone()), shapes.id(SeriesDefinition { id: 9, ..liar.clone() }));
+        let (id, again) = (shapes.id(liar.clone()), shapes.id(Entry { id: 9, ..liar.clone() }));
         assert_eq!(id, again);
         let whose: Labels = vec![("instance".into(), "web1".into())];
         let asked = |text: &str| {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use fieldpost_model::{Family, Frame, Item, Kind, Lost, Seq, Stream, TimeMs};
 use fieldpost_store::codec::{checksum, encode_window};
-use fieldpost_store::definitions::{SeriesDefinition, encode_series};
 use fieldpost_store::hub::{Accepted, AgentLabels, Batch, HubOpened, HubReader, HubStore, HubStoreOptions};
+use fieldpost_store::record::{Definition, encode_definitions};
 
 use crate::data::{START_MS, value_of};
 
@@ -70,14 +70,14 @@ pub fn names() -> AgentLabels {
 
 /// Series `x{n="0"}` and so on.
 pub fn definitions(n_series: usize) -> Vec<u8> {
-    let family = Arc::new(Family { name: "x".into(), help: "Help of x.".into(), kind: Kind::Counter });
-    let one = |n: usize| SeriesDefinition {
+    let family = Family { name: "x".into(), help: "Help of x.".into(), kind: Kind::Counter };
+    let one = |n: usize| Definition {
         id: n as u32,
-        family: Arc::clone(&family),
+        family: family.clone(),
         suffix: String::new(),
         labels: vec![("n".into(), n.to_string())],
     };
-    encode_series(&(0..n_series).map(one).collect::<Vec<_>>()).swap_remove(0)
+    encode_definitions(&(0..n_series).map(one).collect::<Vec<_>>()).0
 }
 
 /// A window of ten seconds that says when, of which series and from whom it is.
