@@ -219,7 +219,7 @@ pub(crate) fn kind_of(code: i64) -> Kind {
     }
 }
 
-fn labels_blob(labels: &[(String, String)]) -> Vec<u8> {
+pub(crate) fn labels_blob(labels: &[(String, String)]) -> Vec<u8> {
     let mut blob = Vec::new();
     put_labels(&mut blob, labels);
     blob

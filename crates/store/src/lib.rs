@@ -22,6 +22,7 @@ mod error;
 mod folder;
 mod heap;
 mod hot;
+pub mod hub;
 mod hub_state;
 mod maintain;
 mod merge;

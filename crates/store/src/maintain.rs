@@ -66,11 +66,11 @@ impl Wake {
     }
 
     /// Is the thread asked to end? Looked at between two merges.
-    fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.inner.lock().1
     }
 
-    fn wait(&self, done: u64) -> Option<u64> {
+    pub(crate) fn wait(&self, done: u64) -> Option<u64> {
         let mut inner = self.inner.lock();
         inner.2 = done;
         self.changed.notify_all();

@@ -69,14 +69,27 @@ pub(crate) struct RowWriter {
     connection: Connection,
     dictionary: Dictionary,
     writer: DictionaryWriter,
-    axes: HashMap<(bool, i64), Vec<Vec<TimeMs>>>,
+    axes: HashMap<(bool, i64), Axes>,
+}
+
+/// The axes of a slot that were written so far.
+#[derive(Default)]
+struct Axes {
+    /// How many were written before the first that is remembered.
+    n_forgotten: usize,
+    known: Vec<Vec<TimeMs>>,
 }
 
 impl RowWriter {
     /// Begins a fresh file that will be at `path`.
     pub(crate) fn create(path: &Path) -> Result<Self, StoreError> {
+        Self::create_with(path, include_str!("sql/rows.sql"))
+    }
+
+    /// Begins a fresh file with a schema that has these tables and more.
+    pub(crate) fn create_with(path: &Path, schema: &str) -> Result<Self, StoreError> {
         let temporary = beside(path, ".tmp");
-        let connection = database::open_fresh(&temporary, include_str!("sql/rows.sql"))?;
+        let connection = database::open_fresh(&temporary, schema)?;
         connection.execute_batch("BEGIN").map_err(StoreError::sql("write", &temporary))?;
         Ok(Self {
             path: path.to_owned(),
@@ -113,6 +126,19 @@ impl RowWriter {
         self.dictionary.entries().iter().map(|entry| entry.id + 1).max().unwrap_or(0)
     }
 
+    /// The file, for tables that are not rows.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Series that follow have instants of their own: what came before is not looked through.
+    pub(crate) fn forget_axes(&mut self) {
+        for axes in self.axes.values_mut() {
+            axes.n_forgotten += axes.known.len();
+            axes.known.clear();
+        }
+    }
+
     /// Writes the columns of one group of one slot.
     pub(crate) fn put(&mut self, table: Table, slot: i64, columns: Vec<Column>) -> Result<(), StoreError> {
         let Some(first) = columns.first() else { return Ok(()) };
@@ -129,15 +155,16 @@ impl RowWriter {
     /// Finds an axis that has all instants of the column, or makes one.
     fn on_axis(&mut self, table: Table, slot: i64, column: &Column) -> rusqlite::Result<RowColumn> {
         let axes = self.axes.entry((table == Table::Raw, slot)).or_default();
-        let found = axes.iter().take(N_AXES_TRIED).position(|axis| fits(axis, &column.samples));
-        let number = found.unwrap_or(axes.len());
+        let found = axes.known.iter().take(N_AXES_TRIED).position(|axis| fits(axis, &column.samples));
+        let position = found.unwrap_or(axes.known.len());
+        let number = axes.n_forgotten + position;
         if found.is_none() {
             let times_ms: Vec<TimeMs> = column.samples.iter().map(|(time_ms, _)| *time_ms).collect();
             let blob = encode_axis(&times_ms);
-            axes.push(times_ms);
+            axes.known.push(times_ms);
             self.put_blob(table.axes(), key(number as u32, slot), &blob)?;
         }
-        let axis = &self.axes[&(table == Table::Raw, slot)][number];
+        let axis = &self.axes[&(table == Table::Raw, slot)].known[position];
         let values = spread(axis, &column.samples);
         Ok(RowColumn { id: column.id, part: column.part, axis: number as u32, values })
     }

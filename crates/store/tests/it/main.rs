@@ -37,3 +37,12 @@ mod spool;
 
 /// Random acts of hubs, compared with sets of numbers.
 mod spool_model;
+
+/// What an agent sends, and a hub's store in a folder of its own.
+mod hub_data;
+
+/// Items of many agents come in, once each, and are read back.
+mod hub_intake;
+
+/// The hub is killed at any instant: what was acknowledged is there, once.
+mod hub_crash;

@@ -1,0 +1,296 @@
+//! Reading a hub's store, in the process that writes it or in any other, while it is written.
+//! Every question opens the files it needs, looks, and closes them. Whose a series is is said by
+//! labels that the caller gives for each agent at the time of the question.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fieldpost_model::{Item, Selector, Seq, Stream, TimeMs, series_text};
+use parking_lot::Mutex;
+
+use crate::calendar::DAY_HOURS;
+use crate::database;
+use crate::dictionary::Entry;
+use crate::folder::{self, FileKind, StoreFile};
+use crate::hub::floor::Floor;
+use crate::hub::ledger::SourceKey;
+use crate::hub::shapes::{Accepts, Labels, ShapeId, Shapes, all_labels};
+use crate::hub::source::{HourSpan, HubFile, whole};
+use crate::source::{hour_touches, is_raw, settle, skip_damage, touches};
+use crate::{Samples, StoreError, StoredSeries};
+
+/// How many times a question is asked anew when files are merged away under it.
+const N_ATTEMPTS: usize = 5;
+
+/// The labels that say whose a series is, by the id of the agent: `instance` at least. They win
+/// over labels of the same name that the agent itself gave, which go by `exported_` and theirs.
+pub type AgentLabels = Arc<dyn Fn(&str) -> Vec<(String, String)> + Send + Sync>;
+
+/// A series of an agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HubSeries {
+    /// Whose it is.
+    pub agent_id: String,
+    /// What it is, with all labels.
+    pub series: StoredSeries,
+}
+
+/// Takes a series and a piece of its samples.
+type Each<'a> = &'a mut dyn FnMut(&HubSeries, &[(TimeMs, f64)]);
+
+/// A hub's store, for reading.
+#[derive(Clone)]
+pub struct HubReader {
+    folder: PathBuf,
+    labels: AgentLabels,
+    shapes: Arc<Mutex<Arc<Shapes>>>,
+}
+
+impl HubReader {
+    /// Finds the store in this folder. No file is kept open; what series are called is remembered
+    /// from one question to the next.
+    pub fn open(path: &Path, labels: AgentLabels) -> Result<Self, StoreError> {
+        database::check_version()?;
+        if !Floor::path(path).exists() {
+            return Err(StoreError::Missing(path.to_owned()));
+        }
+        Ok(Self { folder: path.to_owned(), labels, shapes: Arc::default() })
+    }
+
+    /// The shapes of one question: begun anew when they have grown too many.
+    fn shapes(&self) -> Arc<Shapes> {
+        let mut shapes = self.shapes.lock();
+        if shapes.is_full() {
+            *shapes = Arc::default();
+        }
+        Arc::clone(&shapes)
+    }
+
+    /// Series with samples in `[from_ms, to_ms)`, by agent and text.
+    pub fn series(
+        &self,
+        selector: &Selector,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+    ) -> Result<Vec<HubSeries>, StoreError> {
+        let mut found: BTreeMap<(String, String), HubSeries> = BTreeMap::new();
+        self.scan(selector, from_ms, to_ms, |series, _| {
+            let key = (series.agent_id.clone(), series.series.text.clone());
+            let known = &mut found.entry(key).or_insert_with(|| series.clone()).series;
+            known.first_ms = known.first_ms.min(series.series.first_ms);
+            known.last_ms = known.last_ms.max(series.series.last_ms);
+        })?;
+        Ok(found.into_values().collect())
+    }
+
+    /// Samples in `[from_ms, to_ms)` of every series that the selector accepts, by agent and text,
+    /// each by rising time.
+    pub fn samples(
+        &self,
+        selector: &Selector,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+    ) -> Result<Vec<(HubSeries, Samples)>, StoreError> {
+        let mut found: BTreeMap<(String, String), (HubSeries, Samples)> = BTreeMap::new();
+        self.scan(selector, from_ms, to_ms, |series, samples| {
+            let key = (series.agent_id.clone(), series.series.text.clone());
+            let (known, all) = found.entry(key).or_insert_with(|| (series.clone(), Vec::new()));
+            known.series.last_ms = series.series.last_ms;
+            all.extend_from_slice(samples);
+        })?;
+        found.values_mut().for_each(|(_, samples)| settle(samples));
+        Ok(found.into_values().collect())
+    }
+
+    /// Hands over the samples in `[from_ms, to_ms)` of every series that the selector accepts, an
+    /// hour at a time, the hours in their order, in each one agent after the other: memory holds
+    /// one hour of what is selected of one agent.
+    pub fn scan(
+        &self,
+        selector: &Selector,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        mut each: impl FnMut(&HubSeries, &[(TimeMs, f64)]),
+    ) -> Result<(), StoreError> {
+        let shapes = self.shapes();
+        let mut question = Question {
+            accepts: Accepts::new(selector, Arc::clone(&shapes)),
+            labels: &self.labels,
+            known_labels: HashMap::new(),
+            shapes: &shapes,
+        };
+        let files = folder::list(&self.folder)?;
+        let touching = files.iter().filter(|file| is_raw(file.kind) && touches(file, from_ms, to_ms));
+        let mut days: Vec<i64> = touching.map(StoreFile::day).collect();
+        days.dedup();
+        for day in days {
+            let opened = self.open_day(day, from_ms, to_ms, &shapes)?;
+            let hours = day * DAY_HOURS..(day + 1) * DAY_HOURS;
+            for hour in hours.filter(|hour| hour_touches(*hour, from_ms, to_ms)) {
+                question.hour(&opened, &HourSpan { hour, from_ms, to_ms }, &mut each)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens all files of a day, those that win over others last. What is open stays readable
+    /// when it is removed; what vanished before it was opened makes us look anew.
+    fn open_day(
+        &self,
+        day: i64,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        shapes: &Arc<Shapes>,
+    ) -> Result<Vec<HubFile>, StoreError> {
+        let wanted = |file: &StoreFile| file.day() == day && touches(file, from_ms, to_ms);
+        self.open_files(&wanted, shapes)
+    }
+
+    fn open_files(
+        &self,
+        wanted: &dyn Fn(&StoreFile) -> bool,
+        shapes: &Arc<Shapes>,
+    ) -> Result<Vec<HubFile>, StoreError> {
+        for _ in 0..N_ATTEMPTS {
+            let mut files = folder::list(&self.folder)?;
+            files.retain(|file| is_raw(file.kind) && wanted(file));
+            files.sort_by_key(|file| (file.kind, file.hour, file.seq));
+            let mut opened = Vec::new();
+            let outcome = files.into_iter().try_for_each(|file| {
+                let path = file.path.clone();
+                match HubFile::open(file, Arc::clone(shapes)) {
+                    Err(error) if error.is_vanished() => return Err(error),
+                    file => opened.extend(skip_damage(&path, file)?),
+                }
+                Ok(())
+            });
+            match outcome {
+                Err(error) if StoreError::is_vanished(&error) => {}
+                outcome => return outcome.map(|()| opened),
+            }
+        }
+        Err(StoreError::Moving)
+    }
+
+    /// Agents that have anything in files that touch `[from_ms, to_ms)`.
+    pub fn agents(&self, from_ms: TimeMs, to_ms: TimeMs) -> Result<BTreeSet<String>, StoreError> {
+        let shapes = self.shapes();
+        let opened = self.open_files(&|file| touches(file, from_ms, to_ms), &shapes)?;
+        Ok(opened.iter().flat_map(HubFile::agents).collect())
+    }
+
+    /// Hands over the items of a stream that are still kept as they were sealed, by file and
+    /// number, each with the scope of its ids: those of the last hours, and of streams other than
+    /// metrics all. Damaged ones are left out.
+    pub fn items(
+        &self,
+        agent_id: &str,
+        stream: Stream,
+        numbers: std::ops::RangeInclusive<Seq>,
+        mut each: impl FnMut(&SourceOf<'_>, Item),
+    ) -> Result<(), StoreError> {
+        for file in self.open_files(&|_| true, &self.shapes())? {
+            for parts in file.parts(agent_id, stream) {
+                for part in &parts.parts {
+                    let SourceKey { spool_id, .. } = &parts.key;
+                    let of = SourceOf { spool_id, scope: &part.scope };
+                    let span = HourSpan::whole(file.file.hour);
+                    let read = file.each_item(part.number, numbers.clone(), &span, |item| {
+                        if whole(&item).is_some() {
+                            each(&of, item);
+                        }
+                    });
+                    skip_damage(&file.file.path, read)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Under which spool an item came, and in which scope its ids mean something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceOf<'a> {
+    /// The spool.
+    pub spool_id: &'a str,
+    /// The scope.
+    pub scope: &'a str,
+}
+
+/// A question under way.
+struct Question<'a> {
+    accepts: Accepts<'a>,
+    labels: &'a AgentLabels,
+    /// None where no series of the agent can be wanted.
+    known_labels: HashMap<String, Option<Arc<Labels>>>,
+    shapes: &'a Shapes,
+}
+
+impl Question<'_> {
+    fn hour(&mut self, files: &[HubFile], span: &HourSpan, each: Each<'_>) -> Result<(), StoreError> {
+        let of_hour = |file: &&HubFile| file.file.kind == FileKind::Day || file.file.hour == span.hour;
+        let files: Vec<&HubFile> = files.iter().filter(of_hour).collect();
+        let agents: BTreeSet<String> = files.iter().flat_map(|file| file.agents()).collect();
+        for agent_id in agents {
+            let Some(labels) = self.labels_of(&agent_id) else { continue };
+            let mut found = HashMap::new();
+            for file in &files {
+                let mut wanted = |shape| self.accepts.shape(&labels, shape);
+                let read = file.read(&agent_id, span, &mut wanted, &mut found);
+                skip_damage(&file.file.path, read)?;
+            }
+            self.hand_over(&agent_id, &labels, found, span, each);
+        }
+        Ok(())
+    }
+
+    fn labels_of(&mut self, agent_id: &str) -> Option<Arc<Labels>> {
+        if let Some(known) = self.known_labels.get(agent_id) {
+            return known.clone();
+        }
+        let labels = Arc::new((self.labels)(agent_id));
+        let wanted = self.accepts.agent(&labels).then_some(labels);
+        self.known_labels.insert(agent_id.to_owned(), wanted.clone());
+        wanted
+    }
+
+    fn hand_over(
+        &self,
+        agent_id: &str,
+        labels: &Labels,
+        found: HashMap<ShapeId, Samples>,
+        span: &HourSpan,
+        each: Each<'_>,
+    ) {
+        let mut series = Vec::new();
+        for (shape, mut samples) in found {
+            samples.retain(|(time_ms, _)| (span.from_ms..span.to_ms).contains(time_ms));
+            settle(&mut samples);
+            let (Some(first), Some(last)) = (samples.first(), samples.last()) else { continue };
+            let Some(shape) = self.shapes.shape(shape) else { continue };
+            series.push((stored_series(labels, &shape, first.0, last.0), samples));
+        }
+        series.sort_by(|(a, _), (b, _)| a.text.cmp(&b.text));
+        for (series, samples) in series {
+            each(&HubSeries { agent_id: agent_id.to_owned(), series }, &samples);
+        }
+    }
+}
+
+/// A series of an agent with these labels.
+fn stored_series(whose: &Labels, shape: &Entry, first_ms: TimeMs, last_ms: TimeMs) -> StoredSeries {
+    let labels = all_labels(whose, shape);
+    let borrowed: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let text = series_text(&shape.family.name, &shape.suffix, &borrowed).to_string();
+    StoredSeries {
+        name: format!("{}{}", shape.family.name, shape.suffix),
+        family: shape.family.name.to_string(),
+        kind: shape.family.kind,
+        help: shape.family.help.to_string(),
+        labels,
+        text,
+        first_ms,
+        last_ms,
+    }
+}

@@ -1,0 +1,291 @@
+//! One file of the hub's store as a reader sees it: which agents it has, which of their series are
+//! wanted, and their samples.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use fieldpost_model::{Item, Stream, TimeMs, is_absent};
+use rusqlite::{Connection, params};
+
+use crate::codec::{checksum, decode_window};
+use crate::folder::{FileKind, StoreFile};
+use crate::hub::batch::{HUB_SEQ_MAX, SEQ_BITS};
+use crate::hub::index::Members;
+use crate::hub::intake::{BLOB_BITS, read_sources};
+use crate::hub::ledger::SourceKey;
+use crate::hub::shapes::{Described, ShapeId, Shapes};
+use crate::rows::{GROUP_SIZE, RowReader, Table};
+use crate::source::open_file;
+use crate::{Samples, StoreError};
+
+/// A part of an intake file: items whose ids have the same meaning.
+pub(crate) struct Part {
+    pub(crate) number: i64,
+    pub(crate) scope: String,
+}
+
+/// Parts of one agent's stream.
+pub(crate) struct PartsOf {
+    pub(crate) key: SourceKey,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// An hour, and the span of it that matters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HourSpan {
+    pub(crate) hour: i64,
+    pub(crate) from_ms: TimeMs,
+    pub(crate) to_ms: TimeMs,
+}
+
+impl HourSpan {
+    /// All that the files of the hour have.
+    pub(crate) fn whole(hour: i64) -> Self {
+        Self { hour, from_ms: TimeMs::MIN, to_ms: TimeMs::MAX }
+    }
+}
+
+/// An opened file, for one question or one merge.
+pub(crate) struct HubFile {
+    pub(crate) file: StoreFile,
+    pub(crate) connection: Connection,
+    id: u128,
+    /// By agent; in merged files only streams other than metrics have parts.
+    parts: BTreeMap<String, Vec<PartsOf>>,
+    /// Of merged files.
+    members: Members,
+    shapes: Arc<Shapes>,
+}
+
+impl HubFile {
+    /// Opens a file and reads which agents it has.
+    pub(crate) fn open(file: StoreFile, shapes: Arc<Shapes>) -> Result<Self, StoreError> {
+        let connection = open_file(&file)?;
+        let failed = || StoreError::sql("read", &file.path);
+        let id = read_id(&connection).map_err(failed())?;
+        let parts = read_parts(&connection).map_err(failed())?;
+        let members = match file.kind {
+            FileKind::Hot => Members::default(),
+            _ => Members::read(&connection, &file.path, id, &shapes)?,
+        };
+        Ok(Self { connection, id, parts, members, shapes, file })
+    }
+
+    fn sql(&self) -> impl FnOnce(rusqlite::Error) -> StoreError {
+        StoreError::sql("read", &self.file.path)
+    }
+
+    /// Agents with samples here, by id.
+    pub(crate) fn agents(&self) -> BTreeSet<String> {
+        let with = |parts: &Vec<PartsOf>| parts.iter().any(|parts| parts.key.stream == Stream::Metrics);
+        let hot = self.parts.iter().filter(|(_, parts)| with(parts)).map(|(agent_id, _)| agent_id.clone());
+        hot.chain(self.members.agents().map(str::to_owned)).collect()
+    }
+
+    /// Parts of an agent's stream, under whatever spool.
+    pub(crate) fn parts(&self, agent_id: &str, stream: Stream) -> impl Iterator<Item = &PartsOf> {
+        let all = self.parts.get(agent_id).into_iter().flatten();
+        all.filter(move |parts| parts.key.stream == stream)
+    }
+
+    /// Every part of the file.
+    pub(crate) fn all_parts(&self) -> impl Iterator<Item = &PartsOf> {
+        self.parts.values().flatten()
+    }
+
+    /// What the ids of a part mean; what cannot be read is left out.
+    pub(crate) fn described(&self, part: i64) -> Result<Vec<Described>, StoreError> {
+        let keys = || {
+            let sql = "SELECT key FROM definitions WHERE key >= ?1 AND key < ?2 ORDER BY key";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let span = params![part << BLOB_BITS, (part + 1) << BLOB_BITS];
+            let keys = statement.query_map(span, |row| row.get::<_, i64>(0))?;
+            keys.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let mut all = Vec::new();
+        for key in keys().map_err(self.sql())? {
+            let blob = || {
+                let sql = "SELECT blob FROM definitions WHERE key = ?1";
+                self.connection.prepare_cached(sql)?.query_row([key], |row| row.get::<_, Vec<u8>>(0))
+            };
+            all.extend(self.shapes.described(self.id, key, blob).map_err(self.sql())?.ok());
+        }
+        Ok(all)
+    }
+
+    /// The shapes of an agent's series here.
+    pub(crate) fn shapes_of(&self, agent_id: &str) -> Result<BTreeSet<ShapeId>, StoreError> {
+        let mut all = BTreeSet::new();
+        for part in self.parts(agent_id, Stream::Metrics).flat_map(|parts| &parts.parts) {
+            for described in self.described(part.number)? {
+                all.extend(described.iter().map(|(_, shape)| *shape));
+            }
+        }
+        all.extend(self.series(agent_id)?.into_iter().map(|(_, shape)| shape));
+        Ok(all)
+    }
+
+    /// Hands over the samples of an agent's series in an hour, as far as their shapes are wanted,
+    /// in the order in which they came. Answers how many blobs could not be read.
+    pub(crate) fn read(
+        &self,
+        agent_id: &str,
+        span: &HourSpan,
+        wanted: &mut dyn FnMut(ShapeId) -> bool,
+        found: &mut HashMap<ShapeId, Samples>,
+    ) -> Result<u64, StoreError> {
+        let hour = span.hour;
+        match self.file.kind {
+            FileKind::Hot if self.file.hour == hour => self.read_windows(agent_id, span, wanted, found),
+            FileKind::Hour if self.file.hour != hour => Ok(0),
+            FileKind::Hour | FileKind::Day => {
+                self.read_rows(agent_id, hour.rem_euclid(crate::calendar::DAY_HOURS), wanted, found)
+            }
+            _ => Ok(0),
+        }
+    }
+
+    fn read_windows(
+        &self,
+        agent_id: &str,
+        span: &HourSpan,
+        wanted: &mut dyn FnMut(ShapeId) -> bool,
+        found: &mut HashMap<ShapeId, Samples>,
+    ) -> Result<u64, StoreError> {
+        let mut n_damaged = 0;
+        for part in self.parts(agent_id, Stream::Metrics).flat_map(|parts| &parts.parts) {
+            let mut ids: HashMap<u32, ShapeId> = HashMap::new();
+            for described in self.described(part.number)? {
+                ids.extend(described.iter().filter(|(_, shape)| wanted(*shape)).copied());
+            }
+            if ids.is_empty() {
+                continue;
+            }
+            self.each_item(part.number, 0..=HUB_SEQ_MAX, span, |item| {
+                let Some(groups) = whole(&item).and_then(|blob| decode_window(blob).ok()) else {
+                    n_damaged += 1;
+                    return;
+                };
+                for group in groups {
+                    for (position, id) in group.ids.iter().enumerate() {
+                        let Some(shape) = ids.get(id) else { continue };
+                        let samples =
+                            group.times_ms.iter().copied().zip(group.column(position).iter().copied());
+                        let present = samples.filter(|(_, value)| !is_absent(*value));
+                        found.entry(*shape).or_default().extend(present);
+                    }
+                }
+            })?;
+        }
+        Ok(n_damaged)
+    }
+
+    fn read_rows(
+        &self,
+        agent_id: &str,
+        slot: i64,
+        wanted: &mut dyn FnMut(ShapeId) -> bool,
+        found: &mut HashMap<ShapeId, Samples>,
+    ) -> Result<u64, StoreError> {
+        let ids: HashMap<u32, ShapeId> =
+            self.series(agent_id)?.into_iter().filter(|(_, shape)| wanted(*shape)).collect();
+        let groups: BTreeSet<u32> = ids.keys().map(|id| id / GROUP_SIZE).collect();
+        let mut reader = RowReader::new(&self.connection, &self.file.path, Table::Raw);
+        for group in groups {
+            reader.read(
+                group,
+                slot,
+                |id| ids.contains_key(&id),
+                |id, _, samples| found.entry(ids[&id]).or_default().extend(samples),
+            )?;
+        }
+        Ok(reader.n_damaged)
+    }
+
+    /// Ids of an agent's series with their shapes; of merged files.
+    pub(crate) fn series(&self, agent_id: &str) -> Result<Vec<(u32, ShapeId)>, StoreError> {
+        self.members.series(&self.connection, &self.file.path, agent_id)
+    }
+
+    /// Hands over the items of a part within a range of numbers that touch a span, by rising
+    /// number, unchecked.
+    pub(crate) fn each_item(
+        &self,
+        part: i64,
+        numbers: RangeInclusive<u64>,
+        span: &HourSpan,
+        mut each: impl FnMut(Item),
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT key, from_ms, to_ms, n_samples, crc, blob FROM items \
+                   WHERE key >= ?1 AND key <= ?2 AND to_ms >= ?3 AND from_ms < ?4 ORDER BY key";
+        let mut read = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let key = |seq: &u64| part << SEQ_BITS | (*seq).min(HUB_SEQ_MAX) as i64;
+            let (first, last) = (key(numbers.start()), key(numbers.end()));
+            let mut rows = statement.query(params![first, last, span.from_ms, span.to_ms])?;
+            while let Some(row) = rows.next()? {
+                each(Item {
+                    seq: row.get::<_, i64>(0)? as u64 & HUB_SEQ_MAX,
+                    from_ms: row.get(1)?,
+                    to_ms: row.get(2)?,
+                    n_samples: row.get::<_, i64>(3)?.max(0) as u64,
+                    checksum: row.get::<_, i64>(4)? as u32,
+                    blob: row.get(5)?,
+                });
+            }
+            Ok(())
+        };
+        read().map_err(self.sql())
+    }
+
+    /// Numbers and spans of the items of a part, by rising number.
+    pub(crate) fn spans(&self, part: i64) -> Result<Vec<(u64, TimeMs, TimeMs)>, StoreError> {
+        let sql = "SELECT key, from_ms, to_ms FROM items WHERE key >= ?1 AND key < ?2 ORDER BY key";
+        let read = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let range = params![part << SEQ_BITS, (part + 1) << SEQ_BITS];
+            let spans = statement.query_map(range, |row| {
+                Ok((row.get::<_, i64>(0)? as u64 & HUB_SEQ_MAX, row.get(1)?, row.get(2)?))
+            })?;
+            spans.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(self.sql())
+    }
+
+    /// How many samples an agent has in its items here.
+    pub(crate) fn n_samples(&self, agent_id: &str) -> Result<u64, StoreError> {
+        let sql = "SELECT coalesce(sum(n_samples), 0) FROM items WHERE key >= ?1 AND key < ?2";
+        let of_part = |part: &Part| {
+            let range = params![part.number << SEQ_BITS, (part.number + 1) << SEQ_BITS];
+            self.connection.prepare_cached(sql)?.query_row(range, |row| row.get::<_, i64>(0))
+        };
+        let parts = self.parts(agent_id, Stream::Metrics).flat_map(|parts| &parts.parts);
+        let sums = parts.map(of_part).collect::<rusqlite::Result<Vec<_>>>();
+        Ok(sums.map_err(self.sql())?.into_iter().sum::<i64>().max(0) as u64)
+    }
+}
+
+/// The blob of an item that is as it was sealed.
+pub(crate) fn whole(item: &Item) -> Option<&[u8]> {
+    (checksum(&item.blob) == item.checksum).then_some(&item.blob)
+}
+
+fn read_id(connection: &Connection) -> rusqlite::Result<u128> {
+    let sql = "SELECT value FROM meta WHERE key = 'file_id'";
+    let id: Vec<u8> = connection.query_row(sql, [], |row| row.get(0))?;
+    Ok(id.iter().fold(0, |id, byte| id << 8 | u128::from(*byte)))
+}
+
+fn read_parts(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Vec<PartsOf>>> {
+    let mut statement =
+        connection.prepare("SELECT part, scope FROM parts WHERE source = ?1 ORDER BY part")?;
+    let mut by_agent: BTreeMap<String, Vec<PartsOf>> = BTreeMap::new();
+    for (number, key) in read_sources(connection)? {
+        let parts =
+            statement.query_map([number], |row| Ok(Part { number: row.get(0)?, scope: row.get(1)? }))?;
+        let parts = parts.collect::<rusqlite::Result<Vec<_>>>()?;
+        by_agent.entry(key.agent_id.clone()).or_default().push(PartsOf { key, parts });
+    }
+    Ok(by_agent)
+}
