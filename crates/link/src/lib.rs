@@ -35,6 +35,7 @@ mod tls;
 mod token;
 mod verify;
 mod websocket;
+mod wire;
 
 pub use accept::{Accepted, Admit, HubFace, JoinCall, Link, accept, connect_agent};
 pub use address::{AddressError, AgentAddress, HubUrl};
@@ -62,6 +63,7 @@ pub use session::{Client, Settings, serve};
 pub use tls::{ClientTls, ServerTls, outer_server};
 pub use token::Token;
 pub use websocket::{Upgrade, upgrade};
+pub use wire::{Acknowledgement, RecordHead, RefusedItem, SeqSpan};
 
 use std::sync::Arc;
 
