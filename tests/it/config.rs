@@ -180,7 +180,7 @@ fn errors_of_both_configs_are_told_at_once() {
         "cfg/agent.yaml:1:11: interval: \"fast\" is no duration; write 500ms, 5s, 2m, 1h30m\n\
          --set: stoer: no such key; did you mean store?\n\
          cfg/hub.yaml:1:1: lsiten: no such key; did you mean listen?\n\
-         cfg/hub.yaml:2:9: listen: 7000 is no address with a port; write 127.0.0.1:7700 or [::1]:7700\n\
+         cfg/hub.yaml:2:9: listen: 7000 given; expected an address with a port, such as 127.0.0.1:7700\n\
          4 errors in 3 places; nothing was started or changed\n"
     );
     assert_eq!(output.status.code(), Some(78));
