@@ -208,6 +208,18 @@ fn what_is_meant_for_the_other_face_is_left_out() {
     assert!(stderr(&output).starts_with("--set: history: no such key"), "{}", stderr(&output));
 }
 
+#[test]
+fn one_folder_for_both_faces_is_refused() {
+    let dir = folder_of_both("store: {path: /a}\n", "store:\n  path: /a\n");
+    let output = check(dir.path(), &["--config-dir", "cfg"], &[]);
+    assert_eq!(
+        stderr(&output),
+        "cfg/hub.yaml:2:9: store.path: is the folder of the agent and of the hub; each needs one of its own\n\
+         1 error in 1 file; nothing was started or changed\n"
+    );
+    assert_eq!(output.status.code(), Some(78));
+}
+
 /// Takes the # from keys that are commented out; prose has a space behind it.
 fn uncommented(text: &str) -> String {
     let is_key = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase());
