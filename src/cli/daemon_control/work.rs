@@ -53,7 +53,7 @@ impl<R: Root> Setup<R> {
     pub fn lock(&self) -> anyhow::Result<Option<Lock>> {
         let folder = self.config().data_dir();
         look::<R>(folder)?;
-        Lock::take(folder).with_context(|| format!("cannot use store.path {}", folder.display()))
+        Lock::take(folder).with_context(|| cannot_use(folder))
     }
 
     /// Opens the log of a daemon.
@@ -67,7 +67,7 @@ impl<R: Root> Setup<R> {
 /// Looks whether this face runs there. A folder that another face uses, or used, is an error: each
 /// needs one of its own, and nobody is to stop the agent when they mean the hub.
 pub fn look<R: Root>(folder: &Path) -> anyhow::Result<State> {
-    let state = daemon::look(folder)?;
+    let state = daemon::look(folder).with_context(|| cannot_use(folder))?;
     if let State::Running(Some(note)) | State::Stopped(Some(note)) = &state {
         let Names { face, a_face, .. } = R::NAMES;
         if !note.face.is_empty() && note.face != face {
@@ -78,6 +78,10 @@ pub fn look<R: Root>(folder: &Path) -> anyhow::Result<State> {
         }
     }
     Ok(state)
+}
+
+fn cannot_use(folder: &Path) -> String {
+    format!("cannot use store.path {}", folder.display())
 }
 
 /// The main file stands for all; how many more there are is said.
