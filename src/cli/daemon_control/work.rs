@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::super::beacon::Beacon;
-use super::super::{Global, exit, global};
+use super::super::{Global, exit, global, terminal};
 use super::{Face, Plan};
 use crate::config::{Loaded, Names, Request, Root};
 use crate::daemon::{self, Lock, Note, Readiness, State};
@@ -71,10 +71,8 @@ pub fn look<R: Root>(folder: &Path) -> anyhow::Result<State> {
     if let State::Running(Some(note)) | State::Stopped(Some(note)) = &state {
         let Names { face, a_face, .. } = R::NAMES;
         if !note.face.is_empty() && note.face != face {
-            let (folder, theirs) = (folder.display(), &note.face);
-            bail!(
-                "{folder} is the data folder of the {theirs}; {a_face} needs another: --set store.path=DIR"
-            );
+            let (folder, other) = (folder.display(), terminal::printable(&note.face));
+            bail!("{folder} is the data folder of the {other}; {a_face} needs another: --set store.path=DIR");
         }
     }
     Ok(state)
