@@ -1,4 +1,4 @@
-//! One agent per data folder, in the background: the lock that decides who runs, the fork, and
+//! One process per data folder, in the background: the lock that decides who runs, the fork, and
 //! the signal that ends it. The one home of `daemonize`.
 //!
 //! The lock is an `flock` on the pid file and is kept for the life of the process. The pid that

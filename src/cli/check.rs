@@ -6,7 +6,7 @@ use fieldpost_collectors::COLLECTORS;
 use serde_json::{Value, json};
 
 use super::{Global, global, terminal};
-use crate::config::{Config, Loaded, Problem, Problems, Request, Root, Row, yaml};
+use crate::config::{Config, KeyPath, Loaded, Problem, Problems, Request, Root, Row, yaml};
 use crate::hub;
 
 const EXAMPLES: &str = "\
@@ -32,8 +32,8 @@ enum Whose {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Only this one; without it the agent's, and the hub's where there is a hub.yaml
-    #[arg(value_enum, value_name = "WHOSE")]
+    /// agent or hub; without it the agent's, and the hub's too where there is one
+    #[arg(value_enum, value_name = "WHOSE", hide_possible_values = true)]
     whose: Option<Whose>,
 }
 
@@ -67,7 +67,10 @@ fn has_hub(request: &Request) -> bool {
 fn both(request: Request) -> anyhow::Result<Shown> {
     let request = Request { for_both: true, ..request };
     match (request.load(), request.load()) {
-        (Ok(agent), Ok(hub)) => Ok(Shown { agent: Some(agent), hub: Some(hub) }),
+        (Ok(agent), Ok(hub)) => match shared_folder(&agent, &hub) {
+            Some(problem) => Err(Problems(vec![problem]).into()),
+            None => Ok(Shown { agent: Some(agent), hub: Some(hub) }),
+        },
         (agent, hub) => {
             let mut problems = agent.err().map_or_else(Vec::new, |problems: Problems| problems.0);
             let same = |one: &Problem, other: &Problem| one.source == other.source && one.key == other.key;
@@ -80,6 +83,19 @@ fn both(request: Request) -> anyhow::Result<Shown> {
             Err(Problems(problems).into())
         }
     }
+}
+
+/// Two processes that write to one folder would end each other.
+fn shared_folder(agent: &Loaded<Config>, hub: &Loaded<hub::Config>) -> Option<Problem> {
+    let is_path = |row: &Row| row.key == "store.path";
+    let origin = hub.rows().into_iter().find(is_path)?.origin;
+    let is_shared = agent.config.data_dir() == hub.config.data_dir();
+    is_shared.then(|| Problem {
+        source: origin.source,
+        place: origin.place,
+        key: KeyPath::dotted("store.path"),
+        text: "is the folder of the agent and of the hub; each needs one of its own".to_owned(),
+    })
 }
 
 /// What is shown.

@@ -268,7 +268,12 @@ impl Faults {
         }
     }
 
-    fn within<T: PartialOrd + std::fmt::Display>(&mut self, value: T, (least, most): (T, T), key: &str) {
+    fn within<T: Copy + PartialOrd + std::fmt::Display>(
+        &mut self,
+        value: T,
+        (least, most): (T, T),
+        key: &str,
+    ) {
         let text = format!("must be {least} to {most}");
         self.need(value >= least && value <= most, key, &text);
     }
@@ -326,8 +331,7 @@ mod tests {
 
     #[test]
     fn faults_name_their_keys() {
-        let mut config = Config::default();
-        config.public_url = Some("hub.example".to_owned());
+        let mut config = Config { public_url: Some("hub.example".to_owned()), ..Config::default() };
         config.tls.key = Some("/k.pem".into());
         config.store.retention.events = Period::from_secs(1);
         config.store.quota = ByteSize(1);

@@ -180,7 +180,7 @@ fn errors_of_both_configs_are_told_at_once() {
         "cfg/agent.yaml:1:11: interval: \"fast\" is no duration; write 500ms, 5s, 2m, 1h30m\n\
          --set: stoer: no such key; did you mean store?\n\
          cfg/hub.yaml:1:1: lsiten: no such key; did you mean listen?\n\
-         cfg/hub.yaml:2:9: listen: 7000 is no address with a port; write 127.0.0.1:7700 or [::1]:7700\n\
+         cfg/hub.yaml:2:9: listen: 7000 given; expected an address with a port, such as 127.0.0.1:7700\n\
          4 errors in 3 places; nothing was started or changed\n"
     );
     assert_eq!(output.status.code(), Some(78));
@@ -206,6 +206,18 @@ fn what_is_meant_for_the_other_face_is_left_out() {
     // A command line that is for one face alone is checked as a whole.
     let output = check(dir.path(), &["hub", "--set", "history.interval=7s"], &[]);
     assert!(stderr(&output).starts_with("--set: history: no such key"), "{}", stderr(&output));
+}
+
+#[test]
+fn one_folder_for_both_faces_is_refused() {
+    let dir = folder_of_both("store: {path: /a}\n", "store:\n  path: /a\n");
+    let output = check(dir.path(), &["--config-dir", "cfg"], &[]);
+    assert_eq!(
+        stderr(&output),
+        "cfg/hub.yaml:2:9: store.path: is the folder of the agent and of the hub; each needs one of its own\n\
+         1 error in 1 file; nothing was started or changed\n"
+    );
+    assert_eq!(output.status.code(), Some(78));
 }
 
 /// Takes the # from keys that are commented out; prose has a space behind it.

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::super::find::{Absent, Running};
 use super::super::reloading;
 use super::super::{Global, exit, terminal};
-use super::work::{self, Setup, now_ms};
+use super::work::{self, Setup, look, now_ms};
 use super::{About, Face};
 use crate::config::Root;
 use crate::daemon::{self, Ending, Forked, Note, Outcome, State};
@@ -46,7 +46,7 @@ fn tell_outcome<R: Root>(outcome: Outcome, log: &Path) -> anyhow::Result<ExitCod
 }
 
 fn already_running<R: Root>(config: &R) -> anyhow::Result<ExitCode> {
-    let text = match daemon::look(config.data_dir())? {
+    let text = match look::<R>(config.data_dir())? {
         State::Running(Some(note)) => {
             let same = if note.config_digest == config.digest() {
                 "same config".to_owned()
@@ -65,7 +65,9 @@ fn already_running<R: Root>(config: &R) -> anyhow::Result<ExitCode> {
 /// Stops it, if it runs.
 pub fn stop<F: Face>(global: &Global, force: bool) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
-    let ending = daemon::stop(global.request()?.sound::<F::Config>().data_dir(), force)?;
+    let config = global.request()?.sound::<F::Config>();
+    look::<F::Config>(config.data_dir())?;
+    let ending = daemon::stop(config.data_dir(), force)?;
     terminal::out(&ending_text::<F>(ending, begun.elapsed())?)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -75,6 +77,7 @@ pub fn restart<F: Face>(global: &Global, force: bool) -> anyhow::Result<ExitCode
     // A bad config is to be found while the old process still runs.
     let folder = Setup::<F::Config>::new(global)?.config().data_dir().to_owned();
     let begun = Instant::now();
+    look::<F::Config>(&folder)?;
     match daemon::stop(&folder, force)? {
         Ending::NotRunning => {}
         ending => terminal::out(&ending_text::<F>(ending, begun.elapsed())?)?,
@@ -111,7 +114,7 @@ pub fn status<F: Face>(global: &Global) -> anyhow::Result<ExitCode> {
         return status_at::<F>(global, socket)?.map_or_else(|| stopped(global, None), Ok);
     }
     let config = global.request()?.sound::<F::Config>();
-    match daemon::look(config.data_dir())? {
+    match look::<F::Config>(config.data_dir())? {
         State::Running(note) => running::<F>(global, note, &config),
         State::NotPermitted => Err(not_yours::<F::Config>(other_process::<F::Config>())),
         State::Stopped(note) => {
@@ -185,7 +188,7 @@ pub fn reload<F: Face>(global: &Global) -> anyhow::Result<ExitCode> {
     let request = global.request()?;
     let config = request.sound::<F::Config>();
     let folder = config.data_dir();
-    let note = match daemon::look(folder)? {
+    let note = match look::<F::Config>(folder)? {
         State::Running(note) => note,
         State::NotPermitted => return Err(not_yours::<F::Config>(other_process::<F::Config>())),
         State::Stopped(_) => {

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use chrono::Local;
 use fieldpost_model::TimeMs;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::super::beacon::Beacon;
-use super::super::{Global, exit, global};
+use super::super::{Global, exit, global, terminal};
 use super::{Face, Plan};
-use crate::config::{Loaded, Request, Root};
-use crate::daemon::{Lock, Note, Readiness};
+use crate::config::{Loaded, Names, Request, Root};
+use crate::daemon::{self, Lock, Note, Readiness, State};
 use crate::telemetry::{Log, LogSink, RotatingFile, is_journal};
 
 /// Name of a daemon's log in the data folder.
@@ -52,7 +52,8 @@ impl<R: Root> Setup<R> {
     /// Takes the lock of the data folder; nothing if another process has it.
     pub fn lock(&self) -> anyhow::Result<Option<Lock>> {
         let folder = self.config().data_dir();
-        Lock::take(folder).with_context(|| format!("cannot use store.path {}", folder.display()))
+        look::<R>(folder)?;
+        Lock::take(folder).with_context(|| cannot_use(folder))
     }
 
     /// Opens the log of a daemon.
@@ -61,6 +62,24 @@ impl<R: Root> Setup<R> {
         let path = config.log().file.clone().unwrap_or_else(|| config.data_dir().join(LOG_FILE));
         RotatingFile::open(&path).with_context(|| format!("cannot write the log {}", path.display()))
     }
+}
+
+/// Looks whether this face runs there. A folder that another face uses, or used, is an error: each
+/// needs one of its own, and nobody is to stop the agent when they mean the hub.
+pub fn look<R: Root>(folder: &Path) -> anyhow::Result<State> {
+    let state = daemon::look(folder).with_context(|| cannot_use(folder))?;
+    if let State::Running(Some(note)) | State::Stopped(Some(note)) = &state {
+        let Names { face, a_face, .. } = R::NAMES;
+        if !note.face.is_empty() && note.face != face {
+            let (folder, other) = (folder.display(), terminal::printable(&note.face));
+            bail!("{folder} is the data folder of the {other}; {a_face} needs another: --set store.path=DIR");
+        }
+    }
+    Ok(state)
+}
+
+fn cannot_use(folder: &Path) -> String {
+    format!("cannot use store.path {}", folder.display())
 }
 
 /// The main file stands for all; how many more there are is said.
@@ -152,7 +171,13 @@ fn work<F: Face>(
     let Setup { request, loaded, config_name } = setup;
     let socket = loaded.config.socket();
     let started_ms = now_ms();
-    let note = Note::of_this_process(started_ms, &config_name, loaded.config.digest(), &socket);
+    let note = Note::of_this_process(
+        F::Config::NAMES.face,
+        started_ms,
+        &config_name,
+        loaded.config.digest(),
+        &socket,
+    );
     let papers = Arc::new(Papers { lock, note: Mutex::new(note) });
     papers.change(|_| {});
     let on_reload = {
