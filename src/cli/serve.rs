@@ -10,8 +10,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use fieldpost_link::{MakeHandler, handler};
 use fieldpost_model::{EventKind, TimeMs};
 use fieldpost_store::{Closed, Opened, Store, StoreOptions};
+use hyper_util::service::TowerToHyperService;
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
@@ -22,14 +24,25 @@ use super::daemon_control::Plan;
 use super::own_metrics::{own_page, tell_own};
 use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit, runtime, watch};
 use super::reloading::{self, Reloading};
-use crate::agent::{Agent, Clock, Identity, Reload, SamplerOptions, SystemClock, Witness};
-use crate::api::{self, Listener, MetricsState};
+use crate::agent::{
+    Agent, Clock, Hubs, Identity, Introduction, Outbox, Reload, SamplerOptions, SystemClock, Uplinks,
+    Witness, agent_id,
+};
+use crate::api::{self, HubPrincipal, Listener, MetricsState};
 use crate::config::{Config, Root};
+use crate::daemon;
 use crate::shutdown::Signals;
 use crate::telemetry::OwnMetrics;
 
 /// The longest that blocking work (a reload) may go on at the end.
 const LAST_TASKS_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Connections that a door serves at a time.
+const CONNECTIONS_MAX: usize = 64;
+/// The longest that the last window may take to the disk before the links end.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+/// The longest that the last items may take to hubs whose links are up.
+const LAST_ITEMS_DEADLINE: Duration = Duration::from_secs(3);
 
 /// What a start came to, once every collector has had its first pass.
 pub struct Started {
@@ -84,7 +97,12 @@ pub fn serve(
     )?;
     tell_own(&own, &agent);
     agent.event(EventKind::Start, start_text(&opened));
-    let tasks = open_doors(&agent, own, (tcp, unix), signals);
+    let uplinks = uplinks(&agent, &store, &config);
+    let tasks = open_doors(&agent, &uplinks, own, (tcp, unix), signals);
+    if let Err(error) = uplinks.refresh() {
+        agent.set_last_error(format!("{error:#}"));
+        tracing::error!("the hubs of this agent are not dialled: {error:#}");
+    }
     let started = runtime.block_on(async {
         tokio::select! {
             ready = is_ready => ready.is_ok() && !shutdown.is_cancelled(),
@@ -97,22 +115,38 @@ pub fn serve(
         on_ready(&Started { agent: Arc::clone(&agent), took: begun.elapsed(), opened }, &shutdown);
         runtime.block_on(watch(|| agent.stats.beats.load(Ordering::Relaxed), &shutdown));
     }
-    end(Running { runtime, tasks, agent, sampler, store, socket: config.socket() })
+    end(Running { runtime, tasks, agent, uplinks, sampler, store, socket: config.socket() })
+}
+
+/// The links to the hubs of this agent. They end last, by themselves, so that what is sealed at
+/// the end still goes over them.
+fn uplinks(agent: &Arc<Agent>, store: &Arc<Store>, config: &Config) -> Arc<Uplinks> {
+    let outbox = Outbox::new(Arc::clone(store));
+    let introduction =
+        Introduction { boot_id: daemon::boot_id().unwrap_or_default(), jobs: "off".to_owned() };
+    let (serving, record) = (Arc::clone(agent), Arc::clone(&outbox));
+    let make_handler: MakeHandler = Arc::new(move |_, welcome| {
+        let hub = HubPrincipal(welcome.hub_id.clone());
+        handler(TowerToHyperService::new(api::link_router(Arc::clone(&serving), Arc::clone(&record), hub)))
+    });
+    let clock = Arc::clone(&agent.clock);
+    Uplinks::new(&config.store.path, outbox, clock, introduction, make_handler)
 }
 
 /// Starts what listens: the page, the socket, the signal that asks for a reload.
 fn open_doors(
     agent: &Arc<Agent>,
+    uplinks: &Arc<Uplinks>,
     own: OwnMetrics,
     (tcp, unix): (TcpListener, UnixListener),
     signals: Signals,
 ) -> JoinSet<Result<(), Infallible>> {
     let Signals { shutdown, reloads } = signals;
     let page = api::metrics_router(MetricsState::new(Arc::clone(agent), own_page(own)));
-    let socket = api::local_router(Arc::clone(agent));
+    let socket = api::local_router(Arc::clone(agent), Arc::clone(uplinks));
     let mut tasks = JoinSet::new();
-    tasks.spawn(api::serve(Listener::Tcp(tcp), page, shutdown.clone()));
-    tasks.spawn(api::serve(Listener::Unix(unix), socket, shutdown.clone()));
+    tasks.spawn(api::serve(Listener::Tcp(tcp), page, CONNECTIONS_MAX, shutdown.clone()));
+    tasks.spawn(api::serve(Listener::Unix(unix), socket, CONNECTIONS_MAX, shutdown.clone()));
     let agent = Arc::clone(agent);
     tasks.spawn(reloading::on_signal(move || agent.reload().into(), reloads, shutdown));
     tasks
@@ -123,6 +157,7 @@ struct Running {
     runtime: Runtime,
     tasks: JoinSet<Result<(), Infallible>>,
     agent: Arc<Agent>,
+    uplinks: Arc<Uplinks>,
     sampler: JoinHandle<()>,
     store: Arc<Store>,
     socket: PathBuf,
@@ -130,13 +165,15 @@ struct Running {
 
 /// Ends the sampler first, so that what it has is sealed before anything may take its time.
 fn end(running: Running) -> anyhow::Result<Stopped> {
-    let Running { runtime, mut tasks, agent, sampler, store, socket } = running;
+    let Running { runtime, mut tasks, agent, uplinks, sampler, store, socket } = running;
     notify(&[NotifyState::Stopping]);
     agent.stop();
     let sampler_ended = sampler.join().is_ok();
     runtime.block_on(async { while tasks.join_next().await.is_some() {} });
     agent.event(EventKind::Stop, "stopped".into());
     drop(std::fs::remove_file(socket));
+    store.flush(FLUSH_DEADLINE);
+    runtime.block_on(uplinks.end(LAST_ITEMS_DEADLINE));
     // A client that does not take its answer must not keep the store from being closed.
     let closed = store.close().context("cannot close the store cleanly")?;
     runtime.shutdown_timeout(LAST_TASKS_DEADLINE);
@@ -148,10 +185,16 @@ fn end(running: Running) -> anyhow::Result<Stopped> {
 
 fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Store>, Opened)> {
     let clock = Arc::clone(clock);
-    let options =
-        StoreOptions { clock: Arc::new(move || clock.wall_ms()), ..StoreOptions::new(config.store.clone()) };
-    let (store, opened) = Store::open(options)
-        .with_context(|| format!("cannot open the store in store.path {}", config.store.path.display()))?;
+    let data = &config.store.path;
+    let place = || format!("cannot open the store in store.path {}", data.display());
+    let memberships = Hubs::of(data).load()?;
+    let options = StoreOptions {
+        clock: Arc::new(move || clock.wall_ms()),
+        agent_id: Some(agent_id(data).with_context(place)?),
+        hubs: memberships.into_iter().map(|membership| membership.hub_id).collect(),
+        ..StoreOptions::new(config.store.clone())
+    };
+    let (store, opened) = Store::open(options).with_context(place)?;
     Ok((Arc::new(store), opened))
 }
 

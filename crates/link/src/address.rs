@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use http::Uri;
+use serde::{Deserialize, Serialize};
 
 /// Where the link's WebSocket is, below the hub's own path.
 const LINK_PATH: &str = "/link";
@@ -26,7 +27,8 @@ pub enum AddressError {
 }
 
 /// Address of a hub.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct HubUrl {
     host: String,
     port: u16,
@@ -89,6 +91,20 @@ impl FromStr for HubUrl {
             }
         };
         Ok(Self { host, port, tls, path: uri.path().trim_end_matches('/').to_owned() })
+    }
+}
+
+impl TryFrom<String> for HubUrl {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+impl From<HubUrl> for String {
+    fn from(url: HubUrl) -> Self {
+        url.to_string()
     }
 }
 

@@ -24,6 +24,11 @@ impl FrameReader {
         Self { body, decoder: Decoder::new(), unread: Bytes::new() }
     }
 
+    /// Has more come than was asked for? Else the next frame may be long in coming.
+    pub fn has_more(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
     /// The next frame; `None` at the end of the answer. An answer that breaks off within a frame
     /// is an error, and so is a frame that cannot be; then drop the reader, which ends the answer.
     pub async fn next(&mut self) -> Result<Option<Frame>, LinkError> {
