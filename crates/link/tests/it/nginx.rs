@@ -1,1 +1,1 @@
-//! To come.
+//! The outer TLS ended by a real nginx.
