@@ -54,7 +54,14 @@ async fn pass(
 ) {
     let mut bytes = [0; 4096];
     loop {
-        let Ok(n_bytes @ 1..) = from.read(&mut bytes).await else { return };
+        let n_bytes = from.read(&mut bytes).await.unwrap_or(0);
+        if n_bytes == 0 && fault.black_hole.load(Ordering::Relaxed) {
+            // Not even the end of one side is told to the other.
+            std::future::pending().await
+        }
+        if n_bytes == 0 {
+            return;
+        }
         let start = fault.passed.fetch_add(n_bytes as u64, Ordering::Relaxed);
         let place =
             |at: u64| at.checked_sub(start).map(|place| place as usize).filter(|place| *place < n_bytes);
