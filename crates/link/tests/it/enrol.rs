@@ -67,6 +67,11 @@ fn request(key: &KeyRequest, token: &Token) -> JoinRequest {
     }
 }
 
+/// A request that no hub will ever read.
+pub fn nobodys_request(token: &Token) -> JoinRequest {
+    request(&KeyRequest::new("a1").unwrap(), token)
+}
+
 #[tokio::test]
 async fn a_host_joins_by_a_word_and_then_comes_in() {
     for outer_tls in [false, true] {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fieldpost_link::{Settings, empty};
 use http::Request;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -22,6 +23,8 @@ struct Fault {
     /// Swallows everything while it is set, and keeps the connections.
     black_hole: AtomicBool,
     passed: AtomicU64,
+    /// All that went by.
+    seen: Mutex<Vec<u8>>,
 }
 
 /// A proxy before the hub.
@@ -57,11 +60,12 @@ async fn pass(
         let n_bytes = from.read(&mut bytes).await.unwrap_or(0);
         if n_bytes == 0 && fault.black_hole.load(Ordering::Relaxed) {
             // Not even the end of one side is told to the other.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         if n_bytes == 0 {
             return;
         }
+        fault.seen.lock().extend_from_slice(&bytes[..n_bytes]);
         let start = fault.passed.fetch_add(n_bytes as u64, Ordering::Relaxed);
         let place =
             |at: u64| at.checked_sub(start).map(|place| place as usize).filter(|place| *place < n_bytes);
@@ -76,6 +80,23 @@ async fn pass(
         if !fault.black_hole.load(Ordering::Relaxed) && to.write_all(&bytes[..n_bytes]).await.is_err() {
             return;
         }
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_between_the_two_sees_nothing() {
+    let mut hub = Hub::open().await;
+    let fault = Arc::new(Fault::default());
+    let address = proxy(hub.address, Arc::clone(&fault)).await;
+    let url = format!("http://{address}").parse().unwrap();
+    let _agent = Agent::dialling(url, identity(&hub.authority, "agent-of-the-test", NOW_MS), echo());
+    let link = hub.link().await;
+    let response = soon(link.client.request(post("/secret-path", "secret-body"))).await.unwrap();
+    assert_eq!(response.into_body().collect(100).await.unwrap(), "secret-body");
+    let seen = fault.seen.lock().clone();
+    assert!(seen.len() > 1000);
+    for secret in ["agent-of-the-test", "secret-path", "secret-body", "fieldpost://"] {
+        assert!(!seen.windows(secret.len()).any(|bytes| bytes == secret.as_bytes()), "{secret}");
     }
 }
 

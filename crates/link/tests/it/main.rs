@@ -5,6 +5,9 @@
 
 mod bed;
 
+/// What the authority signs.
+mod authority;
+
 /// Requests, bodies and ends of a link that works.
 mod link;
 
