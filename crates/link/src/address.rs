@@ -81,7 +81,8 @@ impl FromStr for HubUrl {
         let port = match authority.port_u16() {
             Some(0) => return Err(bad()),
             Some(port) => port,
-            None if authority.as_str().ends_with(':') || authority.port().is_some() => return Err(bad()),
+            // There is a port, but it is no number of one.
+            None if authority.as_str() != authority.host() => return Err(bad()),
             None => {
                 if tls {
                     443

@@ -112,6 +112,12 @@ impl Authority {
         self.pin
     }
 
+    /// Pin of an authority whose certificate came from elsewhere.
+    pub fn pin_of(certificate_pem: &str) -> Result<Pin, IdentityError> {
+        let chain = certificates(certificate_pem)?;
+        spki_pin(chain.first().ok_or(IdentityError::Pem("certificate of the authority"))?)
+    }
+
     /// A certificate for the key of a request. The name is the caller's; whatever else the
     /// request asks for is ignored.
     pub fn issue_agent(

@@ -30,7 +30,7 @@ mod peer;
 mod pin;
 mod reader;
 mod session;
-pub mod socket;
+mod socket;
 mod tls;
 mod token;
 mod verify;
@@ -60,6 +60,7 @@ pub use peer::{PeerCertificate, Role};
 pub use pin::Pin;
 pub use reader::FrameReader;
 pub use session::{Client, Settings, serve};
+pub use socket::tune;
 pub use tls::{ClientTls, ServerTls, outer_server};
 /// Makes the TLS of a listener out of its TCP.
 pub use tokio_rustls::TlsAcceptor as OuterTls;

@@ -92,7 +92,15 @@ impl Verifier {
         let leaf = ParsedCertificate::try_from(leaf)?;
         let algorithms = self.provider.signature_verification_algorithms.all;
         // All leaves of our authorities may be servers and clients, so one purpose stands for both.
-        verify_server_cert_signed_by_trust_anchor(&leaf, &roots, &[], self.instant(peer), algorithms)
+        let signed =
+            verify_server_cert_signed_by_trust_anchor(&leaf, &roots, &[], self.instant(peer), algorithms);
+        match signed {
+            // Another authority of the same name.
+            Err(Error::InvalidCertificate(CertificateError::BadSignature)) => {
+                Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
+            }
+            other => other,
+        }
     }
 
     /// The instant at which the certificate must be valid.

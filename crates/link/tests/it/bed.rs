@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fieldpost_link::{
-    Accepted, Answering, Authority, Body, Clock, Dialler, DiallerStats, Handler, Hello, HubFace, HubUrl,
-    Identity, Incoming, KeyRequest, Link, LinkError, LinkState, PROTOCOL, Refusal, ServerTls, Settings,
-    accept, full, handler, outer_server, upgrade,
+    Accepted, AgentAddress, Answering, Authority, Body, ClientTls, Clock, Dialler, DiallerStats, Handler,
+    Hello, HubFace, HubUrl, Identity, Incoming, KeyRequest, Link, LinkError, LinkState, Listening, PROTOCOL,
+    Refusal, ServerTls, Settings, accept, connect_agent, full, handler, listen, outer_server, upgrade,
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -199,10 +200,7 @@ async fn come_in(carrier: impl fieldpost_link::Io + 'static, door: &Door) {
     let came = match accept(carrier, &door.tls, &door.face).await {
         Ok(Accepted::Link(link)) => Ok(*link),
         Ok(Accepted::Join(call)) => {
-            let enrol = Arc::clone(&door.enrol);
-            let answering: Answering =
-                Arc::new(move |path, body| Box::pin(std::future::ready(enrol(path, body))));
-            drop(call.answer(answering).await);
+            drop(call.answer(answering(Arc::clone(&door.enrol))).await);
             return;
         }
         Err(error) => Err(error),
@@ -225,22 +223,35 @@ impl Agent {
 
     pub fn tuned(url: HubUrl, identity: Identity, handler: Handler, settings: Settings) -> Self {
         let hello = hello(&identity.certificate().unwrap().id);
-        Self::new(url, identity, handler, settings, hello)
+        Self::new(clock(), url, identity, handler, settings, hello)
+    }
+
+    /// An agent whose clock shows another time.
+    pub fn at(now_ms: i64, url: HubUrl, identity: Identity, handler: Handler) -> Self {
+        let hello = hello(&identity.certificate().unwrap().id);
+        Self::new(Arc::new(move || now_ms), url, identity, handler, Settings::default(), hello)
     }
 
     /// An agent that says something else of itself than its certificate.
     pub fn saying(url: HubUrl, identity: Identity, handler: Handler, hello: Hello) -> Self {
-        Self::new(url, identity, handler, Settings::default(), hello)
+        Self::new(clock(), url, identity, handler, Settings::default(), hello)
     }
 
-    fn new(url: HubUrl, identity: Identity, handler: Handler, settings: Settings, hello: Hello) -> Self {
+    fn new(
+        clock: Clock,
+        url: HubUrl,
+        identity: Identity,
+        handler: Handler,
+        settings: Settings,
+        hello: Hello,
+    ) -> Self {
         let (sender, state) = watch::channel(LinkState::Connecting);
         let stats = Arc::new(DiallerStats::default());
         let dialler = Dialler {
             urls: vec![url],
             identity: Arc::new(move || identity.clone()),
             hello: Arc::new(move || hello.clone()),
-            clock: clock(),
+            clock,
             random: Arc::new(|| 0.05),
             settings,
             state: sender,
@@ -267,6 +278,14 @@ impl Agent {
     }
 }
 
+impl Agent {
+    /// Tells it to end, and waits until it has.
+    pub async fn end(mut self) {
+        self.stop.cancel();
+        soon(&mut self.task).await.unwrap();
+    }
+}
+
 impl Drop for Agent {
     fn drop(&mut self) {
         self.stop.cancel();
@@ -275,4 +294,77 @@ impl Drop for Agent {
 
 pub fn post(path: &str, body: impl Into<Bytes>) -> Request<Body> {
     Request::post(path).body(full(body)).unwrap()
+}
+
+/// An agent that waits to be dialled.
+pub struct ListeningAgent {
+    pub address: AgentAddress,
+    pub stop: CancellationToken,
+}
+
+impl ListeningAgent {
+    /// With an identity that may come later, and perhaps an open invitation.
+    pub async fn open(
+        agent_id: &str,
+        identity: Arc<Mutex<Option<Identity>>>,
+        invitation: Option<Identity>,
+        enrol: Enrol,
+    ) -> Self {
+        let tls = move || {
+            let identities: Vec<Identity> = identity.lock().clone().into_iter().collect();
+            ServerTls::agent(&identities, invitation.as_ref(), NOW_MS)
+        };
+        Self::new(agent_id, Arc::new(tls), enrol).await
+    }
+
+    pub async fn of_two(one: Identity, other: Identity) -> Self {
+        let tls = move || ServerTls::agent(&[one.clone(), other.clone()], None, NOW_MS);
+        Self::new("a1", Arc::new(tls), nobody()).await
+    }
+
+    async fn new(
+        agent_id: &str,
+        tls: Arc<dyn Fn() -> Result<ServerTls, LinkError> + Send + Sync>,
+        enrol: Enrol,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let hello = hello(agent_id);
+        let listening = Listening {
+            tls,
+            hello: Arc::new(move || hello.clone()),
+            settings: Settings::default(),
+            traffic: Arc::default(),
+            make_handler: Arc::new(|_, _| echo()),
+            enrol: answering(enrol),
+        };
+        let stop = CancellationToken::new();
+        tokio::spawn(listen(listener, listening, stop.clone()));
+        Self { address, stop }
+    }
+
+    pub async fn dialled_by(
+        &self,
+        authority: &Authority,
+        address: &AgentAddress,
+        expected: &str,
+    ) -> Result<Link, LinkError> {
+        let hub = authority.issue_hub(HUB_ID, NOW_MS).unwrap();
+        self.dialled_with(&hub, address, expected, face(everybody())).await
+    }
+
+    pub async fn dialled_with(
+        &self,
+        hub: &Identity,
+        address: &AgentAddress,
+        expected: &str,
+        face: HubFace,
+    ) -> Result<Link, LinkError> {
+        let tls = ClientTls::hub_to_agent(hub, NOW_MS).unwrap();
+        soon(connect_agent(address, &tls, expected, &face)).await
+    }
+}
+
+fn answering(enrol: Enrol) -> Answering {
+    Arc::new(move |path, body| Box::pin(std::future::ready(enrol(path, body))))
 }

@@ -5,8 +5,26 @@
 
 mod bed;
 
+/// What the authority signs.
+mod authority;
+
 /// Requests, bodies and ends of a link that works.
 mod link;
 
 /// Who must not come in, and what both sides are told.
 mod strangers;
+
+/// Bytes that were cut, changed or held back on their way.
+mod faults;
+
+/// How hosts and hubs come to know each other.
+mod enrol;
+
+/// The agent's loop: down, up, and down again.
+mod dialler;
+
+/// Agents that wait to be dialled.
+mod listener;
+
+/// The outer TLS ended by a real nginx.
+mod nginx;
