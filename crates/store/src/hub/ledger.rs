@@ -40,6 +40,19 @@ struct Inner {
     files: HashMap<PathBuf, Numbers>,
 }
 
+impl Inner {
+    /// Adds up anew what the floor and all files say of these sources.
+    fn add_up(&mut self, ids: impl IntoIterator<Item = SourceId>) {
+        for id in ids {
+            let Some(source) = self.sources.get_mut(id as usize) else { continue };
+            let mut all = source.floor.clone();
+            let files = self.files.values().filter_map(|file| file.get(&id));
+            files.for_each(|numbers| all.union(numbers));
+            source.all = all;
+        }
+    }
+}
+
 /// All sources and their numbers.
 #[derive(Default)]
 pub(crate) struct Ledger {
@@ -125,6 +138,14 @@ impl Ledger {
         }
     }
 
+    /// A file was written anew, and answers for these numbers and no others.
+    pub(crate) fn replace(&self, path: &Path, numbers: Numbers) {
+        let mut inner = self.inner.lock();
+        let before = inner.files.insert(path.to_owned(), numbers.clone()).unwrap_or_default();
+        let ids: Vec<SourceId> = before.into_keys().chain(numbers.into_keys()).collect();
+        inner.add_up(ids);
+    }
+
     /// Numbers are answered for by the floor from now on.
     pub(crate) fn raise(&self, numbers: &Numbers) {
         let mut inner = self.inner.lock();
@@ -156,15 +177,8 @@ impl Ledger {
     /// The file is gone: what it alone answered for is not here any more.
     pub(crate) fn forget(&self, path: &Path) {
         let mut inner = self.inner.lock();
-        let inner = &mut *inner;
-        let Some(gone) = inner.files.remove(path) else { return };
-        for id in gone.keys() {
-            let Some(source) = inner.sources.get_mut(*id as usize) else { continue };
-            let mut all = source.floor.clone();
-            let others = inner.files.values().filter_map(|file| file.get(id));
-            others.for_each(|numbers| all.union(numbers));
-            source.all = all;
-        }
+        let gone = inner.files.remove(path).unwrap_or_default();
+        inner.add_up(gone.into_keys());
     }
 
     /// The agent named this number as its newest.

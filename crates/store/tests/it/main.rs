@@ -35,5 +35,8 @@ mod hub_data;
 /// Items of many agents come in, once each, and are read back.
 mod hub_intake;
 
+/// Hours and days are merged at the hub, and let go.
+mod hub_merge;
+
 /// The hub is killed at any instant: what was acknowledged is there, once.
 mod hub_crash;
