@@ -59,8 +59,12 @@ impl HubReader {
         Ok(Self { folder: path.to_owned(), labels, shapes: Arc::default() })
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The shapes of one question: begun anew when they have grown too many.
-    fn shapes(&self) -> Arc<Shapes> {
+    pub(crate) fn shapes(&self) -> Arc<Shapes> {
         let mut shapes = self.shapes.lock();
         if shapes.is_full() {
             *shapes = Arc::default();
@@ -149,7 +153,8 @@ impl HubReader {
         self.open_files(&wanted, shapes)
     }
 
-    fn open_files(
+    /// Opens files, those that win over others last.
+    pub(crate) fn open_files(
         &self,
         wanted: &dyn Fn(&StoreFile) -> bool,
         shapes: &Arc<Shapes>,

@@ -38,5 +38,8 @@ mod hub_intake;
 /// Hours and days are merged at the hub, and let go.
 mod hub_merge;
 
+/// What is asked of the hub besides samples: coverage, notes, the history of processes; backups.
+mod hub_questions;
+
 /// The hub is killed at any instant: what was acknowledged is there, once.
 mod hub_crash;
