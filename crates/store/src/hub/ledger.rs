@@ -79,11 +79,12 @@ impl Ledger {
         id
     }
 
-    /// Spools under which this agent has this stream.
+    /// Spools under which this agent has something of this stream in any file.
     pub(crate) fn n_spools(&self, agent_id: &str, stream: Stream) -> usize {
         let inner = self.inner.lock();
-        let of = |source: &&Source| source.key.agent_id == agent_id && source.key.stream == stream;
-        inner.sources.iter().filter(of).count()
+        let of = |key: &SourceKey| key.agent_id == agent_id && key.stream == stream;
+        let ids = (0..).zip(&inner.sources).filter(|(_, source)| of(&source.key)).map(|(id, _)| id);
+        ids.filter(|id: &SourceId| inner.files.values().any(|file| file.contains_key(id))).count()
     }
 
     /// Who has this id.

@@ -34,6 +34,7 @@ mod shared;
 mod source;
 mod stats;
 mod store;
+mod tables;
 mod tend;
 mod writer;
 

@@ -209,6 +209,14 @@ impl Tending<'_> {
         forgotten
     }
 
+    /// Raises numbers into the floor, on the disk and in memory.
+    fn raise(&self, numbers: &Numbers) -> Result<(), StoreError> {
+        let floors = self.shared.ledger.raised_floor(numbers);
+        self.shared.floor.lock().write(floors.iter().map(|(key, numbers)| (&**key, numbers)))?;
+        self.shared.ledger.raise(numbers);
+        Ok(())
+    }
+
     fn forget_claimed(&self, file: &StoreFile) -> Result<(), StoreError> {
         let folder = &self.shared.folder;
         let kept = match file.kind {
@@ -220,9 +228,15 @@ impl Tending<'_> {
             tracing::warn!(error = chain(&error), file = %file.path.display(), "its rollups are lost");
         }
         let numbers: Numbers = self.shared.ledger.numbers_of(&file.path);
-        let floors = self.shared.ledger.raised_floor(&numbers);
-        self.shared.floor.lock().write(floors.iter().map(|(key, numbers)| (&**key, numbers)))?;
-        self.shared.ledger.raise(&numbers);
+        match self.raise(&numbers) {
+            // On a full disk the file has to make room for the floor. Cut off between the two, the
+            // hub asks once more for what was in it.
+            Err(error) if error.is_full() => {
+                file.remove()?;
+                self.raise(&numbers)?;
+            }
+            raised => raised?,
+        }
         file.remove()?;
         self.shared.ledger.forget(&file.path);
         self.shared.stats.lock().n_files_dropped += 1;
