@@ -12,11 +12,12 @@ use super::{Ask, Known, Order, Part};
 use crate::codec::{checksum, decode_intervals};
 use crate::dictionary::read_entries_from;
 use crate::folder::{self, FileKind, StoreFile};
+use crate::shared::Shared;
 use crate::source::open_file;
 use crate::spool::{Place, read_lineage};
 use crate::state::{State, read_event, read_gap};
 use crate::tables::read_entities;
-use crate::writer::{Shared, chain};
+use crate::writer::chain;
 use crate::{StoreError, database};
 
 /// What a frame costs beside its content.

@@ -29,8 +29,11 @@ mod damage;
 /// A disk that is full, and one that has room again.
 mod full;
 
-/// The queue towards hubs: items, cursors, and what is merged when.
+/// The queue towards hubs: what they read.
 mod spool;
+
+/// What hubs have acknowledged, and what is merged when.
+mod spool_cursors;
 
 /// Random acts of hubs, compared with sets of numbers.
 mod spool_model;
