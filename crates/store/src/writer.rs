@@ -310,6 +310,8 @@ impl Writer {
             let hubs = self.shared.spool.hubs();
             hubs.iter().try_for_each(|(hub, since_ms)| state.add_cursor(hub, *since_ms))?;
             state.set_agent_id(&self.shared.spool.record().agent_id)?;
+            state.set_next_seq(self.next_seq)?;
+            state.set("next_table_seq", self.tables.next_seq() as i64)?;
             self.shared.spool.renew(state.identity("spool_id")?, state.notes()?);
         }
         Ok(state)

@@ -1,7 +1,8 @@
 //! Cursors of hubs: nothing is merged that a hub still wants, no longer than quota and age allow,
 //! and a spool that is not the one that a hub knows is another one.
 
-use fieldpost_model::{ByteSize, EventKind, Intervals, Period, Stream, TimeMs};
+use fieldpost_model::{ByteSize, Event, EventKind, Frame, Intervals, Period, Seq, Stream, TimeMs};
+use fieldpost_store::record::{Ask, Known, Order};
 use fieldpost_store::{Config, Retention, StoreError};
 
 use crate::data::{Bench, START_MS};
@@ -229,4 +230,60 @@ fn relaxed_store_that_was_cut_off_gives_no_number_that_it_may_have_given() {
         heard.definitions.keys().all(|scope| !scopes.contains_key(scope)),
         "a number may mean another thing"
     );
+}
+
+/// A hub that follows the tail while hours are merged behind it: every item comes once, none is
+/// lost, and the log of the cursors stays short.
+#[test]
+fn hub_that_follows_and_acknowledges_gets_every_item_once_while_hours_are_merged() {
+    const N_WINDOWS: Seq = 600;
+    let bench = Bench::new();
+    let (store, _) = bench.open();
+    store.add_cursor("hub").unwrap();
+    let (told, stored) = std::sync::mpsc::channel();
+    let subscription = store.on_stored(std::sync::Arc::new(move |stream, seq| _ = told.send((stream, seq))));
+    let store = &store;
+    let items = std::thread::scope(|scope| {
+        let hub = scope.spawn(move || {
+            let (mut known, mut items) = (Known::default(), Vec::new());
+            while (items.len() as Seq) < N_WINDOWS {
+                let (stream, _) = stored.recv_timeout(PATIENCE).expect("the writer went on without a word");
+                let from = items.len() as Seq + 1;
+                let (order, max_bytes) = (Order::Oldest, 1 << 20);
+                let ask =
+                    Ask { stream: Stream::Metrics, from, to: Seq::MAX, order, max_bytes, max_items: 30 };
+                for frame in store.read_record(&ask, &mut known).unwrap().frames {
+                    match frame {
+                        Frame::Item(item) => items.push(item.seq),
+                        Frame::Lost(lost) => panic!("{lost:?} after {} items, {stream:?}", items.len()),
+                        _ => {}
+                    }
+                }
+                if from <= items.len() as Seq {
+                    acknowledge(store, "hub", from, items.len() as Seq);
+                }
+            }
+            items
+        });
+        for n in 0..N_WINDOWS as i64 {
+            let from_ms = START_MS + n * 600_000;
+            bench.set_clock(from_ms);
+            append(&bench, store, from_ms, &bench.series("x", 2 + n as usize % 9));
+        }
+        // The last word may have come before the last read.
+        store.append_event(Event {
+            time_ms: START_MS,
+            kind: EventKind::Reload,
+            subject: String::new(),
+            text: String::new(),
+        });
+        hub.join().unwrap()
+    });
+    drop(subscription);
+    assert_eq!(items, (1..=N_WINDOWS).collect::<Vec<_>>());
+    bench.set_clock(START_MS + (N_WINDOWS as i64 + 12) * 600_000);
+    assert!(store.tend(PATIENCE));
+    assert_eq!((n_files(&bench, "hot-"), n_files(&bench, "day-")), (1, 4));
+    let log = std::fs::metadata(bench.path().join("state.db-wal")).unwrap().len();
+    assert!(log < 1 << 20, "{log} bytes");
 }
