@@ -9,6 +9,7 @@ use crate::codec::{checksum, encode_window};
 use crate::database;
 use crate::dictionary::{Dictionary, DictionaryWriter, read_entries};
 use crate::folder::{StoreFile, beside, sync_folder};
+use crate::spool::read_lineage;
 use crate::{Durability, StoreError};
 
 /// The log is emptied, not only copied, beyond this size.
@@ -73,6 +74,15 @@ impl Hot {
         Ok(Self { file, dictionary, lineage, connection, writer })
     }
 
+    /// Begins another lineage: numbers may have been given that are forgotten, and will be given
+    /// anew.
+    pub(crate) fn begin_lineage(&mut self) -> Result<(), StoreError> {
+        let sql = "UPDATE meta SET value = lower(hex(randomblob(8))) WHERE key = 'lineage'";
+        let renewed = self.connection.execute(sql, []).and_then(|_| read_lineage(&self.connection));
+        self.lineage = renewed.map_err(StoreError::sql("write", &self.file.path))?;
+        Ok(())
+    }
+
     /// Writes windows with rising numbers in one transaction, on the disk when this returns.
     pub(crate) fn append<'a>(
         &mut self,
@@ -131,10 +141,6 @@ pub(crate) struct Ancestor {
     pub(crate) day: i64,
     pub(crate) lineage: String,
     pub(crate) dictionary: Dictionary,
-}
-
-fn read_lineage(connection: &Connection) -> rusqlite::Result<String> {
-    connection.query_row("SELECT value FROM meta WHERE key = 'lineage'", [], |row| row.get(0))
 }
 
 fn open(file: &StoreFile, durability: Durability) -> Result<Connection, StoreError> {

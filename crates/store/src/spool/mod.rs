@@ -17,7 +17,7 @@ use crate::folder::{FileKind, StoreFile};
 use crate::state::State;
 
 pub(crate) use cursors::{Errand, Kept};
-pub(crate) use open::{index, open, say_new};
+pub(crate) use open::{examine, index, open, read_lineage, say_new};
 
 /// Told of the last number of a stream when new items are on the disk.
 pub type OnStored = Arc<dyn Fn(Stream, Seq) + Send + Sync>;
@@ -107,7 +107,7 @@ pub(crate) struct Spool {
 /// Ends the calls of a listener when it is dropped.
 #[must_use = "the listener is forgotten when this is dropped"]
 pub struct Subscription {
-    pub(crate) shared: Arc<crate::writer::Shared>,
+    pub(crate) shared: Arc<crate::shared::Shared>,
     pub(crate) id: u64,
 }
 

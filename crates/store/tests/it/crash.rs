@@ -5,9 +5,12 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use fieldpost_model::{Seq, Stream};
+use fieldpost_store::record::Order;
 use fieldpost_store::{GapReason, Samples};
 
 use crate::data::{Bench, START_MS, select};
+use crate::spool::read as read_record;
 
 const N_SERIES: usize = 50;
 /// Seconds from one window to the next: six windows are an hour, 144 a day, so that the writer
@@ -57,9 +60,14 @@ fn assert_whole(bench: &Bench, windows: std::ops::Range<i64>, seed: u64) {
 /// Runs the writer from this window on and kills it after a while; answers the first window that
 /// it did not acknowledge.
 fn run_and_kill(bench: &Bench, first: i64, pause: Duration, seed: u64) -> i64 {
+    run_with(bench, first, pause, seed, None).0
+}
+
+/// With a hub, answers the last number that it had acknowledged, too.
+fn run_with(bench: &Bench, first: i64, pause: Duration, seed: u64, hub: Option<&str>) -> (i64, u64) {
     let arguments = [first.to_string(), "100000".into(), N_SERIES.to_string(), "full".into()];
     let mut command = writer();
-    command.arg(bench.path()).args(arguments).arg(STEP_S.to_string());
+    command.arg(bench.path()).args(arguments).arg(STEP_S.to_string()).args(hub);
     let spawned = command.stdout(Stdio::piped()).spawn();
     let mut child = spawned.expect("the example `writer` is built with the tests");
     let output = BufReader::new(child.stdout.take().unwrap());
@@ -68,16 +76,20 @@ fn run_and_kill(bench: &Bench, first: i64, pause: Duration, seed: u64) -> i64 {
         child.kill().unwrap();
         child.wait().unwrap();
     });
-    let mut next = first;
+    let (mut next, mut acked) = (first, 0);
     for line in output.lines() {
         let line = line.unwrap();
         match line.strip_prefix("open ") {
             Some(quarantined) => assert_eq!(quarantined, "0", "seed {seed}"),
-            None => next = line.parse::<i64>().unwrap() + 1,
+            None => {
+                let mut words = line.split(' ');
+                next = words.next().unwrap().parse::<i64>().unwrap() + 1;
+                acked = words.next().map_or(0, |seq| seq.parse().unwrap());
+            }
         }
     }
     killer.join().unwrap();
-    next
+    (next, acked)
 }
 
 /// Has the kill hit a merge? It left the file that it was writing then.
@@ -116,4 +128,31 @@ fn killed_at_any_instant_it_loses_nothing_that_was_acknowledged() {
     assert_whole(&bench, 0..next, seed);
     let gaps = bench.reader().gaps(i64::MIN, i64::MAX).unwrap();
     assert!(gaps.iter().all(|gap| gap.reason == GapReason::Unclean));
+}
+
+/// What a hub was told is noted stays noted, and every number is accounted for.
+#[test]
+fn killed_at_any_instant_it_forgets_no_acknowledgement_and_no_number() {
+    let n_kills: u64 = std::env::var("FIELDPOST_SOAK").ok().map_or(15, |n| n.parse().unwrap());
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let (bench, mut random, mut next, mut acked) = (Bench::new(), seed | 1, 0, 0);
+    for _ in 0..n_kills {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let pause = Duration::from_millis(60 + random % 150);
+        let (reached, seq) = run_with(&bench, next, pause, seed, Some("hub"));
+        (next, acked) = (reached, acked.max(seq));
+        bench.set_clock(from_ms(next));
+        let (store, opened) = bench.open();
+        assert!(opened.quarantined.is_empty() && !opened.new_spool, "seed {seed}");
+        assert!(store.cursors().iter().all(|cursor| cursor.streams[&Stream::Metrics].whole_up_to >= acked));
+        assert!(next == 0 || store.cursors().len() == 1, "seed {seed}");
+        let last = store.record().streams[&Stream::Metrics].last;
+        let heard = read_record(&store, Stream::Metrics, (1, Seq::MAX), Order::Newest, 1 << 16);
+        assert_eq!(heard.seqs(), (1..=last).collect::<Vec<_>>(), "seed {seed}");
+        assert!(heard.lost.iter().all(|lost| lost.reason == "merged" && lost.to <= acked), "seed {seed}");
+        store.close().unwrap();
+    }
+    assert!(acked > 0, "nothing was acknowledged before any kill");
 }

@@ -40,11 +40,20 @@ impl Bench {
     }
 
     pub fn open_with(&self, config: Config) -> (Store, Opened) {
+        self.open_as(StoreOptions { config, ..self.options() })
+    }
+
+    pub fn open_as(&self, options: StoreOptions) -> (Store, Opened) {
+        Store::open(options).unwrap()
+    }
+
+    /// With the clocks that tests set.
+    pub fn options(&self) -> StoreOptions {
         let (now_ms, jumped_ms) = (Arc::clone(&self.now_ms), Arc::clone(&self.jumped_ms));
         let clock = Arc::new(move || now_ms.load(Ordering::Relaxed) + jumped_ms.load(Ordering::Relaxed));
         let now_ms = Arc::clone(&self.now_ms);
         let monotonic = Arc::new(move || Duration::from_millis(now_ms.load(Ordering::Relaxed) as u64));
-        Store::open(StoreOptions { clock, monotonic, ..StoreOptions::new(config) }).unwrap()
+        StoreOptions { clock, monotonic, ..StoreOptions::new(self.config()) }
     }
 
     pub fn reader(&self) -> Reader {

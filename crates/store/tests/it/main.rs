@@ -29,6 +29,15 @@ mod damage;
 /// A disk that is full, and one that has room again.
 mod full;
 
+/// The queue towards hubs: what they read.
+mod spool;
+
+/// What hubs have acknowledged, and what is merged when.
+mod spool_cursors;
+
+/// Random acts of hubs, compared with sets of numbers.
+mod spool_model;
+
 /// What an agent sends, and a hub's store in a folder of its own.
 mod hub_data;
 
@@ -40,6 +49,9 @@ mod hub_merge;
 
 /// What is asked of the hub besides samples: coverage, notes, the history of processes; backups.
 mod hub_questions;
+
+/// A real agent's record, as a hub stores and answers it.
+mod hub_agent;
 
 /// The hub is killed at any instant: what was acknowledged is there, once.
 mod hub_crash;
