@@ -215,7 +215,11 @@ fn merge_rows(inputs: &[&Input], slot: i64, output: &mut RowWriter) -> Result<u6
 }
 
 /// Writes samples and their rollups by groups; answers how many samples.
-pub(crate) fn put_groups(found: BTreeMap<u32, Samples>, slot: i64, output: &mut RowWriter) -> Result<i64, StoreError> {
+pub(crate) fn put_groups(
+    found: BTreeMap<u32, Samples>,
+    slot: i64,
+    output: &mut RowWriter,
+) -> Result<i64, StoreError> {
     let mut n_samples = 0;
     let mut columns: Vec<Column> = Vec::new();
     for (id, mut samples) in found {

@@ -173,7 +173,11 @@ pub(crate) fn read_rollups(
     Ok(parts.into_iter().map(|(id, parts)| (id, parts.rollups())).collect())
 }
 
-pub(crate) fn put_rollups(all: BTreeMap<u32, Vec<Rollup>>, slot: i64, output: &mut RowWriter) -> Result<(), StoreError> {
+pub(crate) fn put_rollups(
+    all: BTreeMap<u32, Vec<Rollup>>,
+    slot: i64,
+    output: &mut RowWriter,
+) -> Result<(), StoreError> {
     let mut group: Vec<Column> = Vec::new();
     for (id, rollups) in all {
         if group.first().is_some_and(|first| first.id / GROUP_SIZE != id / GROUP_SIZE) {

@@ -172,7 +172,7 @@ impl State {
     }
 
     /// Copies the log into the file when it is long.
-    fn tend_log(&self) -> Result<(), StoreError> {
+    pub(crate) fn tend_log(&self) -> Result<(), StoreError> {
         let bytes = std::fs::metadata(beside(&self.path, "-wal")).map_or(0, |metadata| metadata.len());
         if bytes < WAL_BYTES_COPIED {
             return Ok(());

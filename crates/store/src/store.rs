@@ -14,10 +14,11 @@ use crate::calendar::HOUR_MS;
 use crate::folder::{self, FileKind};
 use crate::hot::Hot;
 use crate::reader::Reader;
+use crate::shared::Shared;
 use crate::state::{Gap, GapReason};
 use crate::stats::StoreStats;
-use crate::writer::{Shared, Writer, chain};
-use crate::{Config, Durability, StoreError, ballast, database, maintain, spool};
+use crate::writer::{Writer, chain};
+use crate::{Config, Durability, StoreError, ballast, damage, database, maintain, spool};
 
 /// What a store needs from outside.
 #[derive(Clone)]
@@ -97,7 +98,7 @@ impl Store {
         let (agent_id, hubs) = (options.agent_id.clone(), options.hubs.clone());
         let shared = Arc::new(Shared::new(folder, options));
         let mut opened = Opened::default();
-        let (mut state, found, put_aside) = maintain::open_state(&shared)?;
+        let (mut state, found, put_aside) = damage::open_state(&shared)?;
         let state_is_new = found.new || put_aside.is_some();
         opened.quarantined.extend(put_aside);
         agent_id.iter().try_for_each(|agent_id| state.set_agent_id(agent_id))?;
@@ -260,7 +261,7 @@ fn resume(shared: &Shared, opened: &mut Opened) -> Result<Option<Hot>, StoreErro
     shared.set_current(&file);
     match Hot::reopen(file.clone(), shared.config.durability, true) {
         Err(error) if error.is_damage() => {
-            opened.quarantined.push(maintain::put_aside(shared, &file, &error, i64::MAX)?);
+            opened.quarantined.push(damage::put_aside(shared, &file, &error, i64::MAX)?);
             let salvaged = file.path.exists();
             salvaged.then(|| Hot::reopen(file, shared.config.durability, false)).transpose()
         }

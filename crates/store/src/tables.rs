@@ -17,7 +17,7 @@ use crate::folder::{self, FileKind, StoreFile, beside};
 use crate::record::EntityDefinition;
 
 /// A chain is no longer than this: reading a moment decodes at most so much before it.
-const CHAIN_MS_MAX: i64 = 300_000;
+pub(crate) const CHAIN_MS_MAX: i64 = 300_000;
 /// Chains that are remembered while reading.
 const N_CHAINS_KEPT: usize = 4;
 /// The log is copied into the file beyond this size.
@@ -221,7 +221,7 @@ fn tend_log(open: &Open) -> Result<(), StoreError> {
 }
 
 /// Stands for an entity that nobody described.
-fn undescribed() -> Entity {
+pub(crate) fn undescribed() -> Entity {
     Entity {
         pid: 0,
         start_ms: 0,
@@ -306,7 +306,10 @@ impl<'a> TableScan<'a> {
             let table = chains.entry(row_chain).or_insert_with(|| Some(Rows::new()));
             let good = i64::from(checksum(blob)) == crc;
             let whole = match table {
-                Some(rows) => good && self.hand_over(connection, rows, blob, &mut entities)?,
+                Some(rows) => {
+                    let mut described = |id| entity_of(connection, id, &mut entities).cloned();
+                    good && self.hand_over(rows, blob, &mut described)?
+                }
                 None => true,
             };
             if !whole {
@@ -317,12 +320,13 @@ impl<'a> TableScan<'a> {
         Ok(n_damaged)
     }
 
-    fn hand_over(
+    /// Hands over the ticks of a blob, and leaves `table` as the last one has it. Answers whether
+    /// the blob could be read.
+    pub(crate) fn hand_over(
         &mut self,
-        connection: &Connection,
         table: &mut Rows,
         blob: &[u8],
-        entities: &mut HashMap<u32, Entity>,
+        entity: &mut dyn FnMut(u32) -> rusqlite::Result<Entity>,
     ) -> rusqlite::Result<bool> {
         let mut ticks = Vec::new();
         let span = self.from_ms..self.to_ms;
@@ -334,11 +338,11 @@ impl<'a> TableScan<'a> {
         for (time_ms, rows) in ticks {
             let mut tick = TableTick { kind: self.kind, time_ms, entities: Vec::new(), rows: Vec::new() };
             for (id, values) in rows {
-                let entity = entity_of(connection, id, entities)?;
-                let key = key_of(entity);
-                if self.described.get(&key) != Some(entity) {
+                let entity = entity(id)?;
+                let key = key_of(&entity);
+                if self.described.get(&key) != Some(&entity) {
                     self.described.insert(key, entity.clone());
-                    tick.entities.push((key, entity.clone()));
+                    tick.entities.push((key, entity));
                 }
                 tick.rows.push(EntityRow { key, values });
             }

@@ -1,26 +1,22 @@
 //! The writer thread: the one place from which the store's hot files and `state.db` are written
 //! and their logs copied. Whatever queued during a commit goes into the next one.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use fieldpost_model::{Event, EventKind, Intervals, Lost, Seq, Stream, TableTick, TimeMs, Window};
-use parking_lot::Mutex;
+use fieldpost_model::{EventKind, Seq, Stream, TableTick, TimeMs, Window};
 
-use crate::belief::{Belief, Clock};
 use crate::calendar::{DAY_HOURS, DAY_MS, HOUR_MS, TIME_MS_MAX};
 use crate::dictionary::Dictionary;
 use crate::folder::{self, FileKind, StoreFile};
 use crate::hot::{Ancestor, Hot};
-use crate::maintain::{self, Wake};
-use crate::queue::{Batch, Queue};
-use crate::spool::{Errand, Spool};
+use crate::queue::Batch;
+use crate::shared::Shared;
+use crate::spool::Errand;
 use crate::state::{Gap, GapReason, State};
-use crate::stats::StoreStats;
 use crate::tables::TableWriter;
-use crate::{Config, StoreError, StoreOptions};
+use crate::{StoreError, damage};
 
 /// How long the writer sleeps when there is nothing to write.
 const IDLE: Duration = Duration::from_secs(30);
@@ -28,106 +24,6 @@ const IDLE: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
 /// The same trouble is logged once in this span.
 const LOG_EVERY: Duration = Duration::from_secs(60);
-
-/// What the threads of one open store share.
-pub(crate) struct Shared {
-    pub(crate) folder: PathBuf,
-    pub(crate) config: Config,
-    pub(crate) clock: Clock,
-    belief: Belief,
-    pub(crate) queue: Queue,
-    pub(crate) spool: Spool,
-    pub(crate) stats: Mutex<StoreStats>,
-    /// The files that the writer has open, or is about to open: hot file and tables.
-    pub(crate) current: Mutex<Vec<StoreFile>>,
-    pub(crate) wake: Wake,
-    /// Files that a reader found damaged.
-    suspects: Mutex<Vec<StoreFile>>,
-    /// The disk was full at the last attempt.
-    pub(crate) full: AtomicBool,
-}
-
-impl Shared {
-    /// For a folder that is prepared and locked.
-    pub(crate) fn new(folder: PathBuf, options: StoreOptions) -> Self {
-        let belief = Belief::new(Arc::clone(&options.clock), options.monotonic);
-        Self {
-            folder,
-            belief,
-            config: options.config,
-            clock: options.clock,
-            queue: Queue::default(),
-            spool: Spool::default(),
-            stats: Mutex::default(),
-            current: Mutex::default(),
-            wake: Wake::default(),
-            suspects: Mutex::default(),
-            full: AtomicBool::new(false),
-        }
-    }
-
-    /// Notes an event at the present time.
-    pub(crate) fn note(&self, kind: EventKind, subject: &str, text: String) {
-        let time_ms = (self.clock)();
-        self.queue.push_event(Event { time_ms, kind, subject: subject.to_owned(), text });
-    }
-
-    /// Has the writer this file open?
-    pub(crate) fn is_current(&self, file: &StoreFile) -> bool {
-        self.current.lock().contains(file)
-    }
-
-    /// Before a file is opened for writing: from now on nobody else touches it.
-    pub(crate) fn set_current(&self, file: &StoreFile) {
-        let mut current = self.current.lock();
-        current.retain(|other| other.kind != file.kind);
-        current.push(file.clone());
-    }
-
-    /// The present as far as age is concerned: none while the clock is not to be believed, and
-    /// never later than the newest of these files, which are all there are.
-    pub(crate) fn present_ms(&self, files: &[StoreFile]) -> Option<TimeMs> {
-        let now_ms = self.belief.now_ms()?;
-        let newest_ms = files.iter().map(StoreFile::end_ms).max()?;
-        Some(now_ms.min(newest_ms))
-    }
-
-    /// Notes that items are no more, and why; the samples are counted with the last of them.
-    pub(crate) fn lose(
-        &self,
-        stream: Stream,
-        seqs: &Intervals,
-        (from_ms, to_ms): (TimeMs, TimeMs),
-        n_samples: u64,
-        reason: GapReason,
-    ) {
-        for (from, to) in seqs.ranges().iter().copied() {
-            let n_samples = if Some(to) == seqs.last() { n_samples } else { 0 };
-            let reason = reason.as_str().to_owned();
-            self.queue.push_lost(stream, Lost { from, to, from_ms, to_ms, n_samples, reason });
-        }
-    }
-
-    /// Has a file checked soon that a reader found damaged.
-    pub(crate) fn suspect(&self, file: &StoreFile) {
-        let mut suspects = self.suspects.lock();
-        if !suspects.contains(file) {
-            suspects.push(file.clone());
-        }
-        drop(suspects);
-        self.wake.wake();
-    }
-
-    /// The files that readers found damaged since the last look.
-    pub(crate) fn take_suspects(&self) -> Vec<StoreFile> {
-        std::mem::take(&mut self.suspects.lock())
-    }
-
-    /// Was the disk full since the last look?
-    pub(crate) fn take_full(&self) -> bool {
-        self.full.swap(false, Ordering::Relaxed)
-    }
-}
 
 /// The writer thread's own things.
 pub(crate) struct Writer {
@@ -317,7 +213,7 @@ impl Writer {
         if !error.is_damage() || !file.path.exists() {
             return;
         }
-        if let Err(error) = maintain::put_aside(&self.shared, file, error, self.next_seq) {
+        if let Err(error) = damage::put_aside(&self.shared, file, error, self.next_seq) {
             tracing::error!(error = chain(&error), "a damaged file cannot be put aside");
         }
     }
@@ -409,11 +305,13 @@ impl Writer {
     /// Opens `state.db`; where it had to be begun anew, the spool is a new one as well, and hubs
     /// are as they were told to be.
     fn reopen_state(&self) -> Result<State, StoreError> {
-        let (mut state, _, put_aside) = maintain::open_state(&self.shared)?;
+        let (mut state, _, put_aside) = damage::open_state(&self.shared)?;
         if put_aside.is_some() {
             let hubs = self.shared.spool.hubs();
             hubs.iter().try_for_each(|(hub, since_ms)| state.add_cursor(hub, *since_ms))?;
             state.set_agent_id(&self.shared.spool.record().agent_id)?;
+            state.set_next_seq(self.next_seq)?;
+            state.set("next_table_seq", self.tables.next_seq() as i64)?;
             self.shared.spool.renew(state.identity("spool_id")?, state.notes()?);
         }
         Ok(state)

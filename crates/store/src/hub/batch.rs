@@ -212,10 +212,15 @@ impl Check<'_> {
         if checked.stream != Stream::Events {
             self.times(item.from_ms, item.to_ms)?;
         }
-        let touches = |seq| self.ledger.contains(checked.source, seq);
-        let alone = !touches(item.seq - 1) && !touches(item.seq + 1);
-        if alone && self.ledger.n_ranges(checked.source) > limits.holes {
-            return Err(format!("more than {} holes in the numbers of its stream", limits.holes));
+        self.holes(checked.source, item.seq, item.seq)
+    }
+
+    /// Numbers that lie alone make a hole more, and holes take memory.
+    fn holes(&self, source: SourceId, from: Seq, to: Seq) -> Result<(), String> {
+        let is_here = |seq| self.ledger.contains(source, seq);
+        let alone = !is_here(from - 1) && !is_here(to + 1);
+        if alone && self.ledger.n_ranges(source) > self.limits.holes {
+            return Err(format!("more than {} holes in the numbers of its stream", self.limits.holes));
         }
         Ok(())
     }
@@ -248,6 +253,10 @@ impl Check<'_> {
     fn lost(&self, mut lost: Lost, checked: &mut Checked) {
         if lost.from == 0 || lost.from > lost.to || lost.to > HUB_SEQ_MAX {
             checked.refuse(None, format!("numbers {} to {} as lost", lost.from, lost.to), false);
+            return;
+        }
+        if let Err(reason) = self.holes(checked.source, lost.from, lost.to) {
+            checked.refuse(None, reason, false);
             return;
         }
         let oldest_ms = self.now_ms.saturating_sub(self.age_ms_max).max(0);

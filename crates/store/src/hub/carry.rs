@@ -9,10 +9,11 @@ use rusqlite::{Connection, params};
 use crate::StoreError;
 use crate::codec::checksum;
 use crate::folder::FileKind;
-use crate::hub::batch::SEQ_BITS;
+use crate::hub::batch::{HUB_SEQ_MAX, SEQ_BITS};
 use crate::hub::intake::{BLOB_BITS, read_received, read_sources};
 use crate::hub::ledger::SourceKey;
 use crate::hub::source::HubFile;
+use crate::source::is_raw;
 
 /// A run of windows: numbers that follow one another, and time without a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,12 +66,6 @@ impl Carrier {
         streams: &[Stream],
     ) -> Result<(), StoreError> {
         let failed = || StoreError::sql("carry over", &input.file.path);
-        let is_raw = crate::source::is_raw(input.file.kind);
-        if is_raw {
-            for (key, numbers) in read_received(&input.connection).map_err(failed())? {
-                self.received.entry(key).or_default().union(&numbers);
-            }
-        }
         for (number, key) in read_sources(&input.connection).map_err(failed())? {
             if streams.contains(&key.stream) {
                 let source = self.source(output, &key).map_err(failed())?;
@@ -82,6 +77,21 @@ impl Carrier {
             if parts.key.stream != Stream::Metrics {
                 for part in &parts.parts {
                     self.take_part(output, input, &parts.key, part.number, &part.scope).map_err(failed())?;
+                }
+            }
+        }
+        self.take_received(input)
+    }
+
+    /// The numbers of an input, but for those whose items cannot be read: the agent is asked again.
+    fn take_received(&mut self, input: &HubFile) -> Result<(), StoreError> {
+        if is_raw(input.file.kind) {
+            let received = read_received(&input.connection);
+            for (key, numbers) in received.map_err(StoreError::sql("read", &input.file.path))? {
+                let damaged = input.damaged(&key);
+                let all = self.received.entry(key).or_default();
+                for (from, to) in numbers.ranges() {
+                    all.union(&damaged.missing(*from, *to));
                 }
             }
         }
@@ -128,7 +138,10 @@ impl Carrier {
         }
         let Some(part) = self.parts.get_mut(&place) else { return Ok(()) };
         copy_definitions(&input.connection, number, output, part)?;
-        copy_items(&input.connection, number, output, part.number)
+        for seq in copy_items(&input.connection, number, output, part.number)? {
+            input.note_damaged(key, seq);
+        }
+        Ok(())
     }
 
     /// The file that is written answers for no numbers: the floor does.
@@ -162,9 +175,10 @@ impl Carrier {
 pub(crate) fn runs_of(input: &HubFile, number: i64, key: &SourceKey) -> Result<Vec<Run>, StoreError> {
     let mut runs = Vec::new();
     if input.file.kind == FileKind::Hot {
+        let damaged = input.damaged(key);
         for parts in input.parts(&key.agent_id, key.stream).filter(|parts| parts.key == *key) {
             for part in &parts.parts {
-                let spans = input.spans(part.number)?.into_iter();
+                let spans = input.spans(part.number)?.into_iter().filter(|span| !damaged.contains(span.0));
                 runs.extend(spans.map(|(seq, from_ms, to_ms)| Run { first: seq, last: seq, from_ms, to_ms }));
             }
         }
@@ -218,20 +232,27 @@ fn copy_definitions(
     Ok(())
 }
 
-fn copy_items(from: &Connection, number: i64, to: &Connection, part: i64) -> rusqlite::Result<()> {
+/// Copies items that are as they were sealed; answers the numbers of the others.
+fn copy_items(from: &Connection, number: i64, to: &Connection, part: i64) -> rusqlite::Result<Vec<u64>> {
+    let mut damaged = Vec::new();
     let sql = "SELECT key, from_ms, to_ms, n_samples, crc, blob FROM items \
                WHERE key >= ?1 AND key < ?2 ORDER BY key";
     let mut statement = from.prepare_cached(sql)?;
     let mut rows = statement.query(params![number << SEQ_BITS, (number + 1) << SEQ_BITS])?;
     let mut insert = to.prepare_cached("INSERT OR IGNORE INTO items VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     while let Some(row) = rows.next()? {
-        let key = row.get::<_, i64>(0)? - (number << SEQ_BITS) + (part << SEQ_BITS);
+        let seq = row.get::<_, i64>(0)? & HUB_SEQ_MAX as i64;
+        let key = part << SEQ_BITS | seq;
         let (from_ms, to_ms): (TimeMs, TimeMs) = (row.get(1)?, row.get(2)?);
         let (n_samples, crc): (i64, i64) = (row.get(3)?, row.get(4)?);
         let blob = row.get_ref(5)?.as_blob().unwrap_or_default();
-        insert.execute(params![key, from_ms, to_ms, n_samples, crc, blob])?;
+        if i64::from(checksum(blob)) == crc {
+            insert.execute(params![key, from_ms, to_ms, n_samples, crc, blob])?;
+        } else {
+            damaged.push(seq as u64);
+        }
     }
-    Ok(())
+    Ok(damaged)
 }
 
 #[cfg(test)]
@@ -241,7 +262,8 @@ mod tests {
     #[test]
     fn windows_that_follow_one_another_are_one_run() {
         let window = |seq: u64, from_ms: TimeMs| Run { first: seq, last: seq, from_ms, to_ms: from_ms + 10 };
-        let runs = vec![window(3, 30), window(1, 10), window(2, 20), window(5, 50), window(6, 90), window(2, 20)];
+        let runs =
+            vec![window(3, 30), window(1, 10), window(2, 20), window(5, 50), window(6, 90), window(2, 20)];
         let joined = join(runs);
         let expected = [
             Run { first: 1, last: 3, from_ms: 10, to_ms: 40 },

@@ -30,7 +30,7 @@ impl Floor {
 
     /// All numbers under the floor.
     pub(crate) fn read(&self) -> Result<Vec<(SourceKey, Intervals)>, StoreError> {
-        read(&self.connection).map_err(StoreError::sql("read", &self.path))
+        read(&self.connection, None).map_err(StoreError::sql("read", &self.path))
     }
 
     /// Puts these numbers in the place of those that were there; on the disk when this returns.
@@ -43,10 +43,23 @@ impl Floor {
     }
 }
 
-fn read(connection: &Connection) -> rusqlite::Result<Vec<(SourceKey, Intervals)>> {
-    let sql = "SELECT agent_id, spool_id, stream, first, last FROM floor ORDER BY 1, 2, 3, 4";
+/// The floors of an agent's stream, by spool.
+pub(crate) fn read_of(
+    path: &Path,
+    agent_id: &str,
+    stream: Stream,
+) -> Result<Vec<(String, Intervals)>, StoreError> {
+    let connection = database::open_reader(path)?;
+    let all = read(&connection, Some(agent_id)).map_err(StoreError::sql("read", path))?;
+    let of_stream = all.into_iter().filter(|(key, _)| key.stream == stream);
+    Ok(of_stream.map(|(key, numbers)| (key.spool_id, numbers)).collect())
+}
+
+fn read(connection: &Connection, agent_id: Option<&str>) -> rusqlite::Result<Vec<(SourceKey, Intervals)>> {
+    let sql = "SELECT agent_id, spool_id, stream, first, last FROM floor \
+               WHERE ?1 IS NULL OR agent_id = ?1 ORDER BY 1, 2, 3, 4";
     let mut statement = connection.prepare(sql)?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query([agent_id])?;
     let mut all: Vec<(SourceKey, Intervals)> = Vec::new();
     while let Some(row) = rows.next()? {
         let Ok(stream) = row.get::<_, String>(2)?.parse::<Stream>() else { continue };

@@ -67,12 +67,15 @@ impl Intake {
             ids.insert(number, id);
             self.sources.insert(id, number);
         }
-        let sql = "SELECT part, source, scope, (SELECT coalesce(max(key & 16777215) + 1, 0) FROM definitions \
-                   WHERE key >> 24 = part) FROM parts";
+        let sql = "SELECT part, source, scope, \
+                   (SELECT max(key) FROM definitions WHERE key >= part << 24 AND key < (part + 1) << 24) \
+                   FROM parts";
         let mut statement = self.connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let (number, source, next_blob) = (row.get(0)?, row.get::<_, i64>(1)?, row.get(3)?);
+            let (number, source): (i64, i64) = (row.get(0)?, row.get(1)?);
+            let last_blob: Option<i64> = row.get(3)?;
+            let next_blob = last_blob.map_or(0, |key| key - (number << BLOB_BITS) + 1);
             let Some(id) = ids.get(&source) else { continue };
             let scope: String = row.get(2)?;
             self.parts.insert((*id, scope.into()), Part { number, n_blobs: 0, next_blob });
@@ -267,6 +270,21 @@ pub(crate) fn recover(file: &StoreFile) -> Result<(), StoreError> {
     }
     database::checkpoint(&connection, true).map_err(failed())?;
     connection.close().map_err(|(_, error)| failed()(error))
+}
+
+/// Hands over the descriptions of a part, in the order in which they came.
+pub(crate) fn each_definition(
+    connection: &Connection,
+    part: i64,
+    mut each: impl FnMut(&[u8]),
+) -> rusqlite::Result<()> {
+    let sql = "SELECT blob FROM definitions WHERE key >= ?1 AND key < ?2 ORDER BY key";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![part << BLOB_BITS, (part + 1) << BLOB_BITS])?;
+    while let Some(row) = rows.next()? {
+        each(row.get_ref(0)?.as_blob().unwrap_or_default());
+    }
+    Ok(())
 }
 
 /// The scope's descriptions are kept for files of later hours only where these need them.

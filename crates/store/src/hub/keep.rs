@@ -40,7 +40,8 @@ fn keep(
     span_ms: Option<i64>,
 ) -> Result<(), StoreError> {
     let shapes = Arc::new(Shapes::default());
-    let files: Vec<StoreFile> = [target, file].into_iter().filter(|file| file.path.exists()).cloned().collect();
+    let files: Vec<StoreFile> =
+        [target, file].into_iter().filter(|file| file.path.exists()).cloned().collect();
     let mut inputs = open_all(&files, &shapes)?;
     // What was kept before comes first: what is newer wins.
     inputs.sort_by_key(|input| input.file != *target);
@@ -78,8 +79,10 @@ fn keep_agent(
         for (slot, _) in read_hours(&input.connection, &input.file.path)? {
             let there = all.entry(slot_of(&input.file, slot)).or_default();
             for (id, rollups) in read_rollups(&input.connection, &input.file, slot, &ids)? {
-                let coarse = span_ms.filter(|_| input.file.kind != FileKind::Hours);
-                let rollups = coarse.map_or(rollups.clone(), |span_ms| coarser(&rollups, span_ms));
+                let rollups = match span_ms.filter(|_| input.file.kind != FileKind::Hours) {
+                    Some(span_ms) => coarser(&rollups, span_ms),
+                    None => rollups,
+                };
                 there.entry(id).or_default().extend(rollups.into_iter().map(|r| (r.from_ms, r)));
             }
         }

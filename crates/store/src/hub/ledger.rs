@@ -40,6 +40,19 @@ struct Inner {
     files: HashMap<PathBuf, Numbers>,
 }
 
+impl Inner {
+    /// Adds up anew what the floor and all files say of these sources.
+    fn add_up(&mut self, ids: impl IntoIterator<Item = SourceId>) {
+        for id in ids {
+            let Some(source) = self.sources.get_mut(id as usize) else { continue };
+            let mut all = source.floor.clone();
+            let files = self.files.values().filter_map(|file| file.get(&id));
+            files.for_each(|numbers| all.union(numbers));
+            source.all = all;
+        }
+    }
+}
+
 /// All sources and their numbers.
 #[derive(Default)]
 pub(crate) struct Ledger {
@@ -66,11 +79,12 @@ impl Ledger {
         id
     }
 
-    /// Spools under which this agent has this stream.
+    /// Spools under which this agent has something of this stream in any file.
     pub(crate) fn n_spools(&self, agent_id: &str, stream: Stream) -> usize {
         let inner = self.inner.lock();
-        let of = |source: &&Source| source.key.agent_id == agent_id && source.key.stream == stream;
-        inner.sources.iter().filter(of).count()
+        let of = |key: &SourceKey| key.agent_id == agent_id && key.stream == stream;
+        let ids = (0..).zip(&inner.sources).filter(|(_, source)| of(&source.key)).map(|(id, _)| id);
+        ids.filter(|id: &SourceId| inner.files.values().any(|file| file.contains_key(id))).count()
     }
 
     /// Who has this id.
@@ -125,6 +139,14 @@ impl Ledger {
         }
     }
 
+    /// A file was written anew, and answers for these numbers and no others.
+    pub(crate) fn replace(&self, path: &Path, numbers: Numbers) {
+        let mut inner = self.inner.lock();
+        let before = inner.files.insert(path.to_owned(), numbers.clone()).unwrap_or_default();
+        let ids: Vec<SourceId> = before.into_keys().chain(numbers.into_keys()).collect();
+        inner.add_up(ids);
+    }
+
     /// Numbers are answered for by the floor from now on.
     pub(crate) fn raise(&self, numbers: &Numbers) {
         let mut inner = self.inner.lock();
@@ -156,15 +178,8 @@ impl Ledger {
     /// The file is gone: what it alone answered for is not here any more.
     pub(crate) fn forget(&self, path: &Path) {
         let mut inner = self.inner.lock();
-        let inner = &mut *inner;
-        let Some(gone) = inner.files.remove(path) else { return };
-        for id in gone.keys() {
-            let Some(source) = inner.sources.get_mut(*id as usize) else { continue };
-            let mut all = source.floor.clone();
-            let others = inner.files.values().filter_map(|file| file.get(id));
-            others.for_each(|numbers| all.union(numbers));
-            source.all = all;
-        }
+        let gone = inner.files.remove(path).unwrap_or_default();
+        inner.add_up(gone.into_keys());
     }
 
     /// The agent named this number as its newest.

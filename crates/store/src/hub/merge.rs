@@ -93,9 +93,6 @@ pub(crate) fn merge(
     let shapes = Arc::new(Shapes::default());
     let inputs = open_all(files, &shapes)?;
     let mut output = Output::create(target, &shapes)?;
-    for input in &inputs {
-        output.carrier.take(output.rows.connection(), input, &Stream::ALL)?;
-    }
     let hours = match target.kind {
         FileKind::Day => target.hour..target.hour + DAY_HOURS,
         _ => target.hour..target.hour + 1,
@@ -116,6 +113,10 @@ pub(crate) fn merge(
     }
     for (slot, n_samples) in n_samples.into_iter().filter(|(_, n_samples)| *n_samples > 0) {
         output.rows.put_hour(slot, MadeOf { seq_from: 0, seq_to: 0, n_samples })?;
+    }
+    // Last, when it is known which items could not be read.
+    for input in &inputs {
+        output.carrier.take(output.rows.connection(), input, &Stream::ALL)?;
     }
     let numbers = output.finish()?;
     Ok(Some(Merged { numbers, n_damaged }))

@@ -14,14 +14,17 @@
 //! union of all files and of `progress.db`, into which a file's numbers are raised before the
 //! file is let go. No promise spans two files.
 
+mod backup;
 mod batch;
 mod carry;
+mod coverage;
 mod floor;
 mod index;
 mod intake;
 mod keep;
 mod ledger;
 mod merge;
+mod notes;
 mod options;
 mod queue;
 mod reader;
@@ -31,10 +34,13 @@ mod shared;
 mod source;
 mod stats;
 mod store;
+mod tables;
 mod tend;
 mod writer;
 
+pub use backup::HubBackup;
 pub use batch::{Accepted, Batch, Refusal};
+pub use coverage::{Coverage, Stretch};
 pub use options::{HubLimits, HubStoreOptions};
 pub use queue::Answer;
 pub use reader::{AgentLabels, HubReader, HubSeries};

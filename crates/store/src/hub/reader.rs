@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fieldpost_model::{Item, Selector, Seq, Stream, TimeMs, series_text};
 use parking_lot::Mutex;
 
-use crate::calendar::DAY_HOURS;
+use crate::calendar::{DAY_HOURS, HOUR_MS};
 use crate::database;
 use crate::dictionary::Entry;
 use crate::folder::{self, FileKind, StoreFile};
@@ -17,6 +17,7 @@ use crate::hub::floor::Floor;
 use crate::hub::ledger::SourceKey;
 use crate::hub::shapes::{Accepts, Labels, ShapeId, Shapes, all_labels};
 use crate::hub::source::{HourSpan, HubFile, whole};
+use crate::rollup::{self, MINUTE_MS, Rollup};
 use crate::source::{hour_touches, is_raw, settle, skip_damage, touches};
 use crate::{Samples, StoreError, StoredSeries};
 
@@ -58,8 +59,12 @@ impl HubReader {
         Ok(Self { folder: path.to_owned(), labels, shapes: Arc::default() })
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The shapes of one question: begun anew when they have grown too many.
-    fn shapes(&self) -> Arc<Shapes> {
+    pub(crate) fn shapes(&self) -> Arc<Shapes> {
         let mut shapes = self.shapes.lock();
         if shapes.is_full() {
             *shapes = Arc::default();
@@ -114,12 +119,7 @@ impl HubReader {
         mut each: impl FnMut(&HubSeries, &[(TimeMs, f64)]),
     ) -> Result<(), StoreError> {
         let shapes = self.shapes();
-        let mut question = Question {
-            accepts: Accepts::new(selector, Arc::clone(&shapes)),
-            labels: &self.labels,
-            known_labels: HashMap::new(),
-            shapes: &shapes,
-        };
+        let mut question = self.question(selector, &shapes);
         let files = folder::list(&self.folder)?;
         let touching = files.iter().filter(|file| is_raw(file.kind) && touches(file, from_ms, to_ms));
         let mut days: Vec<i64> = touching.map(StoreFile::day).collect();
@@ -134,6 +134,11 @@ impl HubReader {
         Ok(())
     }
 
+    fn question<'a>(&'a self, selector: &'a Selector, shapes: &'a Arc<Shapes>) -> Question<'a> {
+        let (accepts, known_labels) = (Accepts::new(selector, Arc::clone(shapes)), HashMap::new());
+        Question { accepts, labels: &self.labels, known_labels, shapes }
+    }
+
     /// Opens all files of a day, those that win over others last. What is open stays readable
     /// when it is removed; what vanished before it was opened makes us look anew.
     fn open_day(
@@ -143,18 +148,20 @@ impl HubReader {
         to_ms: TimeMs,
         shapes: &Arc<Shapes>,
     ) -> Result<Vec<HubFile>, StoreError> {
-        let wanted = |file: &StoreFile| file.day() == day && touches(file, from_ms, to_ms);
+        let wanted =
+            |file: &StoreFile| is_raw(file.kind) && file.day() == day && touches(file, from_ms, to_ms);
         self.open_files(&wanted, shapes)
     }
 
-    fn open_files(
+    /// Opens files, those that win over others last.
+    pub(crate) fn open_files(
         &self,
         wanted: &dyn Fn(&StoreFile) -> bool,
         shapes: &Arc<Shapes>,
     ) -> Result<Vec<HubFile>, StoreError> {
         for _ in 0..N_ATTEMPTS {
             let mut files = folder::list(&self.folder)?;
-            files.retain(|file| is_raw(file.kind) && wanted(file));
+            files.retain(|file| wanted(file));
             files.sort_by_key(|file| (file.kind, file.hour, file.seq));
             let mut opened = Vec::new();
             let outcome = files.into_iter().try_for_each(|file| {
@@ -173,10 +180,63 @@ impl HubReader {
         Err(StoreError::Moving)
     }
 
+    /// Rollups to spans of `span_ms` (a multiple of a minute) of every series that the selector
+    /// accepts, in `[from_ms, to_ms)`, by agent and text. Samples that are gone are answered from
+    /// what was kept of them; where only hours were kept, shorter spans are not answered.
+    pub fn rollup(
+        &self,
+        selector: &Selector,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        span_ms: i64,
+    ) -> Result<Vec<(HubSeries, Vec<Rollup>)>, StoreError> {
+        let shapes = self.shapes();
+        let mut question = self.question(selector, &shapes);
+        let mut answer = RollupAnswer::default();
+        let kept = |file: &StoreFile| match file.kind {
+            FileKind::Minutes | FileKind::Day | FileKind::Hour => span_ms % MINUTE_MS == 0,
+            FileKind::Hours => span_ms % HOUR_MS == 0,
+            FileKind::Hot | FileKind::Tables => false,
+        };
+        // Intake first: what is merged meanwhile is found among the rows then.
+        let floor = |time_ms: i64| time_ms.div_euclid(MINUTE_MS) * MINUTE_MS;
+        let whole_minutes = (floor(from_ms), floor(to_ms.saturating_add(MINUTE_MS - 1)));
+        let fresh = self.rollup_intake(&mut question, whole_minutes)?;
+        for file in self.open_files(&|file| kept(file) && touches(file, from_ms, to_ms), &shapes)? {
+            let read = question.rollups(&file, &mut answer);
+            skip_damage(&file.file.path, read)?;
+        }
+        answer.extend(fresh);
+        Ok(answer.finish(from_ms, to_ms, span_ms))
+    }
+
+    /// Hours that are not merged, or not whole, are rolled up on the way.
+    fn rollup_intake(
+        &self,
+        question: &mut Question<'_>,
+        (from_ms, to_ms): (TimeMs, TimeMs),
+    ) -> Result<RollupAnswer, StoreError> {
+        let mut answer = RollupAnswer::default();
+        let files = folder::list(&self.folder)?;
+        let hot = files.iter().filter(|file| file.kind == FileKind::Hot && touches(file, from_ms, to_ms));
+        let hours: BTreeSet<i64> = hot.map(|file| file.hour).collect();
+        for hour in hours {
+            let of_hour = |file: &StoreFile| match file.kind {
+                FileKind::Day => file.day() == hour.div_euclid(DAY_HOURS),
+                _ => is_raw(file.kind) && file.hour == hour,
+            };
+            let opened = self.open_files(&of_hour, question.shapes)?;
+            question.hour(&opened, &HourSpan { hour, from_ms, to_ms }, &mut |series, samples| {
+                answer.add(series, rollup::of_samples(samples, MINUTE_MS));
+            })?;
+        }
+        Ok(answer)
+    }
+
     /// Agents that have anything in files that touch `[from_ms, to_ms)`.
     pub fn agents(&self, from_ms: TimeMs, to_ms: TimeMs) -> Result<BTreeSet<String>, StoreError> {
         let shapes = self.shapes();
-        let opened = self.open_files(&|file| touches(file, from_ms, to_ms), &shapes)?;
+        let opened = self.open_files(&|file| is_raw(file.kind) && touches(file, from_ms, to_ms), &shapes)?;
         Ok(opened.iter().flat_map(HubFile::agents).collect())
     }
 
@@ -190,7 +250,7 @@ impl HubReader {
         numbers: std::ops::RangeInclusive<Seq>,
         mut each: impl FnMut(&SourceOf<'_>, Item),
     ) -> Result<(), StoreError> {
-        for file in self.open_files(&|_| true, &self.shapes())? {
+        for file in self.open_files(&|file| is_raw(file.kind), &self.shapes())? {
             for parts in file.parts(agent_id, stream) {
                 for part in &parts.parts {
                     let SourceKey { spool_id, .. } = &parts.key;
@@ -224,7 +284,7 @@ struct Question<'a> {
     labels: &'a AgentLabels,
     /// None where no series of the agent can be wanted.
     known_labels: HashMap<String, Option<Arc<Labels>>>,
-    shapes: &'a Shapes,
+    shapes: &'a Arc<Shapes>,
 }
 
 impl Question<'_> {
@@ -241,6 +301,20 @@ impl Question<'_> {
                 skip_damage(&file.file.path, read)?;
             }
             self.hand_over(&agent_id, &labels, found, span, each);
+        }
+        Ok(())
+    }
+
+    fn rollups(&mut self, file: &HubFile, answer: &mut RollupAnswer) -> Result<(), StoreError> {
+        for agent_id in file.agents() {
+            let Some(labels) = self.labels_of(&agent_id) else { continue };
+            let mut found = HashMap::new();
+            file.read_rollups(&agent_id, &mut |shape| self.accepts.shape(&labels, shape), &mut found)?;
+            for (shape, rollups) in found {
+                let Some(shape) = self.shapes.shape(shape) else { continue };
+                let series = stored_series(&labels, &shape, 0, 0);
+                answer.add(&HubSeries { agent_id: agent_id.clone(), series }, rollups);
+            }
         }
         Ok(())
     }
@@ -275,6 +349,40 @@ impl Question<'_> {
         for (series, samples) in series {
             each(&HubSeries { agent_id: agent_id.to_owned(), series }, &samples);
         }
+    }
+}
+
+/// Rollups as they are found, by agent, series and instant; what comes later wins.
+#[derive(Default)]
+struct RollupAnswer {
+    found: BTreeMap<(String, String), (HubSeries, BTreeMap<TimeMs, Rollup>)>,
+}
+
+impl RollupAnswer {
+    fn add(&mut self, series: &HubSeries, rollups: Vec<Rollup>) {
+        let key = (series.agent_id.clone(), series.series.text.clone());
+        let (_, all) = self.found.entry(key).or_insert_with(|| (series.clone(), BTreeMap::new()));
+        all.extend(rollups.into_iter().map(|rollup| (rollup.from_ms, rollup)));
+    }
+
+    fn extend(&mut self, newer: Self) {
+        for (series, rollups) in newer.found.into_values() {
+            self.add(&series, rollups.into_values().collect());
+        }
+    }
+
+    fn finish(self, from_ms: TimeMs, to_ms: TimeMs, span_ms: i64) -> Vec<(HubSeries, Vec<Rollup>)> {
+        let mut answer = Vec::new();
+        for (mut series, rollups) in self.found.into_values() {
+            let span = rollups.range(from_ms.div_euclid(span_ms) * span_ms..).map(|(_, rollup)| *rollup);
+            let span: Vec<Rollup> = span.take_while(|rollup| rollup.from_ms < to_ms).collect();
+            let spans = rollup::coarser(&span, span_ms);
+            if let (Some(first), Some(last)) = (spans.first(), spans.last()) {
+                (series.series.first_ms, series.series.last_ms) = (first.from_ms, last.from_ms);
+                answer.push((series, spans));
+            }
+        }
+        answer
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use fieldpost_model::Stream;
 use parking_lot::Mutex;
@@ -31,6 +31,8 @@ pub(crate) struct Scope {
     pub(crate) source: SourceId,
     pub(crate) name: Box<str>,
     inner: Mutex<Inner>,
+    /// Bytes that it takes, to be read without its lock.
+    n_bytes: AtomicUsize,
     last_use: AtomicU64,
 }
 
@@ -46,7 +48,8 @@ struct Inner {
 
 impl Scope {
     fn new(source: SourceId, name: &str) -> Self {
-        Self { source, name: name.into(), inner: Mutex::default(), last_use: AtomicU64::new(0) }
+        let n_bytes = AtomicUsize::new(SCOPE_BYTES);
+        Self { source, name: name.into(), inner: Mutex::default(), n_bytes, last_use: AtomicU64::new(0) }
     }
 
     /// Is every one of these ids described?
@@ -77,11 +80,15 @@ impl Scope {
         let n_bytes: usize = inner.blobs.drain(..n_blobs).map(|blob| blob.len()).sum();
         inner.n_bytes -= n_bytes;
         inner.n_gone += n_blobs;
+        self.note_bytes(&inner);
+    }
+
+    fn note_bytes(&self, inner: &Inner) {
+        self.n_bytes.store(SCOPE_BYTES + inner.n_bytes + inner.known.len() * 8, Ordering::Relaxed);
     }
 
     fn n_bytes(&self) -> usize {
-        let inner = self.inner.lock();
-        SCOPE_BYTES + inner.n_bytes + inner.known.len() * 8
+        self.n_bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -188,6 +195,7 @@ impl Scopes {
         }
         inner.n_bytes += blob.len();
         inner.blobs.push(blob.into());
+        scope.note_bytes(&inner);
         Ok(())
     }
 
@@ -215,23 +223,35 @@ impl Scopes {
         Ok(())
     }
 
-    /// Forgets the scopes that were not used for longest, until the rest fits.
+    /// Counts more bytes, and forgets what was not used for longest where they are too many.
     fn keep_small(&self, n_bytes_more: usize) {
         let mut all = self.all.lock();
         all.n_bytes += n_bytes_more;
-        if all.n_bytes <= BYTES_MAX {
-            return;
+        if all.n_bytes > BYTES_MAX {
+            // Some may have been let go since they were counted.
+            all.count();
         }
-        let mut uses: Vec<u64> = all.scopes.values().flatten().map(|scope| used(scope)).collect();
-        let middle = uses.len() / 4;
-        let (_, &mut oldest_kept, _) = uses.select_nth_unstable(middle);
-        let mut n_bytes = 0;
-        all.scopes.retain(|_, scopes| {
+        if all.n_bytes > BYTES_MAX {
+            all.forget_oldest();
+            all.count();
+        }
+    }
+}
+
+impl All {
+    fn count(&mut self) {
+        self.n_bytes = self.scopes.values().flatten().map(|scope| scope.n_bytes()).sum();
+    }
+
+    /// Forgets a quarter of the scopes: those that were not used for longest.
+    fn forget_oldest(&mut self) {
+        let mut uses: Vec<u64> = self.scopes.values().flatten().map(|scope| used(scope)).collect();
+        uses.sort_unstable();
+        let Some(&oldest_kept) = uses.get(uses.len() / 4) else { return };
+        self.scopes.retain(|_, scopes| {
             scopes.retain(|scope| used(scope) > oldest_kept);
-            n_bytes += scopes.iter().map(|scope| scope.n_bytes()).sum::<usize>();
             !scopes.is_empty()
         });
-        all.n_bytes = n_bytes;
     }
 }
 

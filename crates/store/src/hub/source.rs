@@ -1,11 +1,12 @@
 //! One file of the hub's store as a reader sees it: which agents it has, which of their series are
 //! wanted, and their samples.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use fieldpost_model::{Item, Stream, TimeMs, is_absent};
+use fieldpost_model::{Intervals, Item, Stream, TimeMs, is_absent};
 use rusqlite::{Connection, params};
 
 use crate::codec::{checksum, decode_window};
@@ -15,7 +16,8 @@ use crate::hub::index::Members;
 use crate::hub::intake::{BLOB_BITS, read_sources};
 use crate::hub::ledger::SourceKey;
 use crate::hub::shapes::{Described, ShapeId, Shapes};
-use crate::rows::{GROUP_SIZE, RowReader, Table};
+use crate::rollup::{Rollup, read_rollups};
+use crate::rows::{GROUP_SIZE, RowReader, Table, read_hours};
 use crate::source::open_file;
 use crate::{Samples, StoreError};
 
@@ -56,6 +58,7 @@ pub(crate) struct HubFile {
     /// Of merged files.
     members: Members,
     shapes: Arc<Shapes>,
+    damaged: RefCell<HashMap<SourceKey, Intervals>>,
 }
 
 impl HubFile {
@@ -69,7 +72,8 @@ impl HubFile {
             FileKind::Hot => Members::default(),
             _ => Members::read(&connection, &file.path, id, &shapes)?,
         };
-        Ok(Self { connection, id, parts, members, shapes, file })
+        let damaged = RefCell::default();
+        Ok(Self { connection, id, parts, members, shapes, file, damaged })
     }
 
     fn sql(&self) -> impl FnOnce(rusqlite::Error) -> StoreError {
@@ -154,7 +158,8 @@ impl HubFile {
         found: &mut HashMap<ShapeId, Samples>,
     ) -> Result<u64, StoreError> {
         let mut n_damaged = 0;
-        for part in self.parts(agent_id, Stream::Metrics).flat_map(|parts| &parts.parts) {
+        let parts = self.parts(agent_id, Stream::Metrics);
+        for (key, part) in parts.flat_map(|parts| parts.parts.iter().map(|part| (&parts.key, part))) {
             let mut ids: HashMap<u32, ShapeId> = HashMap::new();
             for described in self.described(part.number)? {
                 ids.extend(described.iter().filter(|(_, shape)| wanted(*shape)).copied());
@@ -165,6 +170,7 @@ impl HubFile {
             self.each_item(part.number, 0..=HUB_SEQ_MAX, span, |item| {
                 let Some(groups) = whole(&item).and_then(|blob| decode_window(blob).ok()) else {
                     n_damaged += 1;
+                    self.note_damaged(key, item.seq);
                     return;
                 };
                 for group in groups {
@@ -203,6 +209,29 @@ impl HubFile {
         Ok(reader.n_damaged)
     }
 
+    /// Hands over the rollups of an agent's series, as far as their shapes are wanted: to minutes,
+    /// or to hours in the file of a month.
+    pub(crate) fn read_rollups(
+        &self,
+        agent_id: &str,
+        wanted: &mut dyn FnMut(ShapeId) -> bool,
+        found: &mut HashMap<ShapeId, Vec<Rollup>>,
+    ) -> Result<(), StoreError> {
+        let ids: HashMap<u32, ShapeId> =
+            self.series(agent_id)?.into_iter().filter(|(_, shape)| wanted(*shape)).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        for (slot, _) in read_hours(&self.connection, &self.file.path)? {
+            // Ids stay as they are: the groups of this agent alone are looked through.
+            let same = ids.keys().map(|id| (*id, *id)).collect();
+            for (id, rollups) in read_rollups(&self.connection, &self.file, slot, &same)? {
+                found.entry(ids[&id]).or_default().extend(rollups);
+            }
+        }
+        Ok(())
+    }
+
     /// Ids of an agent's series with their shapes; of merged files.
     pub(crate) fn series(&self, agent_id: &str) -> Result<Vec<(u32, ShapeId)>, StoreError> {
         self.members.series(&self.connection, &self.file.path, agent_id)
@@ -237,6 +266,16 @@ impl HubFile {
             Ok(())
         };
         read().map_err(self.sql())
+    }
+
+    /// This item cannot be read: whoever writes a new file does not answer for its number.
+    pub(crate) fn note_damaged(&self, key: &SourceKey, seq: u64) {
+        self.damaged.borrow_mut().entry(key.clone()).or_default().insert(seq, seq);
+    }
+
+    /// Numbers of a source whose items were found damaged so far.
+    pub(crate) fn damaged(&self, key: &SourceKey) -> Intervals {
+        self.damaged.borrow().get(key).cloned().unwrap_or_default()
     }
 
     /// Numbers and spans of the items of a part, by rising number.

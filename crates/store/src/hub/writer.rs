@@ -19,7 +19,7 @@ use crate::writer::chain;
 /// How long the writer sleeps when there is nothing to write.
 const IDLE: Duration = Duration::from_secs(5);
 /// Intake files that are open at once: the present hour, and those that a backlog goes into.
-const N_OPEN_MAX: usize = 6;
+const N_OPEN_MAX: usize = 16;
 /// An intake file is closed when nothing came for it for so long, so that it can be merged.
 const CLOSE_AFTER: Duration = Duration::from_secs(60);
 /// The same trouble is logged once in this span.

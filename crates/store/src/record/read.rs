@@ -12,11 +12,12 @@ use super::{Ask, Known, Order, Part};
 use crate::codec::{checksum, decode_intervals};
 use crate::dictionary::read_entries_from;
 use crate::folder::{self, FileKind, StoreFile};
+use crate::shared::Shared;
 use crate::source::open_file;
 use crate::spool::{Place, read_lineage};
 use crate::state::{State, read_event, read_gap};
 use crate::tables::read_entities;
-use crate::writer::{Shared, chain};
+use crate::writer::chain;
 use crate::{StoreError, database};
 
 /// What a frame costs beside its content.
@@ -77,7 +78,7 @@ impl<'a> Reading<'a> {
         let newest = self.ask.order == Order::Newest;
         match self.shared.spool.locate(self.ask.stream, rest, newest) {
             Place::File(file, run) => match self.read_file(&file, run) {
-                Err(error) if error.is_vanished() => {
+                Err(error) if error.is_vanished() && !file.path.exists() => {
                     // It was merged or let go: the next look finds what became of its numbers.
                     self.shared.spool.remove(&file);
                     self.shared.spool.merged_anew();
@@ -169,7 +170,7 @@ impl<'a> Reading<'a> {
             let frame = match read_item(connection, file, seq) {
                 // Nobody else looks into the file that is being written before its hour is over.
                 Err(error) if error.is_damage() && self.shared.is_current(file) => {
-                    Frame::Lost(damaged(file, seq))
+                    Frame::Lost(lost_in(file, seq, "damage"))
                 }
                 Err(_) if n > 0 => break,
                 read => read?,
@@ -188,11 +189,12 @@ impl<'a> Reading<'a> {
             if self.is_full() {
                 break;
             }
-            let note = read_note(&connection, seq).map_err(StoreError::sql("read", &path))?;
-            let frame = match note {
-                Some(item) => Frame::Item(item),
+            let frame = match read_note(&connection, seq).map_err(StoreError::sql("read", &path)) {
+                Ok(Some(item)) => Frame::Item(item),
                 // Events are only ever removed by their age and number.
-                None => Frame::Lost(lost(seq, seq, "age")),
+                Ok(None) => Frame::Lost(lost(seq, seq, "age")),
+                Err(_) if n > 0 => break,
+                Err(error) => return Err(error),
             };
             self.say(frame);
             n += 1;
@@ -255,8 +257,8 @@ fn lost(from: Seq, to: Seq, reason: &str) -> Lost {
     Lost { from, to, from_ms: 0, to_ms: 0, n_samples: 0, reason: reason.to_owned() }
 }
 
-fn damaged(file: &StoreFile, seq: Seq) -> Lost {
-    Lost { from_ms: file.begin_ms(), to_ms: file.end_ms(), ..lost(seq, seq, "damage") }
+fn lost_in(file: &StoreFile, seq: Seq, reason: &str) -> Lost {
+    Lost { from_ms: file.begin_ms(), to_ms: file.end_ms(), ..lost(seq, seq, reason) }
 }
 
 /// Reads one item; one whose checksum is wrong is lost, and never sent.
@@ -271,7 +273,7 @@ fn read_item(connection: &Connection, file: &StoreFile, seq: Seq) -> Result<Fram
         Some((Item { from_ms, to_ms, n_samples, .. }, false)) => {
             Frame::Lost(Lost { from_ms, to_ms, n_samples, ..lost(seq, seq, "damage") })
         }
-        None => Frame::Lost(damaged(file, seq)),
+        None => Frame::Lost(lost_in(file, seq, "unknown")),
     })
 }
 

@@ -97,7 +97,7 @@ impl State {
         let sql = "INSERT OR REPLACE INTO acked VALUES (?1, ?2, ?3)";
         let row = params![hub, stream.as_str(), encode_intervals(acked)];
         self.run("write", |connection| connection.prepare_cached(sql)?.execute(row))?;
-        Ok(())
+        self.tend_log()
     }
 
     /// Begins a new spool: a fresh identity, and cursors that have acknowledged nothing.

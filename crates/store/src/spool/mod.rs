@@ -107,7 +107,7 @@ pub(crate) struct Spool {
 /// Ends the calls of a listener when it is dropped.
 #[must_use = "the listener is forgotten when this is dropped"]
 pub struct Subscription {
-    pub(crate) shared: Arc<crate::writer::Shared>,
+    pub(crate) shared: Arc<crate::shared::Shared>,
     pub(crate) id: u64,
 }
 

@@ -10,9 +10,10 @@ use crate::config::Durability;
 use crate::dictionary::read_entries;
 use crate::folder::{self, FileKind, StoreFile};
 use crate::record::merged_numbers;
+use crate::shared::Shared;
 use crate::state::{GapReason, State};
 use crate::store::Opened;
-use crate::writer::{Shared, chain};
+use crate::writer::chain;
 use crate::{StoreError, database};
 
 /// Numbers left out where some may have been given that nobody can read any more, for no number

@@ -6,6 +6,7 @@ CREATE TABLE sources (
     spool_id TEXT NOT NULL,
     stream TEXT NOT NULL
 );
+CREATE INDEX sources_by_agent ON sources (agent_id);
 -- Numbers that this file answers for: those of its items, and those that are lost.
 CREATE TABLE received (
     source INTEGER NOT NULL,

@@ -28,6 +28,7 @@ CREATE TABLE sources (
     spool_id TEXT NOT NULL,
     stream TEXT NOT NULL
 );
+CREATE INDEX sources_by_agent ON sources (agent_id);
 CREATE TABLE received (
     source INTEGER NOT NULL,
     first INTEGER NOT NULL,

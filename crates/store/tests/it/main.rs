@@ -32,8 +32,11 @@ mod full;
 /// The hub's agents, tokens, users and audit log.
 mod hub_state;
 
-/// The queue towards hubs: items, cursors, and what is merged when.
+/// The queue towards hubs: what they read.
 mod spool;
+
+/// What hubs have acknowledged, and what is merged when.
+mod spool_cursors;
 
 /// Random acts of hubs, compared with sets of numbers.
 mod spool_model;
@@ -43,6 +46,15 @@ mod hub_data;
 
 /// Items of many agents come in, once each, and are read back.
 mod hub_intake;
+
+/// Hours and days are merged at the hub, and let go.
+mod hub_merge;
+
+/// What is asked of the hub besides samples: coverage, notes, the history of processes; backups.
+mod hub_questions;
+
+/// A real agent's record, as a hub stores and answers it.
+mod hub_agent;
 
 /// The hub is killed at any instant: what was acknowledged is there, once.
 mod hub_crash;
