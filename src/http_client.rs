@@ -32,10 +32,19 @@ impl LocalClient {
         Ok(Self { http })
     }
 
-    /// Sends a request without a body: the code and the body of the answer.
-    pub async fn ask(&self, method: &str, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+    /// Sends a request, with JSON in it or without a body: the code and the body of the answer.
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        json: Option<Vec<u8>>,
+    ) -> anyhow::Result<(u16, Vec<u8>)> {
         let method = Method::from_bytes(method.as_bytes()).context("no such method")?;
-        let mut answer = self.http.request(method, format!("http://agent{path}")).send().await?;
+        let mut request = self.http.request(method, format!("http://localhost{path}"));
+        if let Some(json) = json {
+            request = request.header("content-type", "application/json").body(json);
+        }
+        let mut answer = request.send().await?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.context("the answer broke off")? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {

@@ -54,7 +54,9 @@ impl Hubs {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(|| format!("cannot list {}", self.folder.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot list {}", self.folder.display()));
+            }
         };
         let mut memberships = Vec::new();
         for entry in entries {
@@ -71,7 +73,10 @@ impl Hubs {
     /// Keeps a membership, on the disk when this returns; in place of one of the same hub.
     pub fn save(&self, membership: &Membership) -> anyhow::Result<()> {
         let others = self.load()?.iter().filter(|other| other.hub_id != membership.hub_id).count();
-        ensure!(others < N_HUBS_MAX, "this agent belongs to {N_HUBS_MAX} hubs already; leave one: fieldpost leave");
+        ensure!(
+            others < N_HUBS_MAX,
+            "this agent belongs to {N_HUBS_MAX} hubs already; leave one: fieldpost leave"
+        );
         let folder = self.folder_of(&membership.hub_id)?;
         private_file::make_folder(&folder)?;
         private_file::write(&folder.join(FILE), &serde_json::to_vec_pretty(membership)?)
@@ -84,7 +89,8 @@ impl Hubs {
     }
 
     fn folder_of(&self, hub_id: &str) -> anyhow::Result<PathBuf> {
-        let plain = !hub_id.is_empty() && hub_id.len() <= 64 && hub_id.bytes().all(|b| b.is_ascii_alphanumeric());
+        let plain =
+            !hub_id.is_empty() && hub_id.len() <= 64 && hub_id.bytes().all(|b| b.is_ascii_alphanumeric());
         ensure!(plain, "{hub_id:?} is no id of a hub");
         Ok(self.folder.join(hub_id))
     }
@@ -102,8 +108,13 @@ pub fn agent_id(data: &Path) -> anyhow::Result<String> {
     let path = data.join(ID_FILE);
     if let Some(text) = private_file::read(&path)? {
         let id = String::from_utf8_lossy(&text).trim().to_owned();
-        let is_id = id.len() == 2 * ID_BYTES && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        ensure!(is_id, "{} holds no agent id; restore it, or remove it and join all hubs anew", path.display());
+        let is_id =
+            id.len() == 2 * ID_BYTES && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        ensure!(
+            is_id,
+            "{} holds no agent id; restore it, or remove it and join all hubs anew",
+            path.display()
+        );
         return Ok(id);
     }
     let random = Token::random().context("the system gives no random numbers")?;
@@ -137,7 +148,10 @@ mod tests {
         hubs.save(&membership("a1")).unwrap();
         hubs.save(&Membership { name: "web2".into(), ..membership("b1") }).unwrap();
         let kept = hubs.load().unwrap();
-        assert_eq!(kept.iter().map(|m| (&*m.hub_id, &*m.name)).collect::<Vec<_>>(), [("a1", "web1"), ("b1", "web2")]);
+        assert_eq!(
+            kept.iter().map(|m| (&*m.hub_id, &*m.name)).collect::<Vec<_>>(),
+            [("a1", "web1"), ("b1", "web2")]
+        );
         let file = data.path().join("hubs/b1").join(FILE);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         hubs.remove("b1").unwrap();

@@ -63,7 +63,8 @@ impl Outbox {
 
     /// Every asked number as an item or as lost, and then the end.
     pub fn part(self: &Arc<Self>, stream: Stream, from: Seq, to: Seq, order: Order) -> Bytesflow {
-        let start = Step { outbox: Arc::clone(self), stream, order, known: Known::default(), rest: Some((from, to)) };
+        let start =
+            Step { outbox: Arc::clone(self), stream, order, known: Known::default(), rest: Some((from, to)) };
         Box::pin(stream::try_unfold(start, |mut step| async move {
             let Some((from, to)) = step.rest.take() else { return Ok(None) };
             let frames = step.read(from, to).await?;
@@ -113,7 +114,9 @@ impl Outbox {
     pub fn owe_only(&self, hub_ids: &[String]) -> anyhow::Result<()> {
         let known: Vec<String> = self.store.cursors().into_iter().map(|cursor| cursor.hub).collect();
         for hub_id in hub_ids.iter().filter(|hub_id| !known.contains(hub_id)) {
-            self.store.add_cursor(hub_id).with_context(|| format!("cannot keep the record for hub {hub_id}"))?;
+            self.store
+                .add_cursor(hub_id)
+                .with_context(|| format!("cannot keep the record for hub {hub_id}"))?;
         }
         for hub_id in known.iter().filter(|hub_id| !hub_ids.contains(hub_id)) {
             self.store.remove_cursor(hub_id).with_context(|| format!("cannot forget hub {hub_id}"))?;

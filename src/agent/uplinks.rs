@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Clock;
 use super::hubs::{Hubs, Membership};
 use super::outbox::Outbox;
-use super::Clock;
 
 /// How often it is looked whether hubs have everything, at the end.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -76,7 +76,16 @@ impl Uplinks {
         make_handler: MakeHandler,
     ) -> Arc<Self> {
         let (running, tasks, shutdown) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
-        Arc::new(Self { hubs: Hubs::of(data), outbox, clock, introduction, make_handler, running, tasks, shutdown })
+        Arc::new(Self {
+            hubs: Hubs::of(data),
+            outbox,
+            clock,
+            introduction,
+            make_handler,
+            running,
+            tasks,
+            shutdown,
+        })
     }
 
     /// Looks which hubs this agent belongs to now: dials new ones, hangs up on those it has left.

@@ -84,7 +84,9 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Hub) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let done = tokio::task::spawn_blocking(move || work(&hub)).await;
-    done.unwrap_or_else(|error| Err(Problem::failed(&anyhow::Error::new(error).context("the request broke off"))))
+    done.unwrap_or_else(|error| {
+        Err(Problem::failed(&anyhow::Error::new(error).context("the request broke off")))
+    })
 }
 
 impl From<HubStateError> for Problem {

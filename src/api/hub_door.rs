@@ -53,7 +53,10 @@ async fn proved(hub: Arc<Hub>, headers: &HeaderMap) -> Result<Principal, Problem
             found.map_or(Principal::Nobody, |token| Principal::Token { id: token.id, scope: token.scope })
         }),
         (None, session) => hub.session(&session.unwrap_or_default()).map(|found| {
-            found.map_or(Principal::Nobody, |session| Principal::User { name: session.user, role: session.role })
+            found.map_or(Principal::Nobody, |session| Principal::User {
+                name: session.user,
+                role: session.role,
+            })
         }),
     });
     let answered = asked.await.map_err(|error| Problem::failed(&anyhow::Error::new(error)))?;

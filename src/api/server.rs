@@ -78,7 +78,10 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, address) = tuned(listener).await?;
                 let stream: Box<dyn Stream> = Box::new(stream);
-                Ok(Accepted { stream: Box::pin(ready(Ok(stream))), peer: Peer::Network { address, tls: false } })
+                Ok(Accepted {
+                    stream: Box::pin(ready(Ok(stream))),
+                    peer: Peer::Network { address, tls: false },
+                })
             }
             Self::Tls(listener, handshake) => {
                 let (stream, address) = tuned(listener).await?;

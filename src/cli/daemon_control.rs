@@ -108,6 +108,13 @@ pub struct Flags {
     force: bool,
 }
 
+impl Flags {
+    /// Was any given?
+    pub fn any(&self) -> bool {
+        self.start || self.stop || self.restart || self.status || self.reload || self.force
+    }
+}
+
 /// Does what was asked for; without a flag, runs in the foreground.
 pub fn run<F: Face>(flags: &Flags, global: &Global) -> anyhow::Result<ExitCode> {
     if flags.force && !flags.stop && !flags.restart {

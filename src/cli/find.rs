@@ -6,13 +6,14 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::{Builder, Runtime};
 
 use super::Global;
 use super::exit;
 use crate::agent::Status;
-use crate::api::{Processes, Values};
+use crate::api::{Problem, Processes, Values};
 use crate::config::{Config, Root};
 use crate::http_client::LocalClient;
 
@@ -80,6 +81,33 @@ impl<R: Root> Running<R> {
         }
     }
 
+    /// Asks it to do something, and gives the JSON of its answer. What it refuses is an error in
+    /// its own words.
+    pub fn send<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let answer = self.tell(method, path, Some(serde_json::to_vec(body)?))?;
+        let face = R::NAMES.face;
+        serde_json::from_slice(&answer).with_context(|| format!("the {face}'s answer is of another version"))
+    }
+
+    /// Asks it to do something, and gives what it answers.
+    pub fn tell(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
+        let (code, answer) = self.ask_with(method, path, body)?;
+        if (200..300).contains(&code) {
+            return Ok(answer);
+        }
+        match serde_json::from_slice::<Problem>(&answer) {
+            Ok(problem) => bail!("{}", problem.detail),
+            Err(_) => {
+                bail!("the {} refused ({code}): {}", R::NAMES.face, String::from_utf8_lossy(&answer).trim())
+            }
+        }
+    }
+
     /// Asks it to do something: the code and the JSON of its answer.
     pub fn post<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<(u16, T)> {
         let (code, body) = self.ask("POST", path)?;
@@ -88,10 +116,14 @@ impl<R: Root> Running<R> {
     }
 
     fn ask(&self, method: &str, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+        self.ask_with(method, path, None)
+    }
+
+    fn ask_with(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<(u16, Vec<u8>)> {
         let place = || format!("the {} at {} does not answer", R::NAMES.face, self.socket.display());
         let runtime: Runtime = Builder::new_current_thread().enable_all().build().with_context(place)?;
         let client = LocalClient::new(&self.socket)?;
-        runtime.block_on(client.ask(method, path)).with_context(place)
+        runtime.block_on(client.ask(method, path, body)).with_context(place)
     }
 }
 

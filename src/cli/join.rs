@@ -15,8 +15,9 @@ use serde_json::json;
 use super::find::RunningAgent;
 use super::hub::key_and_value;
 use super::{Global, exit, instant, terminal};
-use crate::agent::{Hubs, JoinedDetails, Membership};
+use crate::agent::{Hubs, Membership};
 use crate::config::Config;
+use crate::hub::JoinedDetails;
 
 /// The longest join string that is read.
 const WORD_BYTES_MAX: u64 = 16 << 10;
@@ -50,13 +51,14 @@ pub struct Args {
 fn dash(text: &str) -> Result<(), String> {
     match text {
         "-" => Ok(()),
-        _ => Err("the join string is a secret: give it on standard input, as in `fieldpost join - < string`".into()),
+        _ => Err("the join string is a secret: give it on standard input, as in `fieldpost join - < string`"
+            .into()),
     }
 }
 
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
-    let config: Config = global.load::<Config>()?.config;
+    let config: Config = global.load()?.config;
     let word = read_word()?;
     let wish = Wish {
         name: args.name.clone().unwrap_or_else(host_name),

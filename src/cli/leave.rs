@@ -26,7 +26,7 @@ pub struct Args {
 
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
-    let config: Config = global.load::<Config>()?.config;
+    let config: Config = global.load()?.config;
     let hubs = Hubs::of(&config.store.path);
     let left = chosen(hubs.load()?, args.hub.as_deref())?;
     hubs.remove(&left.hub_id)?;

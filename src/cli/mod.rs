@@ -19,6 +19,8 @@ mod hub;
 mod hub_serve;
 mod info;
 mod instant;
+mod join;
+mod leave;
 mod man;
 mod own_metrics;
 mod process_setup;
@@ -59,6 +61,8 @@ pub struct Cli {
 enum Command {
     Agent(agent::Args),
     Hub(hub::Args),
+    Join(join::Args),
+    Leave(leave::Args),
     Check(check::Args),
     Sample(sample::Args),
     Info(info::Args),
@@ -84,6 +88,8 @@ impl Cli {
         let done = match self.command {
             Command::Agent(args) => agent::run(&args, &global),
             Command::Hub(args) => hub::run(&args, &global),
+            Command::Join(args) => join::run(&args, &global),
+            Command::Leave(args) => leave::run(&args, &global),
             Command::Check(args) => check::run(&args, &global),
             Command::Sample(args) => sample::run(&args, &global),
             Command::Info(args) => info::run(&args, &global),

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
+use comfy_table::{Table, presets};
+
 use super::Global;
 
 /// Prints what was asked for.
@@ -37,6 +39,25 @@ pub fn is_interactive() -> bool {
 /// Is a person reading the standard error?
 pub fn is_watched() -> bool {
     io::stderr().is_terminal()
+}
+
+/// Is a person typing the standard input?
+pub fn asks() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// A table without lines.
+pub fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header);
+    table
+}
+
+/// The text of a table, without spaces at the ends of its lines.
+pub fn table_text(table: &Table) -> String {
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
 }
 
 /// May the standard output be coloured? Not if `NO_COLOR` is set to anything (no-color.org).

@@ -65,7 +65,19 @@ impl Hub {
             .with_context(|| format!("cannot use the hub's keys in {}", keys_folder.display()))?;
         let tls = ServerTls::hub(&identity).context("the hub's certificate cannot be used")?;
         let (links, hashing, nobodys_password) = (Links::default(), Mutex::new(()), nobodys_password()?);
-        Ok(Self { state, store, links, options, hub_id, authority, tls, identity, clock, hashing, nobodys_password })
+        Ok(Self {
+            state,
+            store,
+            links,
+            options,
+            hub_id,
+            authority,
+            tls,
+            identity,
+            clock,
+            hashing,
+            nobodys_password,
+        })
     }
 
     /// The present, by the hub's clock.

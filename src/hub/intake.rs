@@ -47,7 +47,12 @@ pub async fn draw(hub: Arc<Hub>, link: Arc<Link>) -> anyhow::Result<()> {
 /// put back to an earlier state: it begins a new spool, so that nothing new is taken for known.
 async fn settled_head(hub: &Hub, link: &Link) -> anyhow::Result<RecordHead> {
     let head: RecordHead = link.get_json("/v1/record").await.context("the agent does not tell its record")?;
-    ensure!(head.agent_id == link.agent_id, "the agent calls itself {}, its certificate {}", head.agent_id, link.agent_id);
+    ensure!(
+        head.agent_id == link.agent_id,
+        "the agent calls itself {}, its certificate {}",
+        head.agent_id,
+        link.agent_id
+    );
     let is_behind = Stream::ALL.into_iter().any(|stream| {
         let known = hub.store.progress(&link.agent_id, &head.spool_id, stream).last().unwrap_or(0);
         known > head.streams.get(&stream).map_or(0, |span| span.last)
@@ -55,7 +60,11 @@ async fn settled_head(hub: &Hub, link: &Link) -> anyhow::Result<RecordHead> {
     if !is_behind {
         return Ok(head);
     }
-    tracing::warn!(agent = link.agent_id, spool = head.spool_id, "the agent was put back; it begins a new spool");
+    tracing::warn!(
+        agent = link.agent_id,
+        spool = head.spool_id,
+        "the agent was put back; it begins a new spool"
+    );
     let reason = serde_json::json!({ "reason": "the hub has newer items of this spool than the agent" });
     let renewed: RecordHead = link.post_json("/v1/record/spool", &reason).await?;
     ensure!(renewed.spool_id != head.spool_id, "the agent keeps a spool that is behind the hub");
@@ -110,7 +119,8 @@ impl Intake {
 
     async fn fetch(&self, from: Seq, to: Seq) -> anyhow::Result<()> {
         let stream = self.stream.as_str();
-        let mut frames = self.frames(&format!("/v1/record/{stream}?from={from}&to={to}&order=newest")).await?;
+        let mut frames =
+            self.frames(&format!("/v1/record/{stream}?from={from}&to={to}&order=newest")).await?;
         let mut batch = Collected::default();
         while let Some(frame) = frames.next().await? {
             self.link.heard(self.hub.now_ms());

@@ -96,7 +96,11 @@ impl Link {
     }
 
     /// Tells the agent something, and gets JSON.
-    pub async fn post_json<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+    pub async fn post_json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
         understood(self.post(path, body).await?).await
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fieldpost_link::{
-    Accepted, Admit, Answering, Hello, HubFace, Io, JoinAnswer, JoinCall, JoinRequest, PeerCertificate, Refusal,
-    RefusalCode, accept, upgrade,
+    Accepted, Admit, Answering, Hello, HubFace, Io, JoinAnswer, JoinCall, JoinRequest, PeerCertificate,
+    Refusal, RefusalCode, accept, upgrade,
 };
 use fieldpost_model::hub_state::{
     AgentRecord, Certificate, EnrolRefusal, Enrolment, Fingerprint, Mode, NewAgent,
@@ -62,7 +62,11 @@ impl Hub {
     }
 
     /// Answers a request for the link's WebSocket, and serves what comes through it.
-    pub fn open_link<B>(self: Arc<Self>, request: &mut Request<B>, address: Option<String>) -> Response<&'static str> {
+    pub fn open_link<B>(
+        self: Arc<Self>,
+        request: &mut Request<B>,
+        address: Option<String>,
+    ) -> Response<&'static str> {
         let (answer, opened) = upgrade(request);
         if let Some(opened) = opened {
             tokio::spawn(async move {
@@ -90,10 +94,16 @@ impl Hub {
             Refusal::new(RefusalCode::Busy, "the hub cannot read its state; it is tried again")
         })?;
         let Some(agent) = known else {
-            return refuse(RefusalCode::UnknownAgent, "this hub does not know this host (any more); join it anew");
+            return refuse(
+                RefusalCode::UnknownAgent,
+                "this hub does not know this host (any more); join it anew",
+            );
         };
         if agent.revoked_ms.is_some() {
-            return refuse(RefusalCode::Revoked, "this agent was revoked at the hub; join anew under a new identity");
+            return refuse(
+                RefusalCode::Revoked,
+                "this agent was revoked at the hub; join anew under a new identity",
+            );
         }
         if agent.id != peer.id || !agent.certificates.iter().any(|held| held.serial == peer.serial) {
             return refuse(RefusalCode::Revoked, "this certificate was replaced by a newer one; join anew");
@@ -184,7 +194,8 @@ impl Hub {
 
     fn join(&self, body: &Bytes, address: Option<String>) -> Result<Value, Refusal> {
         let damaged = |what: &str| Refusal::new(RefusalCode::Other, format!("{what} cannot be read"));
-        let request: JoinRequest = serde_json::from_slice(body).map_err(|_| damaged("the request to join"))?;
+        let request: JoinRequest =
+            serde_json::from_slice(body).map_err(|_| damaged("the request to join"))?;
         let details: JoinDetails = serde_json::from_value(request.details).unwrap_or_default();
         let now_ms = self.now_ms();
         let issued = self.authority.issue_agent(&request.request, &request.agent_id, now_ms);

@@ -62,9 +62,9 @@ pub use reader::FrameReader;
 pub use session::{Client, Settings, serve};
 pub use socket::tune;
 pub use tls::{ClientTls, ServerTls, outer_server};
+pub use token::Token;
 /// Makes the TLS of a listener out of its TCP.
 pub use tokio_rustls::TlsAcceptor as OuterTls;
-pub use token::Token;
 pub use websocket::{Upgrade, upgrade};
 pub use wire::{Acknowledgement, RecordHead, RefusedItem, SeqSpan};
 

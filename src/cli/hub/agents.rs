@@ -106,9 +106,10 @@ fn show(agents: &[AgentView], global: &Global) -> anyhow::Result<()> {
         return Ok(terminal::out("no agent yet; make a join string: fieldpost hub token create")?);
     }
     let header = ["NAME", "STATUS", "LINK", "MODE", "LAG", "COVERAGE (24 h)", "ROLES", "LABELS", "VERSION"];
-    let mut table = crate::cli::plain_table(header);
+    let mut table = terminal::table(header);
     for agent in agents {
-        let labels: Vec<String> = agent.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let labels: Vec<String> =
+            agent.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let roles = agent.roles.iter().cloned().collect::<Vec<_>>().join(" ");
         let cells = [
             agent.name.clone(),
@@ -126,7 +127,7 @@ fn show(agents: &[AgentView], global: &Global) -> anyhow::Result<()> {
             false => terminal::printable(&cell).into_owned(),
         }));
     }
-    Ok(terminal::out(&crate::cli::table_text(&table))?)
+    Ok(terminal::out(&terminal::table_text(&table))?)
 }
 
 fn status(agent: &AgentView) -> String {

@@ -111,7 +111,7 @@ fn list(hub: &RunningHub, global: &Global) -> anyhow::Result<()> {
         return Ok(terminal::out(&serde_json::to_string_pretty(&tokens)?)?);
     }
     let now_ms = instant::parse_now("now").map_err(anyhow::Error::msg)?;
-    let mut table = crate::cli::plain_table(["ID", "STATE", "USED", "ENDS", "ROLES", "MADE BY"]);
+    let mut table = terminal::table(["ID", "STATE", "USED", "ENDS", "ROLES", "MADE BY"]);
     for token in &tokens {
         let state = match token {
             JoinToken { revoked_ms: Some(_), .. } => "revoked",
@@ -131,5 +131,5 @@ fn list(hub: &RunningHub, global: &Global) -> anyhow::Result<()> {
             terminal::printable(&token.created_by).into_owned(),
         ]);
     }
-    Ok(terminal::out(&crate::cli::table_text(&table))?)
+    Ok(terminal::out(&terminal::table_text(&table))?)
 }

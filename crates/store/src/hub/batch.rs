@@ -116,7 +116,8 @@ impl Check<'_> {
         let source = self.source(&key)?;
         let (items, lost, answer) = Default::default();
         let mut checked = Checked { source, stream, items, lost, answer, n_duplicates: 0 };
-        let mut scope = None;
+        // Events say all there is to know in themselves.
+        let mut scope = (stream == Stream::Events).then(|| self.scopes.scope(source, ""));
         for frame in frames {
             self.frame(frame, &key, &mut scope, &mut checked);
         }

@@ -117,7 +117,8 @@ fn assert_same(agent: &Bench, hub: &HubBench, agent_id: &str) {
     let (mut known, kind) = (Vec::new(), TableKind::Processes);
     agent.reader().scan_tables(kind, 0, i64::MAX, |tick| ours.push(shown(&tick, &mut known))).unwrap();
     let mut known = Vec::new();
-    let read = hub.reader().scan_tables(agent_id, kind, 0, i64::MAX, |tick| theirs.push(shown(&tick, &mut known)));
+    let read =
+        hub.reader().scan_tables(agent_id, kind, 0, i64::MAX, |tick| theirs.push(shown(&tick, &mut known)));
     assert_eq!((read.unwrap(), ours.len()), (0, 400));
     assert!(ours == theirs, "{} ticks", theirs.len());
     let part = START_MS + 1_000_000..START_MS + 2_000_000;
