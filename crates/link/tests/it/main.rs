@@ -26,5 +26,8 @@ mod dialler;
 /// Agents that wait to be dialled.
 mod listener;
 
+/// An HTTP proxy on the way out.
+mod proxy;
+
 /// The outer TLS ended by a real nginx.
 mod nginx;
