@@ -31,6 +31,7 @@ mod pin;
 mod proxy;
 mod reader;
 mod session;
+mod severable;
 mod socket;
 mod tls;
 mod token;
