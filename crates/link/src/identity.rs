@@ -13,8 +13,8 @@ use crate::authority::{NEVER_MS, random_serial, set_validity};
 use crate::peer::{PeerCertificate, Role, name_of};
 use crate::pin::Pin;
 
-/// The most certificates that a chain may have; ours have two.
-const CHAIN_LENGTH_MAX: usize = 4;
+/// The most certificates that a chain may have; ours have two, public ones three or four.
+const CHAIN_LENGTH_MAX: usize = 8;
 /// The longest PEM text that is read.
 const PEM_BYTES_MAX: usize = 64 << 10;
 

@@ -212,11 +212,13 @@ async fn drive<T: Io + 'static>(
     end: watch::Sender<Option<String>>,
 ) {
     let why = tokio::select! {
+        // In this order, or the cut would sometimes be taken for a fault of the connection.
+        biased;
+        () = hang_up.cancelled() => "this side ended it".to_owned(),
         ended = connection => match ended {
             Ok(()) => "the other side ended it".to_owned(),
             Err(error) => reason(&error),
         },
-        () = hang_up.cancelled() => "this side ended it".to_owned(),
     };
     end.send_replace(Some(why));
 }

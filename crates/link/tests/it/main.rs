@@ -11,6 +11,9 @@ mod authority;
 /// Requests, bodies and ends of a link that works.
 mod link;
 
+/// Messages as they were first written.
+mod wire;
+
 /// Who must not come in, and what both sides are told.
 mod strangers;
 
