@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use fieldpost_link::{
-    Adoption, Authority, Identity, Invitation, Invited, JoinAnswer, JoinRequest, JoinString, KeyRequest,
-    LinkError, Pin, Refusal, RefusalCode, Summons, Token, adopt_agent, join_hub,
+    Adoption, Authority, Identity, IdentityError, Invitation, Invited, JoinAnswer, JoinRequest, JoinString,
+    KeyRequest, LinkError, Pin, Refusal, RefusalCode, Summons, Token, adopt_agent, join_hub,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -135,6 +135,10 @@ async fn the_certificate_of_another_key_is_not_taken() {
     assert!(mine.accept(answer.chain.clone(), answer.ca.clone(), "a1", &pin).is_err());
     assert!(other.clone().accept(answer.chain.clone(), answer.ca.clone(), "a2", &pin).is_err());
     assert!(other.clone().accept(answer.chain.clone(), answer.ca.clone(), "a1", &Pin::of_key(b"x")).is_err());
+    let namesake = Authority::create(HUB_ID, NOW_MS).unwrap();
+    let false_ca = namesake.certificate_pem().to_owned();
+    let swapped = other.clone().accept(answer.chain.clone(), false_ca, "a1", &namesake.pin());
+    assert!(matches!(swapped, Err(IdentityError::OtherAuthority)));
     assert!(other.accept(answer.chain, answer.ca, "a1", &pin).is_ok());
 }
 
