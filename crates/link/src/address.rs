@@ -21,6 +21,9 @@ pub enum AddressError {
     /// Plain HTTP over a network.
     #[error("`{0}` is plain HTTP, which is allowed on this host only; write https://")]
     Plain(String),
+    /// Not an address of a proxy.
+    #[error("`{0}` is no address of a proxy; write it as http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")]
+    NotAProxy(String),
     /// Not an address of an agent.
     #[error("`{0}` is no address of an agent; write it as HOST:PORT")]
     NotAnAgent(String),
@@ -156,7 +159,7 @@ impl fmt::Display for AgentAddress {
     }
 }
 
-fn host_of(text: &str) -> Option<String> {
+pub(crate) fn host_of(text: &str) -> Option<String> {
     if let Some(inside) = text.strip_prefix('[') {
         let address: std::net::Ipv6Addr = inside.strip_suffix(']')?.parse().ok()?;
         return Some(address.to_string());
@@ -171,12 +174,12 @@ fn is_this_host(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn bracketed(host: &str, port: u16) -> String {
+pub(crate) fn bracketed(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// As much of it as belongs into a message.
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(HOST_CHARS_MAX).collect()
 }
 

@@ -12,16 +12,20 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::address::HubUrl;
 use crate::error::LinkError;
+use crate::proxy::Proxy;
 use crate::websocket::{Carrier, config};
 use crate::{BoxIo, Io, socket, tls};
 
 /// The longest that the outer TLS and the WebSocket may take, each.
 const STEP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Dials a hub, as far as the bytes inside of its WebSocket. Proves nothing about the hub: the
-/// inner TLS does.
-pub async fn dial_hub(url: &HubUrl) -> Result<BoxIo, LinkError> {
-    let stream = socket::connect(url.host(), url.port()).await?;
+/// Dials a hub, as far as the bytes inside of its WebSocket, perhaps through a proxy. Proves
+/// nothing about the hub: the inner TLS does.
+pub async fn dial_hub(url: &HubUrl, proxy: Option<&Proxy>) -> Result<BoxIo, LinkError> {
+    let stream = match proxy {
+        Some(proxy) => within("answer of the proxy", proxy.connect(url.host(), url.port())).await?,
+        None => socket::connect(url.host(), url.port()).await?,
+    };
     if url.is_tls() {
         within("WebSocket", open(url, wrap(url, stream).await?)).await
     } else {

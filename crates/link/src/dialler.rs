@@ -18,6 +18,7 @@ use crate::handshake::{Hello, Welcome, introduce};
 use crate::identity::Identity;
 use crate::metered::Traffic;
 use crate::peer::PeerCertificate;
+use crate::proxy::Proxy;
 use crate::session::{Settings, reason, serve};
 use crate::tls::ClientTls;
 use crate::{BoxIo, Clock};
@@ -68,6 +69,8 @@ pub type MakeHandler = Arc<dyn Fn(&PeerCertificate, &Welcome) -> Handler + Send 
 pub struct Dialler {
     /// Its addresses, taken in turn.
     pub urls: Vec<HubUrl>,
+    /// Through which they are dialled, if at all.
+    pub proxy: Option<Proxy>,
     /// Asked before each dial, so that a renewed certificate is used at once.
     pub identity: Arc<dyn Fn() -> Identity + Send + Sync>,
     /// Asked before each dial: spools and capabilities may have changed.
@@ -139,7 +142,7 @@ impl Dialler {
         at_ms: TimeMs,
     ) -> Result<(PeerCertificate, Welcome, TlsStream<BoxIo>), LinkError> {
         let tls = ClientTls::agent_to_hub(&(self.identity)(), at_ms)?;
-        let carrier = dial_hub(url).await?;
+        let carrier = dial_hub(url, self.proxy.as_ref()).await?;
         let (peer, mut stream) = within("TLS handshake", tls.connect(carrier)).await?;
         let welcome = introduce(&mut stream, &(self.hello)()).await?;
         Ok((peer, welcome, stream))

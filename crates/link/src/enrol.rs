@@ -31,6 +31,7 @@ use crate::carrier::{dial_hub, within};
 use crate::error::LinkError;
 use crate::handshake::{Refusal, RefusalCode};
 use crate::join::{Invitation, JoinString};
+use crate::proxy::Proxy;
 use crate::session::reason;
 use crate::tls::ClientTls;
 use crate::token::Token;
@@ -111,10 +112,14 @@ pub struct Adoption {
 }
 
 /// Joins a hub: tries its addresses in turn until one of them is the hub. A refusal is final.
-pub async fn join_hub(word: &JoinString, request: &JoinRequest) -> Result<(JoinAnswer, HubUrl), LinkError> {
+pub async fn join_hub(
+    word: &JoinString,
+    proxy: Option<&Proxy>,
+    request: &JoinRequest,
+) -> Result<(JoinAnswer, HubUrl), LinkError> {
     let mut why = LinkError::Closed("the join string has no address".to_owned());
     for url in &word.urls {
-        match join_at(url, word, request).await {
+        match join_at(url, proxy, word, request).await {
             Ok(answer) => return Ok((answer, url.clone())),
             Err(LinkError::Refused(refusal)) => return Err(LinkError::Refused(refusal)),
             Err(error) => why = error,
@@ -123,8 +128,13 @@ pub async fn join_hub(word: &JoinString, request: &JoinRequest) -> Result<(JoinA
     Err(why)
 }
 
-async fn join_at(url: &HubUrl, word: &JoinString, request: &JoinRequest) -> Result<JoinAnswer, LinkError> {
-    let carrier = dial_hub(url).await?;
+async fn join_at(
+    url: &HubUrl,
+    proxy: Option<&Proxy>,
+    word: &JoinString,
+    request: &JoinRequest,
+) -> Result<JoinAnswer, LinkError> {
+    let carrier = dial_hub(url, proxy).await?;
     let tls = ClientTls::join(&word.pin)?;
     let (_, stream) = within("TLS handshake", tls.connect(carrier)).await?;
     Call::open(stream).await?.ask("/join", request).await

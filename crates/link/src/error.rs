@@ -33,6 +33,16 @@ pub enum LinkError {
         /// The HTTP status.
         status: u16,
     },
+    /// The proxy says no.
+    #[error("the proxy {proxy} answered {status} when asked for {target}; it must allow CONNECT to there")]
+    Proxy {
+        /// The proxy.
+        proxy: String,
+        /// Host and port of the hub.
+        target: String,
+        /// The HTTP status; 0 if it did not answer in HTTP.
+        status: u16,
+    },
     /// The carrier could not be opened.
     #[error("cannot open the carrier: {0}")]
     Carrier(String),

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::authority::{NEVER_MS, random_serial, set_validity};
 use crate::peer::{PeerCertificate, Role, name_of};
 use crate::pin::Pin;
+use crate::tls::is_certified;
 
-/// The most certificates that a chain may have; ours have two.
-const CHAIN_LENGTH_MAX: usize = 4;
+/// The most certificates that a chain may have; ours have two, public ones three or four.
+const CHAIN_LENGTH_MAX: usize = 8;
 /// The longest PEM text that is read.
 const PEM_BYTES_MAX: usize = 64 << 10;
 
@@ -36,6 +37,9 @@ pub enum IdentityError {
     /// Key and certificate do not belong together.
     #[error("the key does not belong to the certificate; restore both from the same backup")]
     Mismatch,
+    /// Not of the authority that it should be of.
+    #[error("the certificate is not of the authority that was pinned; join anew")]
+    OtherAuthority,
     /// The library refused.
     #[error("cannot make a key or a certificate")]
     Made(#[from] rcgen::Error),
@@ -134,8 +138,10 @@ impl KeyRequest {
         if certificate.role != Role::Agent || certificate.id != agent_id {
             return Err(IdentityError::BadId(certificate.id));
         }
-        if identity.ca_pin()? != *pin {
-            return Err(IdentityError::Mismatch);
+        let (chain, ca) = (identity.chain_der()?, identity.ca_certificate()?);
+        let signed = chain.first().is_some_and(|leaf| is_certified(leaf, &ca, Role::Agent));
+        if !signed || spki_pin(&ca)? != *pin {
+            return Err(IdentityError::OtherAuthority);
         }
         Ok(identity)
     }

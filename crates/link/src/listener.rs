@@ -20,8 +20,9 @@ use crate::session::{Settings, reason, serve};
 use crate::tls::{Met, ServerTls};
 use crate::{BoxIo, socket};
 
-/// Connections at a time; hubs are few. More wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 16;
+/// Connections at a time. Hubs are few; the rest is for strangers, who have ten seconds each to
+/// prove who they are. More wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 64;
 /// After a failed accept (no descriptors left) the next is tried after this.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The longest that links may take to end once the end was asked for.

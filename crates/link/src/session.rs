@@ -19,6 +19,7 @@ use crate::body::{Body, Received};
 use crate::error::LinkError;
 use crate::handler::Handler;
 use crate::metered::{Metered, Traffic};
+use crate::severable::Severable;
 
 /// The longest list of headers, in bytes.
 const HEADERS_BYTES_MAX: u32 = 16 << 10;
@@ -113,10 +114,10 @@ impl Client {
     /// Begins HTTP/2 on an established stream.
     pub(crate) async fn start(io: impl Io + 'static, settings: &Settings) -> Result<Self, LinkError> {
         let traffic = Arc::new(Traffic::default());
-        let (sender, connection) =
-            builder(settings).handshake(TokioIo::new(Metered::new(io, Arc::clone(&traffic)))).await?;
-        let (end, ended) = watch::channel(None);
         let hang_up = CancellationToken::new();
+        let io = Severable::new(Metered::new(io, Arc::clone(&traffic)), hang_up.clone());
+        let (sender, connection) = builder(settings).handshake(TokioIo::new(io)).await?;
+        let (end, ended) = watch::channel(None);
         tokio::spawn(drive(connection, hang_up.clone(), end));
         Ok(Self {
             sender,
@@ -211,11 +212,13 @@ async fn drive<T: Io + 'static>(
     end: watch::Sender<Option<String>>,
 ) {
     let why = tokio::select! {
+        // In this order, or the cut would sometimes be taken for a fault of the connection.
+        biased;
+        () = hang_up.cancelled() => "this side ended it".to_owned(),
         ended = connection => match ended {
             Ok(()) => "the other side ended it".to_owned(),
             Err(error) => reason(&error),
         },
-        () = hang_up.cancelled() => "this side ended it".to_owned(),
     };
     end.send_replace(Some(why));
 }

@@ -252,6 +252,11 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
+/// Did this authority sign this certificate, for this face?
+pub(crate) fn is_certified(leaf: &CertificateDer<'_>, ca: &CertificateDer<'static>, role: Role) -> bool {
+    signer_of(leaf, std::slice::from_ref(ca), role, &PROVIDER).is_some()
+}
+
 fn certified(identity: &Identity) -> Result<Arc<CertifiedKey>, LinkError> {
     let key = CertifiedKey::from_der(identity.chain_der()?, identity.key_der()?, &PROVIDER)?;
     Ok(Arc::new(key))

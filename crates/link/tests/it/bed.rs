@@ -249,6 +249,7 @@ impl Agent {
         let stats = Arc::new(DiallerStats::default());
         let dialler = Dialler {
             urls: vec![url],
+            proxy: None,
             identity: Arc::new(move || identity.clone()),
             hello: Arc::new(move || hello.clone()),
             clock,

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use fieldpost_link::{
-    Adoption, Authority, Identity, Invitation, Invited, JoinAnswer, JoinRequest, JoinString, KeyRequest,
-    LinkError, Pin, Refusal, RefusalCode, Summons, Token, adopt_agent, join_hub,
+    Adoption, Authority, Identity, IdentityError, Invitation, Invited, JoinAnswer, JoinRequest, JoinString,
+    KeyRequest, LinkError, Pin, Refusal, RefusalCode, Summons, Token, adopt_agent, join_hub,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ async fn a_host_joins_by_a_word_and_then_comes_in() {
         let mut joining = open(outer_tls).await;
         let word: JoinString = joining.word.to_word().unwrap().parse().unwrap();
         let key = KeyRequest::new("a1").unwrap();
-        let (answer, url) = soon(join_hub(&word, &request(&key, &word.token))).await.unwrap();
+        let (answer, url) = soon(join_hub(&word, None, &request(&key, &word.token))).await.unwrap();
         assert_eq!(answer.details["name"], "web1");
         let identity = key.accept(answer.chain, answer.ca, "a1", &word.pin).unwrap();
         assert_eq!(identity.certificate().unwrap().not_after_ms, NOW_MS + 30 * DAY_MS);
@@ -92,7 +92,7 @@ async fn a_wrong_token_is_refused_in_words() {
     let joining = open(false).await;
     let key = KeyRequest::new("a1").unwrap();
     let other = Token::random().unwrap();
-    let error = soon(join_hub(&joining.word, &request(&key, &other))).await.err().unwrap();
+    let error = soon(join_hub(&joining.word, None, &request(&key, &other))).await.err().unwrap();
     assert_eq!(error.to_string(), "refused: the token is used, expired or mistyped");
     assert_eq!(joining.n_joined.load(Ordering::Relaxed), 0);
 }
@@ -102,7 +102,7 @@ async fn the_token_is_never_told_to_another_hub() {
     let mut joining = open(false).await;
     joining.word.pin = Pin::of_key(b"another");
     let key = KeyRequest::new("a1").unwrap();
-    let error = soon(join_hub(&joining.word, &request(&key, &joining.word.token))).await.err().unwrap();
+    let error = soon(join_hub(&joining.word, None, &request(&key, &joining.word.token))).await.err().unwrap();
     assert!(error.to_string().contains("its pin differs"), "{error}");
     assert_eq!(joining.n_joined.load(Ordering::Relaxed), 0);
 }
@@ -112,7 +112,7 @@ async fn a_hub_that_moved_is_found_at_its_next_address() {
     let mut joining = open(false).await;
     joining.word.urls.insert(0, "http://127.0.0.1:1".parse().unwrap());
     let key = KeyRequest::new("a1").unwrap();
-    assert!(soon(join_hub(&joining.word, &request(&key, &joining.word.token))).await.is_ok());
+    assert!(soon(join_hub(&joining.word, None, &request(&key, &joining.word.token))).await.is_ok());
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn a_request_for_somebody_elses_key_is_refused() {
     let key = KeyRequest::new("a1").unwrap();
     let mut forged = request(&key, &joining.word.token);
     forged.request = forged.request.replace('A', "B");
-    let error = soon(join_hub(&joining.word, &forged)).await.err().unwrap();
+    let error = soon(join_hub(&joining.word, None, &forged)).await.err().unwrap();
     assert!(error.to_string().contains("no request for a certificate"), "{error}");
 }
 
@@ -129,11 +129,16 @@ async fn a_request_for_somebody_elses_key_is_refused() {
 async fn the_certificate_of_another_key_is_not_taken() {
     let joining = open(false).await;
     let (mine, other) = (KeyRequest::new("a1").unwrap(), KeyRequest::new("a1").unwrap());
-    let (answer, _) = soon(join_hub(&joining.word, &request(&other, &joining.word.token))).await.unwrap();
+    let (answer, _) =
+        soon(join_hub(&joining.word, None, &request(&other, &joining.word.token))).await.unwrap();
     let pin = joining.word.pin;
     assert!(mine.accept(answer.chain.clone(), answer.ca.clone(), "a1", &pin).is_err());
     assert!(other.clone().accept(answer.chain.clone(), answer.ca.clone(), "a2", &pin).is_err());
     assert!(other.clone().accept(answer.chain.clone(), answer.ca.clone(), "a1", &Pin::of_key(b"x")).is_err());
+    let namesake = Authority::create(HUB_ID, NOW_MS).unwrap();
+    let false_ca = namesake.certificate_pem().to_owned();
+    let swapped = other.clone().accept(answer.chain.clone(), false_ca, "a1", &namesake.pin());
+    assert!(matches!(swapped, Err(IdentityError::OtherAuthority)));
     assert!(other.accept(answer.chain, answer.ca, "a1", &pin).is_ok());
 }
 
@@ -143,7 +148,8 @@ async fn clocks_off_by_years_neither_hinder_joining_nor_linking() {
         let mut joining = open(false).await;
         let now_ms = NOW_MS + years * 365 * DAY_MS;
         let key = KeyRequest::new("a1").unwrap();
-        let (answer, url) = soon(join_hub(&joining.word, &request(&key, &joining.word.token))).await.unwrap();
+        let (answer, url) =
+            soon(join_hub(&joining.word, None, &request(&key, &joining.word.token))).await.unwrap();
         let identity = key.accept(answer.chain, answer.ca, "a1", &joining.word.pin).unwrap();
         let _agent = Agent::at(now_ms, url, identity, echo());
         assert_eq!(joining.hub.link().await.peer.id, "a1");

@@ -174,6 +174,23 @@ async fn the_end_is_noticed_on_both_sides() {
 }
 
 #[tokio::test]
+async fn hanging_up_cuts_off_an_answer_without_end() {
+    let mut hub = Hub::open().await;
+    let taken = Arc::new(AtomicU64::new(0));
+    let agent_id = identity(&hub.authority, "a1", NOW_MS);
+    let mut agent = Agent::dialling(hub.url(), agent_id, endless(Arc::clone(&taken)));
+    let client = hub.link().await.client;
+    agent.up().await;
+    let mut answer = client.request(Request::new(empty())).await.unwrap().into_body();
+    let unread = client.request(Request::new(empty())).await.unwrap();
+    assert!(answer.chunk().await.unwrap().is_some());
+    client.hang_up();
+    agent.down().await;
+    soon(async { while let Ok(Some(_)) = answer.chunk().await {} }).await;
+    drop(unread);
+}
+
+#[tokio::test]
 async fn a_link_ends_with_its_last_client() {
     let mut hub = Hub::open().await;
     let mut agent = hub.agent("a1");

@@ -11,6 +11,9 @@ mod authority;
 /// Requests, bodies and ends of a link that works.
 mod link;
 
+/// Messages as they were first written.
+mod wire;
+
 /// Who must not come in, and what both sides are told.
 mod strangers;
 
@@ -25,6 +28,9 @@ mod dialler;
 
 /// Agents that wait to be dialled.
 mod listener;
+
+/// An HTTP proxy on the way out.
+mod proxy;
 
 /// The outer TLS ended by a real nginx.
 mod nginx;

@@ -83,6 +83,6 @@ async fn a_proxy_that_passes_no_websocket_is_named() {
     let urls = vec![format!("https://localhost:{port}/nowhere").parse().unwrap()];
     let word = JoinString { urls, pin: hub.authority.pin(), token };
     let request = crate::enrol::nobodys_request(&word.token);
-    let error = soon(fieldpost_link::join_hub(&word, &request)).await.err().unwrap();
+    let error = soon(fieldpost_link::join_hub(&word, None, &request)).await.err().unwrap();
     assert!(error.to_string().contains("answered 404"), "{error}");
 }

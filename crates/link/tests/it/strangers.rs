@@ -166,7 +166,7 @@ async fn versions_without_anything_in_common_say_what_to_upgrade() {
 async fn what_is_no_hub_is_named() {
     let hub = Hub::open().await;
     let elsewhere = format!("http://{}/elsewhere", hub.address).parse().unwrap();
-    let error = soon(dial_hub(&elsewhere)).await.err().unwrap();
+    let error = soon(dial_hub(&elsewhere, None)).await.err().unwrap();
     assert!(error.to_string().contains("answered 404 where a hub opens its link"), "{error}");
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -180,11 +180,11 @@ async fn what_is_no_hub_is_named() {
     });
     for scheme in ["http", "https"] {
         let url = format!("{scheme}://{address}").replace("127.0.0.1", "localhost").parse().unwrap();
-        assert!(soon(dial_hub(&url)).await.is_err());
+        assert!(soon(dial_hub(&url, None)).await.is_err());
     }
     drop(hub);
     let nobody: HubUrl = "http://127.0.0.1:1".parse().unwrap();
-    let error = soon(dial_hub(&nobody)).await.err().unwrap();
+    let error = soon(dial_hub(&nobody, None)).await.err().unwrap();
     assert_eq!(error.to_string(), "cannot reach 127.0.0.1:1");
 }
 
@@ -192,7 +192,7 @@ async fn what_is_no_hub_is_named() {
 async fn garbage_on_the_carrier_is_an_error_at_once() {
     for garbage in [&b"GET / HTTP/1.1\r\nHost: hub\r\n\r\n"[..], &[0x16, 3, 1, 0xff, 0xff, 1], &[0; 70_000]] {
         let mut hub = Hub::open().await;
-        let mut carrier = dial_hub(&hub.url()).await.unwrap();
+        let mut carrier = dial_hub(&hub.url(), None).await.unwrap();
         drop(carrier.write_all(garbage).await);
         drop(carrier.flush().await);
         drop(carrier.shutdown().await);
@@ -217,7 +217,7 @@ async fn raw_tls(
     let mut name = hub.authority.pin().to_string();
     name.truncate(32);
     let name = format!("{name}.hub.fieldpost.invalid").try_into().unwrap();
-    let carrier = dial_hub(&hub.url()).await.unwrap();
+    let carrier = dial_hub(&hub.url(), None).await.unwrap();
     soon(tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, carrier)).await
 }
 
