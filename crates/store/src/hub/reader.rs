@@ -390,7 +390,7 @@ impl RollupAnswer {
 fn stored_series(whose: &Labels, shape: &Entry, first_ms: TimeMs, last_ms: TimeMs) -> StoredSeries {
     let labels = all_labels(whose, shape);
     let borrowed: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let text = series_text(&shape.family.name, &shape.suffix, &borrowed).to_string();
+    let text = series_text(&shape.family.name, &shape.suffix, &borrowed);
     StoredSeries {
         name: format!("{}{}", shape.family.name, shape.suffix),
         family: shape.family.name.to_string(),

@@ -198,7 +198,7 @@ impl Drop for HubStore {
         match self.close() {
             Ok(()) | Err(StoreError::Closed) => {}
             Err(error) => {
-                tracing::error!(error = chain(&error), "the hub's store could not be closed cleanly")
+                tracing::error!(error = chain(&error), "the hub's store could not be closed cleanly");
             }
         }
     }

@@ -36,6 +36,7 @@ fn tick(n: i64) -> TableTick {
 /// An agent with an hour and a bit of windows, tables and some events.
 fn agent(bench: &Bench) -> Store {
     let (store, _) = bench.open();
+    store.add_cursor("hub").unwrap();
     let few = bench.series("x", 10);
     let more = bench.series("y", 20);
     for n in 0..400 {
@@ -46,7 +47,7 @@ fn agent(bench: &Bench) -> Store {
             let (kind, subject, text) = (EventKind::Stuck, "nfs".to_owned(), format!("event {n}"));
             store.append_event(Event { time_ms: START_MS + n * 10_000, kind, subject, text });
         }
-        if n % 20 == 19 {
+        if n % 5 == 4 {
             assert!(store.flush(PATIENCE));
         }
     }
@@ -117,7 +118,8 @@ fn assert_same(agent: &Bench, hub: &HubBench, agent_id: &str) {
     let (mut known, kind) = (Vec::new(), TableKind::Processes);
     agent.reader().scan_tables(kind, 0, i64::MAX, |tick| ours.push(shown(&tick, &mut known))).unwrap();
     let mut known = Vec::new();
-    let read = hub.reader().scan_tables(agent_id, kind, 0, i64::MAX, |tick| theirs.push(shown(&tick, &mut known)));
+    let read =
+        hub.reader().scan_tables(agent_id, kind, 0, i64::MAX, |tick| theirs.push(shown(&tick, &mut known)));
     assert_eq!((read.unwrap(), ours.len()), (0, 400));
     assert!(ours == theirs, "{} ticks", theirs.len());
     let part = START_MS + 1_000_000..START_MS + 2_000_000;
