@@ -9,7 +9,8 @@ use crate::codec::{checksum, encode_window};
 use crate::database;
 use crate::dictionary::{Dictionary, DictionaryWriter, read_entries};
 use crate::folder::{StoreFile, beside, sync_folder};
-use crate::spool::read_lineage;
+use crate::spool::{note_seqs, read_lineage};
+use crate::writer::chain;
 use crate::{Durability, StoreError};
 
 /// The log is emptied, not only copied, beyond this size.
@@ -129,6 +130,9 @@ impl Hot {
 
     /// Empties the log and closes the file; answers what the next one goes on with.
     pub(crate) fn close(self) -> Result<Ancestor, StoreError> {
+        // On a full disk it is not written down: then the file is looked through when it is asked.
+        let noted = note_seqs(&self.connection).map_err(StoreError::sql("write", &self.file.path));
+        noted.unwrap_or_else(|error| tracing::debug!(error = chain(&error), "its numbers are not noted"));
         database::checkpoint(&self.connection, true)
             .map_err(StoreError::sql("checkpoint", &self.file.path))?;
         self.connection.close().map_err(|(_, error)| StoreError::sql("close", &self.file.path)(error))?;

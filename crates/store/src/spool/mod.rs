@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use fieldpost_model::{Intervals, Seq, Stream, TimeMs};
 use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 
 use crate::StoreError;
+use crate::codec::{decode_intervals, encode_intervals};
 use crate::folder::{FileKind, StoreFile};
 use crate::state::State;
 
@@ -344,22 +346,40 @@ impl Spool {
     }
 }
 
-/// Numbers of the items in a file.
-pub(crate) fn read_seqs(
-    connection: &rusqlite::Connection,
-    file: &StoreFile,
-) -> Result<Intervals, StoreError> {
-    let sql = match file.kind {
-        FileKind::Hot => "SELECT seq FROM windows ORDER BY seq",
-        FileKind::Tables => "SELECT seq FROM blobs ORDER BY seq",
-        _ => return Ok(Intervals::default()),
-    };
-    let read = || {
-        let mut statement = connection.prepare(sql)?;
-        let rows = statement.query_map([], |row| Ok(row.get::<_, i64>(0)?.max(0) as Seq))?;
-        rows.collect::<rusqlite::Result<Intervals>>()
+/// Numbers of the items in a file. A hot file that was closed cleanly has them written down, so
+/// that a start after days of outage does not read all of them.
+pub(crate) fn read_seqs(connection: &Connection, file: &StoreFile) -> Result<Intervals, StoreError> {
+    let read = || match file.kind {
+        FileKind::Hot => match read_noted_seqs(connection)? {
+            Some(seqs) => Ok(seqs),
+            None => scan_seqs(connection, "SELECT seq FROM windows ORDER BY seq"),
+        },
+        FileKind::Tables => scan_seqs(connection, "SELECT seq FROM blobs ORDER BY seq"),
+        _ => Ok(Intervals::default()),
     };
     read().map_err(StoreError::sql("read", &file.path))
+}
+
+/// Writes the numbers of a hot file's windows down, before it is closed.
+pub(crate) fn note_seqs(connection: &Connection) -> rusqlite::Result<()> {
+    let seqs = scan_seqs(connection, "SELECT seq FROM windows ORDER BY seq")?;
+    let sql = "INSERT OR REPLACE INTO meta VALUES ('seqs', ?1)";
+    connection.execute(sql, [encode_intervals(&seqs)]).map(|_| ())
+}
+
+/// What was written down, unless the file has grown since.
+fn read_noted_seqs(connection: &Connection) -> rusqlite::Result<Option<Intervals>> {
+    let sql = "SELECT value FROM meta WHERE key = 'seqs'";
+    let noted: Option<Vec<u8>> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+    let last: Option<i64> = connection.query_row("SELECT max(seq) FROM windows", [], |row| row.get(0))?;
+    let seqs = noted.and_then(|noted| decode_intervals(&noted).ok());
+    Ok(seqs.filter(|seqs| seqs.last() == last.map(|last| last.max(0) as Seq)))
+}
+
+fn scan_seqs(connection: &Connection, sql: &str) -> rusqlite::Result<Intervals> {
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| Ok(row.get::<_, i64>(0)?.max(0) as Seq))?;
+    rows.collect()
 }
 
 impl State {
