@@ -1,4 +1,4 @@
-//! One agent per data folder, in the background: the lock that decides who runs, the fork, and
+//! One process per data folder, in the background: the lock that decides who runs, the fork, and
 //! the signal that ends it. The one home of `daemonize`.
 //!
 //! The lock is an `flock` on the pid file and is kept for the life of the process. The pid that
@@ -13,4 +13,4 @@ mod process;
 pub use fork::{Forked, Outcome, Readiness, fork};
 pub use inherited::close_inherited;
 pub use lock::{Ended, Lock, Note, State, look};
-pub use process::{Ending, stop};
+pub use process::{Ending, boot_id, stop};

@@ -6,5 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod http_client;
+pub mod private_file;
+pub mod hub;
 pub mod shutdown;
 pub mod telemetry;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use fieldpost::config::yaml::Document;
-use fieldpost::config::{Files, Request};
+use fieldpost::config::{Config, Files, Request};
+use fieldpost::hub;
 use fieldpost_formats::negotiate::accepts_gzip;
 use fieldpost_formats::{Dialect, ParsedFamily, parse, write};
 use fieldpost_model::{ByteSize, Family, Pattern, Period, Selector};
@@ -82,7 +83,8 @@ pub fn config(folder: &Path) -> Ready {
         // Building the whole config is a thousand times slower than reading the text: only some inputs go there.
         if data.len().is_multiple_of(64) {
             std::fs::write(&file, data).expect("the file can be written");
-            if let Err(problems) = request.load() {
+            let refusals = [request.load::<Config>().err(), request.load::<hub::Config>().err()];
+            for problems in refusals.into_iter().flatten() {
                 assert!(!problems.0.is_empty() && !problems.summary().is_empty(), "a refusal says why");
             }
         }

@@ -7,18 +7,25 @@ mod clock;
 mod config;
 mod handle;
 mod history;
+mod hubs;
+mod outbox;
 mod processes;
 mod sampler;
 mod status;
+mod uplinks;
 mod window;
 
 pub use board::{Board, BoardView, CollectorState, Shown};
 pub use clock::{Clock, SystemClock};
 pub use config::{History, Metrics};
 pub use handle::{Agent, Identity, Reload, Reloaded, SamplerStats, Witness};
+pub use fieldpost_link::{Acknowledgement, RecordHead};
+pub use hubs::{Hubs, Membership, agent_id};
+pub use outbox::{Order, Outbox};
 pub use processes::{ProcessTable, process_row};
 pub use sampler::SamplerOptions;
 pub use status::{CollectorStatus, Status, StoreStatus};
+pub use uplinks::{Introduction, UplinkStatus, Uplinks};
 
 /// Is there a collector of this name, on or off?
 pub fn is_collector(name: &str) -> bool {

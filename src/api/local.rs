@@ -9,16 +9,42 @@ use axum::{Json, Router};
 use fieldpost_model::{ProcessRow, Selector, TimeMs};
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{Agent, Reloaded, Status};
+use super::problem::Problem;
+use crate::agent::{Agent, Reloaded, Status, UplinkStatus, Uplinks};
 
 /// The routes of the Unix socket.
-pub fn router(agent: Arc<Agent>) -> Router {
+pub fn router(agent: Arc<Agent>, uplinks: Arc<Uplinks>) -> Router {
+    let hubs = Router::new()
+        .route("/v1/hubs", get(hubs))
+        .route("/v1/hubs/refresh", post(refresh_hubs))
+        .with_state(uplinks);
+    let reload = Router::new().route("/v1/reload", post(reload)).with_state(Arc::clone(&agent));
+    reading_routes(agent).merge(reload).merge(hubs)
+}
+
+/// What may be read of the agent, by its owner and by the hubs it belongs to.
+pub fn reading_routes(agent: Arc<Agent>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
-        .route("/v1/reload", post(reload))
         .route("/v1/values", get(values))
         .route("/v1/processes", get(processes))
         .with_state(agent)
+}
+
+/// The hubs that the agent dials.
+async fn hubs(State(uplinks): State<Arc<Uplinks>>) -> Json<Vec<UplinkStatus>> {
+    Json(uplinks.status())
+}
+
+/// Looks anew which hubs the agent belongs to.
+async fn refresh_hubs(State(uplinks): State<Arc<Uplinks>>) -> Result<Json<Vec<UplinkStatus>>, Problem> {
+    let runtime = tokio::runtime::Handle::current();
+    let refreshed = tokio::task::spawn_blocking(move || {
+        let _inside = runtime.enter();
+        uplinks.refresh().map(|()| uplinks.status())
+    });
+    let broke = |error| Err(anyhow::Error::new(error));
+    Ok(Json(refreshed.await.unwrap_or_else(broke)?))
 }
 
 async fn status(State(agent): State<Arc<Agent>>) -> Json<Status> {

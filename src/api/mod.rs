@@ -1,13 +1,25 @@
-//! HTTP: thin handlers over the agent's handle. Two doors lead here: the metrics page's listener,
-//! which serves nothing but metrics and health, and the Unix socket of the agent's owner.
+//! HTTP: thin handlers over the handles of agent and hub. The doors of the agent: the metrics page's
+//! listener, which serves nothing but metrics and health, and the Unix socket of its owner. The
+//! doors of the hub: its listener for people, programs and links, and its owner's Unix socket.
 
+mod gate;
+mod hub;
+mod hub_door;
+mod hub_local;
+mod link;
 mod local;
 mod metrics;
 mod page;
+mod problem;
 mod server;
 mod stall;
 
+pub use gate::{Need, Principal, Route};
+pub use hub::{StatusChange, TokenMade, TokenRequest, routes as hub_routes};
+pub use hub_door::{local_router as hub_local_router, public_router as hub_public_router};
+pub use link::{HubPrincipal, router as link_router};
 pub use local::{Processes, Value, Values, router as local_router};
 pub use metrics::{MetricsState, router as metrics_router};
 pub use page::{OwnMetrics, Page};
-pub use server::{Listener, serve};
+pub use problem::Problem;
+pub use server::{Handshake, Listener, Peer, Stream, serve};

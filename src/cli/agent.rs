@@ -1,12 +1,16 @@
 //! `fieldpost agent`: in the foreground, or as a daemon that is started, stopped and asked.
 
-mod control;
-mod work;
-
 use std::process::ExitCode;
 
-use super::{Global, exit};
-use crate::daemon;
+use fieldpost_model::TimeMs;
+use tokio_util::sync::CancellationToken;
+
+use super::daemon_control::{self, About, Face, Flags, Plan};
+use super::serve::{Started, Stopped, serve};
+use super::{Global, foreground};
+use crate::agent::Status;
+use crate::config::Config;
+use crate::daemon::Ended;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,42 +25,67 @@ Examples:
 #[command(after_help = EXAMPLES)]
 #[group(skip)]
 pub struct Args {
-    /// Start it as a daemon; returns once it is ready
-    #[arg(long, group = "action")]
-    start: bool,
-    /// Stop it, and wait for its clean end
-    #[arg(long, group = "action")]
-    stop: bool,
-    /// Stop it if it runs, and start it
-    #[arg(long, group = "action")]
-    restart: bool,
-    /// Say whether it runs
-    #[arg(long, group = "action")]
-    status: bool,
-    /// Have it load its config anew, and say what came of it
-    #[arg(long, group = "action")]
-    reload: bool,
-    /// With --stop and --restart: kill it if it does not end within 10 s
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
-    if args.force && !args.stop && !args.restart {
-        let text = "error: --force goes with --stop or --restart only\n\nFor more information, try '--help'.";
-        return Err(exit::failure(exit::USAGE, text));
+    daemon_control::run::<AgentFace>(&args.flags, global)
+}
+
+/// The agent, as something that runs.
+struct AgentFace;
+
+impl Face for AgentFace {
+    type Config = Config;
+    type Status = Status;
+    type Started = Started;
+    type Stopped = Stopped;
+
+    fn serve(
+        plan: Plan<Config>,
+        on_ready: impl FnOnce(&Started, &CancellationToken),
+    ) -> anyhow::Result<Stopped> {
+        serve(plan, on_ready)
     }
-    if args.start || args.restart {
-        // Nothing has been opened yet; the daemon is to inherit nothing.
-        daemon::close_inherited();
+
+    fn started_text(started: &Started) -> String {
+        let (took, metrics) = (started.took.as_secs_f64(), &started.agent.identity.metrics);
+        format!("ready in {took:.1} s, metrics {metrics}")
     }
-    match args {
-        Args { start: true, .. } => control::start(global),
-        Args { stop: true, .. } => control::stop(global, args.force),
-        Args { restart: true, .. } => control::restart(global, args.force),
-        Args { status: true, .. } => control::status(global),
-        Args { reload: true, .. } => control::reload(global),
-        _ => work::in_foreground(global),
+
+    fn tell_started(started: &Started, shutdown: &CancellationToken) {
+        foreground::tell_started(started, shutdown);
+    }
+
+    fn tell_stopped(stopped: &Stopped) {
+        foreground::tell_stopped(stopped);
+    }
+
+    fn ended(stopped: &Stopped, time_ms: TimeMs) -> Ended {
+        let closed = &stopped.closed;
+        Ended { time_ms, n_samples_stored: closed.n_samples_stored, n_samples_lost: closed.n_samples_lost }
+    }
+
+    fn ended_text(ended: &Ended) -> String {
+        let (stored, lost) =
+            (foreground::grouped(ended.n_samples_stored), foreground::grouped(ended.n_samples_lost));
+        format!(", {stored} samples stored, {lost} lost")
+    }
+
+    fn killed_text() -> &'static str {
+        "at most the open window is lost"
+    }
+
+    fn about(status: &Status) -> About<'_> {
+        let last_error = if status.last_error.is_empty() { "none" } else { &status.last_error };
+        let megabytes = status.store.bytes as f64 / f64::from(1 << 20);
+        About {
+            pid: status.pid,
+            started_ms: status.started_ms,
+            config: &status.config,
+            more: format!("store {megabytes:.1} MiB  last error {last_error}"),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Shows the agent's socket where clients look first, whatever folder the store is in: a link in
+//! Shows a face's socket where clients look first, whatever folder the store is in: a link in
 //! the runtime folder. Without it clients have to be told where the store is, no more.
 
 use std::fs::{self, DirBuilder, Permissions};
@@ -6,8 +6,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::find::{Absent, RunningAgent};
-use crate::config::SOCKET_NAME;
+use super::find::{Absent, Running};
+use crate::config::Root;
 
 /// The link; goes with this value.
 pub struct Beacon {
@@ -16,15 +16,15 @@ pub struct Beacon {
 }
 
 impl Beacon {
-    /// Makes the link, unless that of another running agent is there. `mode` is that of the
-    /// folder, if it has to be made.
-    pub fn raise(dir: &Path, mode: u32, socket: &Path) -> io::Result<Option<Self>> {
+    /// Makes the link, unless that of another running process of this face is there. `mode` is that
+    /// of the folder, if it has to be made.
+    pub fn raise<R: Root>(dir: &Path, mode: u32, socket: &Path) -> io::Result<Option<Self>> {
         if !dir.exists() {
             DirBuilder::new().recursive(true).create(dir)?;
             fs::set_permissions(dir, Permissions::from_mode(mode))?;
         }
-        let link = dir.join(SOCKET_NAME);
-        if link == socket || !matches!(RunningAgent::at(&link), Err(Absent::NoAgent)) {
+        let link = dir.join(R::NAMES.socket);
+        if link == socket || !matches!(Running::<R>::at(&link), Err(Absent::Nobody)) {
             return Ok(None);
         }
         match fs::remove_file(&link) {
@@ -38,7 +38,7 @@ impl Beacon {
 impl Drop for Beacon {
     fn drop(&mut self) {
         if fs::read_link(&self.link).is_ok_and(|target| target == self.socket) {
-            // What stays behind leads nowhere, and the next agent replaces it.
+            // What stays behind leads nowhere, and the next one replaces it.
             let _ = fs::remove_file(&self.link);
         }
     }
@@ -49,6 +49,10 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+    use crate::config::Config;
+    use crate::hub;
+
+    const LINK: &str = Config::NAMES.socket;
 
     #[test]
     fn link_leads_to_the_socket_of_the_agent_that_lives() {
@@ -56,18 +60,20 @@ mod tests {
         let (runtime, socket) = (dir.path().join("run"), dir.path().join("a.sock"));
         symlink("/nowhere", dir.path().join("old")).unwrap();
         let _listener = UnixListener::bind(&socket).unwrap();
-        let first = Beacon::raise(&runtime, 0o700, &socket).unwrap().unwrap();
-        let second = Beacon::raise(&runtime, 0o700, &dir.path().join("b.sock")).unwrap();
+        let first = Beacon::raise::<Config>(&runtime, 0o700, &socket).unwrap().unwrap();
+        let second = Beacon::raise::<Config>(&runtime, 0o700, &dir.path().join("b.sock")).unwrap();
         assert!(second.is_none());
-        assert_eq!(fs::read_link(runtime.join(SOCKET_NAME)).unwrap(), socket);
+        let hub = Beacon::raise::<hub::Config>(&runtime, 0o700, &dir.path().join("hub.sock")).unwrap();
+        assert!(hub.is_some(), "the hub has a link of its own");
+        assert_eq!(fs::read_link(runtime.join(LINK)).unwrap(), socket);
         drop(first);
-        assert!(fs::read_link(runtime.join(SOCKET_NAME)).is_err());
+        assert!(fs::read_link(runtime.join(LINK)).is_err());
     }
 
     #[test]
     fn dead_link_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        symlink("/nowhere", dir.path().join(SOCKET_NAME)).unwrap();
-        assert!(Beacon::raise(dir.path(), 0o700, Path::new("/there")).unwrap().is_some());
+        symlink("/nowhere", dir.path().join(LINK)).unwrap();
+        assert!(Beacon::raise::<Config>(dir.path(), 0o700, Path::new("/there")).unwrap().is_some());
     }
 }

@@ -22,7 +22,12 @@ pub fn span(from: Option<TimeMs>, to: Option<TimeMs>) -> anyhow::Result<(TimeMs,
     // Windows may hold a sample of this very instant.
     let now = instant::parse_now("now").map_err(anyhow::Error::msg)? + 1;
     let (from, to) = (from.unwrap_or(0), to.unwrap_or(now));
-    anyhow::ensure!(from < to, "--from is not before --to");
+    anyhow::ensure!(
+        from < to,
+        "--from ({}) is not before --to ({}); a time of day alone is the last one that has been",
+        instant::show(from),
+        instant::show(to)
+    );
     Ok((from, to))
 }
 

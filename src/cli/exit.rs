@@ -9,9 +9,9 @@ use crate::config::Problems;
 pub const FAILED: u8 = 1;
 /// The command line is wrong.
 pub const USAGE: u8 = 2;
-/// `--status`: the agent is stopped.
+/// `--status`: the agent or hub is stopped.
 pub const STOPPED: u8 = 3;
-/// `--status`: the present user may not know; or the agent is not theirs.
+/// `--status`: the present user may not know; or the agent or hub is not theirs.
 pub const NOT_PERMITTED: u8 = 4;
 /// The config is bad (EX_CONFIG of sysexits.h).
 pub const CONFIG: u8 = 78;
@@ -22,12 +22,13 @@ Exit codes:
   0   done (also: --start when running, --stop when stopped)
   1   failed
   2   the command line is wrong
-  3   the agent is stopped (agent --status)
-  4   not permitted (agent --status, --stop, --reload of somebody else's agent)
+  3   the agent or hub is stopped (--status)
+  4   not permitted (--status, --stop, --reload of somebody else's agent or hub)
   78  the config is bad
 
 Config is read from --config-dir, $FIELDPOST_CONFIGDIR, /etc/fieldpost or ~/.config/fieldpost:
-agent.yaml, then conf.d/*.yaml; over it FIELDPOST__SECTION__KEY variables, over these --set.";
+agent.yaml, then conf.d/*.yaml (of the hub: hub.yaml, then hub.d/*.yaml); over it
+FIELDPOST__SECTION__KEY variables, over these --set.";
 
 /// A failure with an exit code of its own. Its text is whole: it is shown as it is.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,7 @@
-//! Finds the running agent and asks it over its Unix socket.
+//! Finds the running agent or hub and asks it over its Unix socket.
 
 use std::io::ErrorKind;
+use std::marker::PhantomData;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -12,57 +13,89 @@ use super::Global;
 use super::exit;
 use crate::agent::Status;
 use crate::api::{Processes, Values};
+use crate::config::{Config, Root};
 use crate::http_client::LocalClient;
 
-/// A running agent.
+/// A running process of the face that this is the config of.
 #[derive(Debug)]
-pub struct RunningAgent {
+pub struct Running<R> {
     socket: PathBuf,
+    face: PhantomData<R>,
 }
 
-/// Why there is no agent behind a socket.
+/// A running agent.
+pub type RunningAgent = Running<Config>;
+
+/// Why there is nothing behind a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absent {
     /// Nobody listens there.
-    NoAgent,
+    Nobody,
     /// Somebody does, but not for this user.
     NotPermitted,
 }
 
-impl RunningAgent {
-    /// Finds the agent, or names every place where it was looked for.
+impl<R: Root> Running<R> {
+    /// Finds it, or names every place where it was looked for.
     pub fn find(global: &Global) -> anyhow::Result<Self> {
         // A client needs the config only to know where to look; what is wrong with it is not its concern.
-        let sockets = global.sockets(&global.request()?.sound());
+        let sockets = global.sockets(&global.request()?.sound::<R>());
         let mut foreign = None;
         for socket in &sockets {
             match Self::at(socket) {
-                Ok(agent) => return Ok(agent),
+                Ok(running) => return Ok(running),
                 Err(Absent::NotPermitted) => foreign = foreign.or(Some(socket)),
-                Err(Absent::NoAgent) => {}
+                Err(Absent::Nobody) => {}
             }
         }
+        let face = R::NAMES.face;
         if let Some(socket) = foreign {
-            let text = format!("error: the agent at {} is not yours; try sudo", socket.display());
+            let text = format!("error: the {face} at {} is not yours; try sudo", socket.display());
             return Err(exit::failure(exit::NOT_PERMITTED, text));
         }
         let places: Vec<_> = sockets.iter().map(|socket| socket.display().to_string()).collect();
         let places = places.join(", ");
         Err(exit::failure(
             exit::FAILED,
-            format!("no agent found (looked in {places}); start one: fieldpost agent --start"),
+            format!("no {face} found (looked in {places}); start one: fieldpost {face} --start"),
         ))
     }
 
-    /// The agent that listens at this socket.
+    /// What listens at this socket.
     pub fn at(socket: &Path) -> Result<Self, Absent> {
         match UnixStream::connect(socket) {
-            Ok(_) => Ok(Self { socket: socket.to_owned() }),
+            Ok(_) => Ok(Self { socket: socket.to_owned(), face: PhantomData }),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Absent::NotPermitted),
-            Err(_) => Err(Absent::NoAgent),
+            Err(_) => Err(Absent::Nobody),
         }
     }
 
+    /// Asks for a JSON answer.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let face = R::NAMES.face;
+        match self.ask("GET", path)? {
+            (200, body) => serde_json::from_slice(&body)
+                .with_context(|| format!("the {face}'s answer is of another version")),
+            (code, body) => bail!("the {face} refused ({code}): {}", String::from_utf8_lossy(&body).trim()),
+        }
+    }
+
+    /// Asks it to do something: the code and the JSON of its answer.
+    pub fn post<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<(u16, T)> {
+        let (code, body) = self.ask("POST", path)?;
+        let answer = serde_json::from_slice(&body);
+        Ok((code, answer.with_context(|| format!("the {}'s answer is of another version", R::NAMES.face))?))
+    }
+
+    fn ask(&self, method: &str, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+        let place = || format!("the {} at {} does not answer", R::NAMES.face, self.socket.display());
+        let runtime: Runtime = Builder::new_current_thread().enable_all().build().with_context(place)?;
+        let client = LocalClient::new(&self.socket)?;
+        runtime.block_on(client.ask(method, path)).with_context(place)
+    }
+}
+
+impl RunningAgent {
     /// Its status.
     pub fn status(&self) -> anyhow::Result<Status> {
         self.get("/v1/status")
@@ -76,27 +109,5 @@ impl RunningAgent {
     /// Its newest process table.
     pub fn processes(&self) -> anyhow::Result<Processes> {
         self.get("/v1/processes")
-    }
-
-    /// Asks for a JSON answer.
-    pub fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        match self.ask("GET", path)? {
-            (200, body) => serde_json::from_slice(&body).context("the agent's answer is of another version"),
-            (code, body) => bail!("the agent refused ({code}): {}", String::from_utf8_lossy(&body).trim()),
-        }
-    }
-
-    /// Asks the agent to do something: the code and the JSON of its answer.
-    pub fn post<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<(u16, T)> {
-        let (code, body) = self.ask("POST", path)?;
-        let answer = serde_json::from_slice(&body);
-        Ok((code, answer.context("the agent's answer is of another version")?))
-    }
-
-    fn ask(&self, method: &str, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
-        let place = || format!("the agent at {} does not answer", self.socket.display());
-        let runtime: Runtime = Builder::new_current_thread().enable_all().build().with_context(place)?;
-        let client = LocalClient::new(&self.socket)?;
-        runtime.block_on(client.ask(method, path)).with_context(place)
     }
 }

@@ -48,7 +48,7 @@ pub fn tell_stopped(stopped: &Stopped) {
 }
 
 /// A path as it is seen from the present folder, where it lies below it.
-fn near(path: &str) -> String {
+pub fn near(path: &str) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     match std::path::Path::new(path).strip_prefix(here) {
         Ok(below) => format!("./{}", below.display()),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::exit;
-use crate::config::{Config, Files, Loaded, Request, Setting};
+use crate::config::{Config, Files, Loaded, Request, Root, Setting};
 use crate::telemetry::Level;
 
 /// Folder of the system's config, and the name of every other folder of ours.
@@ -21,7 +21,7 @@ const VARIABLE_PREFIX: &str = "FIELDPOST__";
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
-    /// Folder with agent.yaml and conf.d
+    /// Folder with agent.yaml, hub.yaml and their drop-ins
     #[arg(long, global = true, value_name = "DIR", env = "FIELDPOST_CONFIGDIR", hide_env_values = true)]
     pub config_dir: Option<PathBuf>,
     /// One config file instead of a folder
@@ -36,7 +36,7 @@ pub struct Global {
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// The agent's Unix socket
+    /// The Unix socket of the agent, or of the hub
     #[arg(long, global = true, value_name = "PATH", env = "FIELDPOST_SOCKET", hide_env_values = true)]
     pub socket: Option<PathBuf>,
     /// No colours; so does NO_COLOR
@@ -68,6 +68,7 @@ impl Global {
             settings: self.settings(),
             state_dir: state_dir(),
             base: None,
+            for_both: false,
         })
     }
 
@@ -79,24 +80,24 @@ impl Global {
         settings
     }
 
-    /// Loads the config.
-    pub fn load(&self) -> anyhow::Result<Loaded> {
+    /// Loads the agent's config.
+    pub fn load(&self) -> anyhow::Result<Loaded<Config>> {
         Ok(self.request()?.load()?)
     }
 
-    /// Was it said which agent is meant?
+    /// Was it said which agent or hub is meant?
     pub fn is_explicit(&self) -> bool {
         self.socket.is_some() || self.config.is_some() || self.config_dir.is_some() || !self.set.is_empty()
     }
 
-    /// The sockets at which an agent may be reached, the likeliest first.
-    pub fn sockets(&self, config: &Config) -> Vec<PathBuf> {
+    /// The sockets at which the face of this config may be reached, the likeliest first.
+    pub fn sockets<R: Root>(&self, config: &R) -> Vec<PathBuf> {
         if let Some(socket) = &self.socket {
             return vec![socket.clone()];
         }
         let mut sockets = vec![config.socket()];
         if !self.is_explicit() {
-            sockets.extend(runtime_dirs().into_iter().map(|dir| dir.join(crate::config::SOCKET_NAME)));
+            sockets.extend(runtime_dirs().into_iter().map(|dir| dir.join(R::NAMES.socket)));
         }
         sockets
     }
@@ -107,8 +108,8 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Folders in which clients look for the socket of an agent: the user's own, then the system's.
-/// An agent shows its socket in the first one.
+/// Folders in which clients look for the socket of an agent or a hub: the user's own, then the
+/// system's. Each shows its socket in the first one.
 pub fn runtime_dirs() -> Vec<PathBuf> {
     let own = absolute_var("XDG_RUNTIME_DIR").map(|dir| dir.join(NAME));
     let mut dirs: Vec<PathBuf> = absolute_var("RUNTIME_DIRECTORY").into_iter().collect();
@@ -122,7 +123,7 @@ pub fn runtime_dirs() -> Vec<PathBuf> {
     dirs
 }
 
-/// The default of `store.path`: what systemd gives the service, else the system's or the user's.
+/// Where `store.path` has its default: what systemd gives the service, else the system's or the user's.
 fn state_dir() -> PathBuf {
     let given = absolute_var("STATE_DIRECTORY");
     let own = || if is_root() { None } else { user_dir("XDG_STATE_HOME", ".local/state") };

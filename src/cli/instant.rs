@@ -32,6 +32,12 @@ pub fn parse_now(text: &str) -> Result<TimeMs, String> {
     parse(text, Local::now())
 }
 
+/// An instant for people, in local time: `2026-11-21 03:12:00`.
+pub fn show(time_ms: TimeMs) -> String {
+    let instant = DateTime::from_timestamp_millis(time_ms).unwrap_or_default().with_timezone(&Local);
+    instant.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 fn time_of_day(text: &str, now: DateTime<Local>) -> Option<TimeMs> {
     let formats = ["%H:%M", "%H:%M:%S"];
     let time = formats.iter().find_map(|format| NaiveTime::parse_from_str(text, format).ok())?;

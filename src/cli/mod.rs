@@ -6,6 +6,7 @@ mod beacon;
 mod check;
 mod completions;
 mod culprit;
+mod daemon_control;
 mod data;
 mod events;
 mod exit;
@@ -14,11 +15,15 @@ mod find;
 mod foreground;
 mod global;
 mod holder;
+mod hub;
+mod hub_serve;
 mod info;
 mod instant;
 mod man;
 mod own_metrics;
+mod process_setup;
 mod processes;
+mod reloading;
 mod sample;
 mod series;
 mod serve;
@@ -53,6 +58,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Agent(agent::Args),
+    Hub(hub::Args),
     Check(check::Args),
     Sample(sample::Args),
     Info(info::Args),
@@ -77,6 +83,7 @@ impl Cli {
         let global = self.global;
         let done = match self.command {
             Command::Agent(args) => agent::run(&args, &global),
+            Command::Hub(args) => hub::run(&args, &global),
             Command::Check(args) => check::run(&args, &global),
             Command::Sample(args) => sample::run(&args, &global),
             Command::Info(args) => info::run(&args, &global),

@@ -1,11 +1,8 @@
-//! What differs between two configs, and whether a running agent can take it over.
+//! What differs between two configs, and whether a running process can take it over.
 
-use super::Config;
 use super::key::KeyPath;
+use super::root::Root;
 use super::yaml::{self, Value};
-
-/// Keys that a running agent cannot change: they hold open files and sockets.
-const NEED_RESTART: [&str; 5] = ["store", "metrics.listen", "api.socket", "log.file", "collectors.backend"];
 
 /// A key whose value differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,21 +18,36 @@ pub struct Change {
 }
 
 /// Every key whose value differs, in the order of the config.
-pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
+pub fn changes<R: Root>(old: &R, new: &R) -> Vec<Change> {
     let (old, new) = (yaml::value_from(old), yaml::value_from(new));
     let (before, after) = (yaml::leaves(&old), yaml::leaves(&new));
     let is_known = |key: &KeyPath| before.iter().any(|(known, _)| known == key);
     let gone = before.iter().map(|(key, value)| (key, Some(*value), yaml::find(&new, key)));
     let come = after.iter().filter(|(key, _)| !is_known(key)).map(|(key, value)| (key, None, Some(*value)));
-    gone.chain(come).filter(|(_, old, new)| old != new).map(|(key, old, new)| change(key, old, new)).collect()
+    gone.chain(come)
+        .filter(|(_, old, new)| old != new)
+        .map(|(key, old, new)| change::<R>(key, old, new))
+        .collect()
 }
 
-fn change(key: &KeyPath, old: Option<&Value>, new: Option<&Value>) -> Change {
+/// What is in force after a running process took over what it can of a new config: what needs a
+/// restart keeps its old value.
+pub fn taken_over<R: Root>(old: &R, new: &R) -> R {
+    let (old_tree, mut tree) = (yaml::value_from(old), yaml::value_from(new));
+    for key in R::NEED_RESTART.iter().map(|key| KeyPath::dotted(key)) {
+        let kept = yaml::find(&old_tree, &key).cloned().unwrap_or(Value::Null);
+        yaml::insert(&mut tree, &key, kept);
+    }
+    // Both trees were written from this very type, so that what is put together of them fits it.
+    yaml::build(&tree).unwrap_or_else(|_| old.clone())
+}
+
+fn change<R: Root>(key: &KeyPath, old: Option<&Value>, new: Option<&Value>) -> Change {
     let show = |value: Option<&Value>| value.map_or_else(|| "unset".to_owned(), yaml::show);
     let key = key.to_string();
     let is_under =
         |root: &str| key.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    let needs_restart = NEED_RESTART.iter().any(|root| is_under(root));
+    let needs_restart = R::NEED_RESTART.iter().any(|root| is_under(root));
     Change { old: show(old), new: show(new), needs_restart, key }
 }
 
@@ -43,7 +55,9 @@ fn change(key: &KeyPath, old: Option<&Value>, new: Option<&Value>) -> Change {
 mod tests {
     use fieldpost_model::Period;
 
+    use super::super::Config;
     use super::*;
+    use crate::hub;
 
     #[test]
     fn changes_say_whether_they_need_a_restart() {
@@ -60,9 +74,25 @@ mod tests {
 
     #[test]
     fn every_key_that_needs_a_restart_exists() {
-        let tree = yaml::value_from(&Config::default());
-        for key in NEED_RESTART {
-            assert!(yaml::find(&tree, &KeyPath::dotted(key)).is_some(), "{key}");
+        fn check<R: Root>() {
+            let tree = yaml::value_from(&R::default());
+            for key in R::NEED_RESTART {
+                assert!(yaml::find(&tree, &KeyPath::dotted(key)).is_some(), "{key}");
+            }
         }
+        check::<Config>();
+        check::<hub::Config>();
+    }
+
+    #[test]
+    fn what_needs_a_restart_keeps_its_value() {
+        let old = hub::Config::default();
+        let mut new = old.clone();
+        new.listen = ([10, 0, 0, 1], 1).into();
+        new.api.socket = Some("/elsewhere".into());
+        new.log.level = crate::telemetry::Level::Debug;
+        let expected = hub::Config { log: new.log.clone(), ..old.clone() };
+        assert_eq!(taken_over(&old, &new), expected);
+        assert_eq!(taken_over(&new, &old).api, new.api);
     }
 }

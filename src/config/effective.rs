@@ -3,12 +3,9 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use fieldpost_collectors::COLLECTORS;
-use fieldpost_model::Period;
-
-use super::Config;
 use super::key::KeyPath;
 use super::problem::Source;
+use super::root::Root;
 use super::yaml::{self, Place, Value};
 
 /// Who gave a value, and where.
@@ -41,8 +38,8 @@ pub struct Row {
 }
 
 /// Every key; those that somebody set come first, each part in alphabetical order.
-pub fn rows(config: &Config, tree: &Value, origins: &HashMap<KeyPath, Origin>) -> Vec<Row> {
-    let worked_out = worked_out(config);
+pub fn rows<R: Root>(config: &R, tree: &Value, origins: &HashMap<KeyPath, Origin>) -> Vec<Row> {
+    let worked_out = config.worked_out();
     let row = |(key, value): (KeyPath, &Value)| {
         let default = Origin { source: Source::Default, place: None, key_place: None };
         let value = match value {
@@ -54,18 +51,4 @@ pub fn rows(config: &Config, tree: &Value, origins: &HashMap<KeyPath, Origin>) -
     let mut rows: Vec<Row> = yaml::leaves(tree).into_iter().map(row).collect();
     rows.sort_by_key(|row| (row.origin.source == Source::Default, row.key.clone()));
     rows
-}
-
-/// Values that are worked out from others as long as nobody sets them.
-fn worked_out(config: &Config) -> HashMap<String, Value> {
-    let mut values = HashMap::new();
-    for entry in COLLECTORS {
-        let name = entry.name;
-        let is_on = config.collectors.is_on(entry);
-        values.insert(format!("collectors.{name}.enabled"), Value::Bool(is_on));
-        let interval = entry.slow.map_or(config.interval, Period).max(config.interval);
-        values.insert(format!("collectors.{name}.interval"), Value::String(interval.to_string()));
-    }
-    values.insert("api.socket".to_owned(), Value::String(config.socket().display().to_string()));
-    values
 }

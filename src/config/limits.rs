@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use fieldpost_model::Period;
 
-use super::Config;
 use super::effective::Origin;
 use super::key::{KeyPath, Step};
 use super::problem::{Problem, Source};
+use super::root::Root;
 use super::yaml::{self, Value};
 
 /// Sampling more often costs more than it tells.
@@ -21,7 +21,8 @@ const SOCKET_BYTES_MAX: usize = 107;
 
 type Origins = HashMap<KeyPath, Origin>;
 
-/// Everything that is out of bounds in the merged tree, each fault at whoever gave the value.
+/// Everything that is out of bounds in the merged tree, each fault at whoever gave the value. Keys
+/// that this face does not have are not looked at.
 pub fn check(tree: &Value, defaults: &Value, origins: &Origins) -> Vec<Problem> {
     let look = Look { tree, defaults, origins };
     let mut problems = Vec::new();
@@ -33,11 +34,10 @@ pub fn check(tree: &Value, defaults: &Value, origins: &Origins) -> Vec<Problem> 
     problems
 }
 
-/// What the store finds wrong with its own section.
-pub fn store(config: &Config, origins: &Origins) -> Vec<Problem> {
-    let key = |key: &str| KeyPath::dotted(&format!("store.{key}"));
-    let faults = config.store.faults().into_iter();
-    faults.map(|(name, text)| problem(origins, &key(&name), text)).collect()
+/// What the rooms find wrong with their own sections.
+pub fn faults<R: Root>(config: &R, origins: &Origins) -> Vec<Problem> {
+    let faults = config.faults().into_iter();
+    faults.map(|(key, text)| problem(origins, &KeyPath::dotted(&key), text)).collect()
 }
 
 fn problem(origins: &Origins, key: &KeyPath, text: String) -> Problem {

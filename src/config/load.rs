@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::Config;
 use super::effective::{Origin, Row, rows};
 use super::key::KeyPath;
 use super::limits;
 use super::problem::{Problem, Problems, Source, explain};
+use super::root::Root;
 use super::source::Files;
 use super::yaml::{self, Document, Mapping, Place, Value};
 
@@ -37,24 +37,27 @@ pub struct Request {
     pub variables: Vec<(String, String)>,
     /// Settings of the command line, later ones win.
     pub settings: Vec<Setting>,
-    /// The default of `store.path` for the present user.
+    /// The folder of the present user's state, in which `store.path` has its default.
     pub state_dir: PathBuf,
     /// Relative paths in the config start here; unset: they stay as they were written.
     pub base: Option<PathBuf>,
+    /// The settings of the command line are meant for both faces: each leaves out what only the
+    /// other one knows.
+    pub for_both: bool,
 }
 
 /// A config that is sound.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub struct Loaded<R> {
     /// The config.
-    pub config: Config,
+    pub config: R,
     /// The files it was read from, lowest rank first.
     pub files: Vec<PathBuf>,
     tree: Value,
     origins: HashMap<KeyPath, Origin>,
 }
 
-impl Loaded {
+impl<R: Root> Loaded<R> {
     /// Every key with its value and who gave it; those that somebody set come first.
     pub fn rows(&self) -> Vec<Row> {
         rows(&self.config, &self.tree, &self.origins)
@@ -84,11 +87,11 @@ struct Merged {
 
 impl Request {
     /// Loads it, or tells everything that is wrong.
-    pub fn load(&self) -> Result<Loaded, Problems> {
-        let mut merged = self.merge();
-        match yaml::build::<Config>(&merged.tree) {
+    pub fn load<R: Root>(&self) -> Result<Loaded<R>, Problems> {
+        let mut merged = self.merge::<R>();
+        match yaml::build::<R>(&merged.tree) {
             Ok(config) => {
-                merged.problems.extend(limits::store(&config, &merged.origins));
+                merged.problems.extend(limits::faults(&config, &merged.origins));
                 if !merged.problems.is_empty() {
                     return Err(in_order(merged.problems, &merged.layers));
                 }
@@ -103,9 +106,10 @@ impl Request {
         }
     }
 
-    /// What can be used of it, however much is wrong: for whoever only has to find the agent.
-    pub fn sound(&self) -> Config {
-        self.placed(yaml::build(&self.merge().tree).unwrap_or_default())
+    /// What can be used of it, however much is wrong: for whoever only has to find the running
+    /// process.
+    pub fn sound<R: Root>(&self) -> R {
+        self.placed(yaml::build(&self.merge::<R>().tree).unwrap_or_default())
     }
 
     /// The same request for a process that leaves this folder.
@@ -119,21 +123,21 @@ impl Request {
         request
     }
 
-    fn placed(&self, config: Config) -> Config {
+    fn placed<R: Root>(&self, config: R) -> R {
         match &self.base {
             Some(base) => config.absolute(base),
             None => config,
         }
     }
 
-    fn merge(&self) -> Merged {
-        let defaults = self.defaults();
-        let (files, mut problems) = self.files.list();
+    fn merge<R: Root>(&self) -> Merged {
+        let defaults = self.defaults::<R>();
+        let (files, mut problems) = self.files.list(&R::NAMES);
         let (mut tree, mut origins) = (defaults.clone(), HashMap::new());
-        let (layers, unreadable) = self.layers(&files);
+        let (layers, unreadable) = self.layers::<R>(&files, &defaults);
         problems.extend(unreadable);
         for layer in &layers {
-            let sound = sound_part(layer, &defaults, &mut problems);
+            let sound = sound_part::<R>(layer, &defaults, &mut problems);
             note_origins(layer, &sound, &mut origins);
             yaml::overlay(&mut tree, &sound);
         }
@@ -141,15 +145,15 @@ impl Request {
         Merged { tree, origins, files, layers, problems }
     }
 
-    fn defaults(&self) -> Value {
-        let mut config = Config::default();
-        if !self.state_dir.as_os_str().is_empty() {
-            config.store.path.clone_from(&self.state_dir);
+    fn defaults<R: Root>(&self) -> Value {
+        let config = R::default();
+        match self.state_dir.as_os_str().is_empty() {
+            true => yaml::value_from(&config),
+            false => yaml::value_from(&config.in_state_dir(&self.state_dir)),
         }
-        yaml::value_from(&config)
     }
 
-    fn layers(&self, paths: &[PathBuf]) -> (Vec<Layer>, Vec<Problem>) {
+    fn layers<R: Root>(&self, paths: &[PathBuf], defaults: &Value) -> (Vec<Layer>, Vec<Problem>) {
         let (mut layers, mut problems) = (Vec::new(), Vec::new());
         for path in paths {
             match self.files.text(path) {
@@ -160,11 +164,15 @@ impl Request {
                 Err(problem) => problems.push(problem),
             }
         }
+        let others = Others::of::<R>(defaults);
         for (name, value) in &self.variables {
             let key = name.trim_start_matches(VARIABLE_PREFIX).to_ascii_lowercase().replace("__", ".");
-            layers.push(single(Source::Environment(name.clone()), &key, value));
+            if !others.own(&key) {
+                layers.push(single(Source::Environment(name.clone()), &key, value));
+            }
         }
-        for setting in &self.settings {
+        let is_meant = |setting: &&Setting| !self.for_both || !others.own(&setting.key);
+        for setting in self.settings.iter().filter(is_meant) {
             layers.push(single(Source::Flag(setting.flag), &setting.key, &setting.value));
         }
         (layers, problems)
@@ -178,8 +186,25 @@ fn single(source: Source, key: &str, value: &str) -> Layer {
     Layer { source, document }
 }
 
+/// Which keys only the other face knows.
+struct Others<'a> {
+    ours: &'a Value,
+    theirs: Value,
+}
+
+impl<'a> Others<'a> {
+    fn of<R: Root>(defaults: &'a Value) -> Self {
+        Self { ours: defaults, theirs: yaml::value_from(&R::Other::default()) }
+    }
+
+    fn own(&self, key: &str) -> bool {
+        let key = KeyPath::dotted(key);
+        yaml::find(self.ours, &key).is_none() && yaml::find(&self.theirs, &key).is_some()
+    }
+}
+
 /// What is left of a layer when everything that is wrong with it is taken out and told.
-fn sound_part(layer: &Layer, known: &Value, problems: &mut Vec<Problem>) -> Value {
+fn sound_part<R: Root>(layer: &Layer, known: &Value, problems: &mut Vec<Problem>) -> Value {
     for fault in &layer.document.faults {
         problems.push(layer.problem(fault.place, fault.key.clone(), fault.text.clone()));
     }
@@ -187,7 +212,7 @@ fn sound_part(layer: &Layer, known: &Value, problems: &mut Vec<Problem>) -> Valu
     drop_empty(&mut tree);
     if !matches!(tree, Value::Mapping(_) | Value::Null) {
         let place = layer.document.place_of_value(&KeyPath::top());
-        let text = "the top must be a section, with keys such as \"interval: 1s\"".to_owned();
+        let text = format!("the top must be a section, with keys such as \"{}\"", R::NAMES.setting);
         problems.push(layer.problem(place, KeyPath::top(), text));
         return Value::Null;
     }
@@ -195,8 +220,8 @@ fn sound_part(layer: &Layer, known: &Value, problems: &mut Vec<Problem>) -> Valu
         tree = Value::Mapping(Mapping::new());
     }
     for _ in 0..N_FAULTS_MAX {
-        let Err(misfit) = yaml::build::<Config>(&tree) else { return tree };
-        let explained = explain(&misfit, &tree, known);
+        let Err(misfit) = yaml::build::<R>(&tree) else { return tree };
+        let explained = explain(&misfit, &tree, known, &R::NAMES);
         let document = &layer.document;
         let place = match explained.at_key {
             true => document.place_of_key(&explained.key),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::key::{KeyPath, Step};
+use super::root::Names;
 use super::yaml::{self, Misfit, Place, Value};
 
 /// Edits between a misspelt word and the one that was meant, at most, for words of six letters
@@ -101,8 +102,9 @@ pub struct Explained {
     pub text: String,
 }
 
-/// Explains what serde found wrong with `tree`. `known` is a tree that has every key.
-pub fn explain(misfit: &Misfit, tree: &Value, known: &Value) -> Explained {
+/// Explains what serde found wrong with `tree`, the config of the face of these names. `known` is a
+/// tree that has every key.
+pub fn explain(misfit: &Misfit, tree: &Value, known: &Value, names: &Names) -> Explained {
     if let Some(rest) = misfit.text.strip_prefix("unknown field `") {
         return unknown_key(misfit, rest, known);
     }
@@ -110,9 +112,9 @@ pub fn explain(misfit: &Misfit, tree: &Value, known: &Value) -> Explained {
     let text = if let Some(rest) = misfit.text.strip_prefix("unknown variant `") {
         unknown_word(rest)
     } else if let Some((_, expected)) = misfit.text.split_once(", expected ") {
-        format!("{shown} given; expected {}", plain_words(expected))
+        format!("{shown} given; expected {}", plain_words(expected, names))
     } else if misfit.text.contains("socket address") {
-        no_address(&shown)
+        no_address(&shown, names)
     } else {
         misfit.text.clone()
     };
@@ -128,17 +130,17 @@ fn quoted(value: &Value) -> String {
     }
 }
 
-fn no_address(shown: &str) -> String {
+fn no_address(shown: &str, &Names { port, open_port, .. }: &Names) -> String {
     let bare = shown.trim_matches('"');
     match bare.parse::<std::net::IpAddr>() {
-        Ok(std::net::IpAddr::V4(_)) => format!("{shown} has no port; write {bare}:9100"),
-        Ok(std::net::IpAddr::V6(_)) => format!("{shown} has no port; write [{bare}]:9100"),
-        Err(_) => format!("{shown} is no address with a port; write 127.0.0.1:7701 or [::1]:7701"),
+        Ok(std::net::IpAddr::V4(_)) => format!("{shown} has no port; write {bare}:{open_port}"),
+        Ok(std::net::IpAddr::V6(_)) => format!("{shown} has no port; write [{bare}]:{open_port}"),
+        Err(_) => format!("{shown} is no address with a port; write 127.0.0.1:{port} or [::1]:{port}"),
     }
 }
 
 /// The words of serde for types are those of Rust.
-fn plain_words(expected: &str) -> String {
+fn plain_words(expected: &str, names: &Names) -> String {
     match expected.trim_end_matches(')') {
         "a string" | "a borrowed string" | "str" => "text".to_owned(),
         "a boolean" | "a bool" => "true or false".to_owned(),
@@ -148,7 +150,7 @@ fn plain_words(expected: &str) -> String {
         "a sequence" => "a list".to_owned(),
         "a map" => "a section, its keys below it and indented".to_owned(),
         "path string" => "a path".to_owned(),
-        "socket address" => "an address with a port, such as 127.0.0.1:7701".to_owned(),
+        "socket address" => format!("an address with a port, such as 127.0.0.1:{}", names.port),
         other if other.starts_with("struct ") => "a section, its keys below it and indented".to_owned(),
         other => other.to_owned(),
     }

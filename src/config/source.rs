@@ -7,13 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::key::KeyPath;
 use super::problem::{Problem, Source};
+use super::root::Names;
 
 /// A config file is at most this long.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// The main file within the config directory.
-pub const MAIN_FILE: &str = "agent.yaml";
-/// The folder of drop-ins within the config directory.
-pub const DROP_IN_DIR: &str = "conf.d";
 /// Mode bits with which somebody else may write.
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
@@ -27,7 +24,7 @@ pub struct Files {
     pub named_file: Option<PathBuf>,
     /// Folders that are tried when none was named.
     pub searched: Vec<PathBuf>,
-    /// Refuse what others may write: for root, whose agent does what its config says.
+    /// Refuse what others may write: for root, whose process does what its config says.
     pub owner_only: bool,
 }
 
@@ -40,19 +37,22 @@ impl Files {
         }
     }
 
-    /// The files, lowest rank first, and what is wrong with the folders.
-    pub fn list(&self) -> (Vec<PathBuf>, Vec<Problem>) {
+    /// The files of a face, lowest rank first, and what is wrong with the folders.
+    pub fn list(&self, names: &Names) -> (Vec<PathBuf>, Vec<Problem>) {
         if let Some(file) = &self.named_file {
             return (vec![file.clone()], Vec::new());
         }
         let Some(dir) = self.dir() else { return (Vec::new(), Vec::new()) };
         if !dir.is_dir() {
-            return (Vec::new(), vec![problem(dir, "no such folder; name one that holds agent.yaml")]);
+            return (
+                Vec::new(),
+                vec![problem(dir, &format!("no such folder; name one that holds {}", names.main_file))],
+            );
         }
-        let drop_in_dir = dir.join(DROP_IN_DIR);
+        let drop_in_dir = dir.join(names.drop_in_dir);
         let mut problems: Vec<Problem> = self.refused(dir).into_iter().collect();
         let mut files =
-            Some(dir.join(MAIN_FILE)).filter(|file| file.exists()).into_iter().collect::<Vec<_>>();
+            Some(dir.join(names.main_file)).filter(|file| file.exists()).into_iter().collect::<Vec<_>>();
         if drop_in_dir.is_dir() {
             problems.extend(self.refused(&drop_in_dir));
             match drop_ins(&drop_in_dir) {
@@ -131,7 +131,10 @@ fn problem(path: &Path, text: &str) -> Problem {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::Config;
+    use super::super::root::Root;
     use super::*;
+    use crate::hub;
 
     fn write(path: &Path, text: &[u8]) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -142,23 +145,34 @@ mod tests {
     #[test]
     fn drop_ins_come_after_the_main_file_in_the_order_of_their_names() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["conf.d/20-b.yaml", "agent.yaml", "conf.d/10-a.yaml", "conf.d/x.yml", "conf.d/.y.yaml"] {
+        for name in [
+            "conf.d/20-b.yaml",
+            "agent.yaml",
+            "conf.d/10-a.yaml",
+            "conf.d/x.yml",
+            "conf.d/.y.yaml",
+            "hub.d/30-c.yaml",
+        ] {
             write(&dir.path().join(name), b"");
         }
         let files = Files { named_dir: Some(dir.path().to_owned()), ..Files::default() };
-        let (found, problems) = files.list();
-        let names: Vec<_> = found.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
-        assert_eq!(names, ["agent.yaml", "10-a.yaml", "20-b.yaml"]);
-        assert!(problems.is_empty());
+        let found = |names: &Names| {
+            let (found, problems) = files.list(names);
+            assert!(problems.is_empty());
+            let name = |file: &PathBuf| file.file_name().unwrap().to_str().unwrap().to_owned();
+            found.iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&Config::NAMES), ["agent.yaml", "10-a.yaml", "20-b.yaml"]);
+        assert_eq!(found(&hub::Config::NAMES), ["30-c.yaml"]);
     }
 
     #[test]
     fn a_folder_that_was_named_must_exist_and_a_searched_one_need_not() {
         let missing = PathBuf::from("/nonexistent/fieldpost");
         let named = Files { named_dir: Some(missing.clone()), ..Files::default() };
-        assert_eq!(named.list().1.len(), 1);
+        assert_eq!(named.list(&Config::NAMES).1.len(), 1);
         let searched = Files { searched: vec![missing], ..Files::default() };
-        assert_eq!(searched.list(), (Vec::new(), Vec::new()));
+        assert_eq!(searched.list(&Config::NAMES), (Vec::new(), Vec::new()));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub enum Forked {
 /// What came of a start.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The agent is ready; its words.
+    /// It is ready; its words.
     Ready(String),
     /// It ended with this exit code; its words.
     Failed(u8, String),

@@ -1,4 +1,4 @@
-//! The pid file: its lock says whether an agent runs, its text says which one.
+//! The pid file: its lock says whether an agent or a hub runs, its text says which one.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -21,16 +21,19 @@ const N_TRIES: u32 = 10;
 /// Between two tries.
 const TRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// What an agent writes about itself.
+/// What a daemon writes about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
+    /// Which face of the program it is; empty in a note of a version that had but one.
+    #[serde(default)]
+    pub face: String,
     /// Its process id.
     pub pid: u32,
     /// When that process started, in clock ticks since boot, as /proc/PID/stat has it.
     pub start_ticks: u64,
     /// Which boot that was.
     pub boot_id: String,
-    /// When the agent started.
+    /// When it started.
     pub started_ms: TimeMs,
     /// The config it runs with, for people.
     pub config: String,
@@ -46,9 +49,16 @@ pub struct Note {
 
 impl Note {
     /// A note on this very process.
-    pub fn of_this_process(started_ms: TimeMs, config: &str, config_digest: u64, socket: &Path) -> Self {
+    pub fn of_this_process(
+        face: &str,
+        started_ms: TimeMs,
+        config: &str,
+        config_digest: u64,
+        socket: &Path,
+    ) -> Self {
         let pid = std::process::id();
         Self {
+            face: face.to_owned(),
             pid,
             start_ticks: process::start_ticks(pid).unwrap_or_default(),
             boot_id: process::boot_id().unwrap_or_default(),
@@ -73,7 +83,7 @@ pub struct Ended {
     pub n_samples_lost: u64,
 }
 
-/// The right to be the agent of a data folder. Goes with the process, and survives a fork: the
+/// The right to be the one process of a data folder. Goes with the process, and survives a fork: the
 /// lock belongs to the open file, which parent and child share.
 #[derive(Debug)]
 pub struct Lock {
@@ -81,7 +91,7 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock, and makes the data folder if need be; nothing if another agent has it.
+    /// Takes the lock, and makes the data folder if need be; nothing if another process has it.
     pub fn take(folder: &Path) -> io::Result<Option<Self>> {
         if !folder.exists() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -115,7 +125,7 @@ impl Lock {
     }
 }
 
-/// What is known of the agent of a data folder.
+/// What is known of the process of a data folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// It runs.
@@ -126,7 +136,7 @@ pub enum State {
     NotPermitted,
 }
 
-/// Looks whether an agent runs, without disturbing it.
+/// Looks whether one runs, without disturbing it.
 pub fn look(folder: &Path) -> io::Result<State> {
     let mut file = match File::open(folder.join(PID_FILE)) {
         Ok(file) => file,
@@ -161,7 +171,8 @@ mod tests {
         let lock = Lock::take(&folder).unwrap().unwrap();
         assert!(Lock::take(&folder).unwrap().is_none());
         assert_eq!(look(&folder).unwrap(), State::Running(None));
-        let mut note = Note::of_this_process(5, "a rather long name of a config", 7, Path::new("/s"));
+        let mut note =
+            Note::of_this_process("agent", 5, "a rather long name of a config", 7, Path::new("/s"));
         lock.write(&note).unwrap();
         note.config = "short".to_owned();
         lock.write(&note).unwrap();

@@ -36,7 +36,7 @@ pub enum Ending {
     NotPermitted(Option<u32>),
 }
 
-/// Ends the agent of this data folder, and waits for it.
+/// Ends the process of this data folder, and waits for it.
 pub fn stop(folder: &Path, force: bool) -> io::Result<Ending> {
     let note = match look(folder)? {
         State::Stopped(_) => return Ok(Ending::NotRunning),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn note_on(child: &Child) -> Note {
-        let note = Note::of_this_process(0, "", 0, Path::new("/s"));
+        let note = Note::of_this_process("agent", 0, "", 0, Path::new("/s"));
         Note { pid: child.id(), start_ticks: start_ticks(child.id()).unwrap(), ..note }
     }
 

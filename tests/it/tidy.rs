@@ -104,8 +104,9 @@ fn every_config_file_loads() {
     for entry in std::fs::read_dir(repository().join("config")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|ending| ending == "yaml") {
-            let output =
-                Command::new(crate::fieldpost()).arg("check").arg("--config").arg(&path).output().unwrap();
+            let whose = path.file_stem().unwrap();
+            let mut command = Command::new(crate::fieldpost());
+            let output = command.arg("check").arg(whose).arg("--config").arg(&path).output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{} does not load: {}\n{said}", path.display(), output.status);
             n_files += 1;
@@ -127,14 +128,19 @@ fn long_file(source: &Source) -> Option<Fault> {
     (n_lines > FILE_LINES_MAX && !is_list).then(|| source.fault(n_lines, &what))
 }
 
-/// Relies on rustfmt: a function ends at the first `}` that stands as far in as its `fn` line.
+/// Relies on rustfmt: a function ends at the first `}` that stands as far in as its `fn` line, and a
+/// declaration in a trait at the first `)` that stands there and ends in a semicolon.
 fn long_functions(source: &Source) -> Vec<Fault> {
     let lines: Vec<&str> = source.text.lines().collect();
     let mut faults = Vec::new();
     for (start, line) in lines.iter().enumerate() {
         let Some(name) = function_name(line) else { continue };
         let indent = line.len() - line.trim_start().len();
-        let ends = |other: &&str| other.trim_end() == format!("{:indent$}}}", "");
+        let ends = |other: &&str| {
+            let at_margin =
+                other.get(indent..).filter(|_| other[..indent].trim().is_empty()).unwrap_or_default();
+            at_margin.trim_end() == "}" || (at_margin.starts_with(')') && at_margin.ends_with(';'))
+        };
         let Some(length) = lines[start..].iter().position(ends) else { continue };
         let n_lines = length + 1;
         if LISTS.contains(&(source.path.as_str(), name)) {
@@ -247,6 +253,13 @@ mod controls {
         let faults = long_functions(&source("src/a.rs", &text));
         assert_eq!(faults.len(), 1);
         assert!(faults[0].to_string().contains("src/a.rs:2: fn long: 72 lines"), "{}", faults[0]);
+    }
+
+    #[test]
+    fn declaration_is_no_long_function() {
+        let rest = "    fn b();\n\n".repeat(FUNCTION_LINES_MAX);
+        let text = format!("trait A {{\n    fn a(\n        one: u8,\n    ) -> u8;\n\n{rest}}}\n");
+        assert_eq!(long_functions(&source("src/a.rs", &text)).len(), 0);
     }
 
     #[test]

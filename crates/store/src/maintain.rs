@@ -18,7 +18,7 @@ use crate::source::open_file;
 use crate::spool::stream_of;
 use crate::state::{Gap, GapReason};
 use crate::writer::chain;
-use crate::{StoreError, ballast, merge, quarantine, rollup, spool};
+use crate::{StoreError, ballast, heap, merge, quarantine, rollup, spool};
 
 /// How often it looks when nobody wakes it.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -235,6 +235,7 @@ impl Maintenance<'_> {
         match merged {
             Ok(n_damaged) => {
                 self.shared.stats.lock().n_bad_blobs += n_damaged;
+                heap::give_back();
                 Ok(())
             }
             Err(error) if error.is_damage() => {

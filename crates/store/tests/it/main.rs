@@ -29,6 +29,9 @@ mod damage;
 /// A disk that is full, and one that has room again.
 mod full;
 
+/// The hub's agents, tokens, users and audit log.
+mod hub_state;
+
 /// The queue towards hubs: what they read.
 mod spool;
 

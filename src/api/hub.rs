@@ -1,0 +1,111 @@
+//! The hub's API for people and programs: a table of routes, each with what it needs, and thin
+//! handlers over the hub's handle. The same table is served on the hub's listener and, to its
+//! owner, on its Unix socket.
+
+mod agents;
+mod audit;
+mod page;
+mod sign_in;
+mod tokens;
+mod users;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
+use axum::routing::on;
+use fieldpost_model::hub_state::{Act, HubStateError, Role};
+
+use super::gate::{Need, Principal, Routes};
+use super::problem::Problem;
+use super::server::Peer;
+use crate::hub::Hub;
+
+pub use agents::StatusChange;
+pub use sign_in::session_secret;
+pub use tokens::{TokenMade, TokenRequest};
+
+/// The hub as handlers get it.
+pub type State = axum::extract::State<Arc<Hub>>;
+
+/// Every route of the hub's API.
+pub fn routes() -> Routes<Arc<Hub>> {
+    let viewer = Need::Role(Role::Viewer);
+    let operator = Need::Role(Role::Operator);
+    let admin = Need::Role(Role::Admin);
+    Routes::new()
+        .on(Method::GET, "/", Need::Nothing, |filter| on(filter, page::page))
+        .on(Method::GET, "/page.js", Need::Nothing, |filter| on(filter, page::script))
+        .on(Method::GET, "/page.css", Need::Nothing, |filter| on(filter, page::style))
+        .on(Method::GET, "/-/healthy", Need::Nothing, |filter| on(filter, page::healthy))
+        .on(Method::GET, "/-/ready", Need::Nothing, |filter| on(filter, page::healthy))
+        .on(Method::POST, "/api/v1/first-admin", Need::Nothing, |filter| on(filter, sign_in::first_admin))
+        .on(Method::POST, "/api/v1/session", Need::Nothing, |filter| on(filter, sign_in::begin))
+        .on(Method::DELETE, "/api/v1/session", viewer, |filter| on(filter, sign_in::end))
+        .on(Method::GET, "/api/v1/session", viewer, |filter| on(filter, sign_in::whoami))
+        .on(Method::GET, "/api/v1/agents", viewer, |filter| on(filter, agents::list))
+        .on(Method::GET, "/api/v1/agents/{agent}", viewer, |filter| on(filter, agents::one))
+        .on(Method::DELETE, "/api/v1/agents/{agent}", admin, |filter| on(filter, agents::forget))
+        .on(Method::POST, "/api/v1/agents/{agent}/approve", admin, |filter| on(filter, agents::approve))
+        .on(Method::POST, "/api/v1/agents/{agent}/revoke", admin, |filter| on(filter, agents::revoke))
+        .on(Method::POST, "/api/v1/agents/{agent}/name", admin, |filter| on(filter, agents::rename))
+        .on(Method::GET, "/api/v1/agents/{agent}/v1/{*rest}", viewer, |filter| on(filter, agents::forward))
+        .on(Method::POST, "/api/v1/status", operator, |filter| on(filter, agents::set_status))
+        .on(Method::GET, "/api/v1/tokens", admin, |filter| on(filter, tokens::list))
+        .on(Method::POST, "/api/v1/tokens", admin, |filter| on(filter, tokens::create))
+        .on(Method::DELETE, "/api/v1/tokens/{token}", admin, |filter| on(filter, tokens::revoke))
+        .on(Method::GET, "/api/v1/users", admin, |filter| on(filter, users::list))
+        .on(Method::POST, "/api/v1/users", admin, |filter| on(filter, users::add))
+        .on(Method::DELETE, "/api/v1/users/{user}", admin, |filter| on(filter, users::remove))
+        .on(Method::GET, "/api/v1/audit", admin, |filter| on(filter, audit::list))
+}
+
+/// Who does something, from where and when: for the state and its audit log.
+pub struct Doer(pub Act);
+
+impl FromRequestParts<Arc<Hub>> for Doer {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, Self::Rejection> {
+        let principal = parts.extensions.get::<Principal>().unwrap_or(&Principal::Nobody);
+        let address = match parts.extensions.get::<Peer>() {
+            Some(Peer::Network { address, .. }) => Some(address.ip().to_string()),
+            _ => None,
+        };
+        Ok(Self(Act { actor: principal.actor(), address, now_ms: hub.now_ms() }))
+    }
+}
+
+/// Does what may wait for the disk on a thread that may wait.
+async fn blocking<T: Send + 'static>(
+    hub: Arc<Hub>,
+    work: impl FnOnce(&Hub) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(move || work(&hub)).await;
+    done.unwrap_or_else(|error| Err(Problem::failed(&anyhow::Error::new(error).context("the request broke off"))))
+}
+
+impl From<HubStateError> for Problem {
+    fn from(error: HubStateError) -> Self {
+        let text = error.to_string();
+        match error {
+            HubStateError::Unknown { .. } => Problem::not_found("unknown", text),
+            HubStateError::Taken { .. } => Problem::conflict("taken", text),
+            HubStateError::Invalid { .. } => Problem::bad_request(text),
+            HubStateError::Revoked(_) => Problem::conflict("revoked", text),
+            HubStateError::LastAdmin(_) => Problem::conflict("last_admin", text),
+            HubStateError::AdminExists => Problem::conflict("admin_exists", text),
+            HubStateError::Storage(_) => {
+                Problem::failed(&anyhow::Error::new(error).context("the hub's state cannot be used"))
+            }
+        }
+    }
+}
+
+/// Who asks, as a handler gets it.
+type Asker = Extension<Principal>;
+
+/// Nothing more to say.
+const DONE: StatusCode = StatusCode::NO_CONTENT;

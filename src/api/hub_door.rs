@@ -1,0 +1,70 @@
+//! The doors of the hub: each one finds out who asks and stamps it on the request; the gate
+//! behind them decides.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::get;
+
+use super::gate::Principal;
+use super::hub::{self, session_secret};
+use super::hub_local;
+use super::problem::Problem;
+use super::server::Peer;
+use crate::hub::{Hub, LocalDoor};
+
+/// Everything that the hub's listener serves: people, programs, and the agents' links.
+pub fn public_router(hub: Arc<Hub>) -> Router {
+    let routes = hub::routes().into_router();
+    routes.route("/link", get(link)).layer(from_fn_with_state(Arc::clone(&hub), stamp)).with_state(hub)
+}
+
+/// What the hub's Unix socket serves: the same, to its owner, and what concerns the process.
+pub fn local_router(hub: Arc<Hub>, door: Arc<LocalDoor>) -> Router {
+    let routes = hub::routes().into_router();
+    routes.layer(from_fn_with_state(Arc::clone(&hub), stamp)).with_state(hub).merge(hub_local::router(door))
+}
+
+async fn stamp(State(hub): State<Arc<Hub>>, mut request: Request, next: Next) -> Result<Response, Problem> {
+    let peer = request.extensions().get::<Peer>().copied();
+    let principal = match peer {
+        Some(Peer::Local(uid)) => Principal::Owner(uid),
+        _ => proved(hub, request.headers()).await?,
+    };
+    request.extensions_mut().insert(principal);
+    Ok(next.run(request).await)
+}
+
+/// Who the headers prove to be asking.
+async fn proved(hub: Arc<Hub>, headers: &HeaderMap) -> Result<Principal, Problem> {
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ")).map(|token| token.trim().to_owned());
+    let session = session_secret(headers);
+    if bearer.is_none() && session.is_none() {
+        return Ok(Principal::Nobody);
+    }
+    let asked = tokio::task::spawn_blocking(move || match (bearer, session) {
+        (Some(token), _) => hub.api_token(&token).map(|found| {
+            found.map_or(Principal::Nobody, |token| Principal::Token { id: token.id, scope: token.scope })
+        }),
+        (None, session) => hub.session(&session.unwrap_or_default()).map(|found| {
+            found.map_or(Principal::Nobody, |session| Principal::User { name: session.user, role: session.role })
+        }),
+    });
+    let answered = asked.await.map_err(|error| Problem::failed(&anyhow::Error::new(error)))?;
+    Ok(answered?)
+}
+
+/// An agent opens its link, or a host wants to join: both prove themselves inside.
+async fn link(State(hub): State<Arc<Hub>>, mut request: Request) -> Response {
+    let address = match request.extensions().get::<Peer>() {
+        Some(Peer::Network { address, .. }) => Some(address.ip().to_string()),
+        _ => None,
+    };
+    hub.open_link(&mut request, address).map(axum::body::Body::from)
+}

@@ -1,0 +1,178 @@
+//! `fieldpost join -`: makes this host's agent one of a hub's, by a join string from the standard
+//! input, so that the secret stands in no argv and no shell history.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use fieldpost_link::{JoinAnswer, JoinRequest, JoinString, KeyRequest, LinkError, join_hub};
+use fieldpost_model::format_span;
+use fieldpost_model::hub_state::{Labels, Roles};
+use serde_json::json;
+
+use super::find::RunningAgent;
+use super::hub::key_and_value;
+use super::{Global, exit, instant, terminal};
+use crate::agent::{Hubs, JoinedDetails, Membership};
+use crate::config::Config;
+
+/// The longest join string that is read.
+const WORD_BYTES_MAX: u64 = 16 << 10;
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo fieldpost join -                        (paste the join string, then Enter)
+  sudo fieldpost join - < string
+  ssh hub fieldpost hub token create | sudo fieldpost join - --role web --label site=berlin
+
+The key is made on this host and stays here. What the hub may do here is set in agent.yaml.";
+
+/// Join a hub by a join string from standard input
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A dash: the join string comes from standard input, never from the command line
+    #[arg(value_name = "-", value_parser = dash)]
+    word: (),
+    /// The name of this host at the hub; its host name if not given
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// A role of this host; may be given again
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+    /// A label of this host; may be given again
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    labels: Vec<(String, String)>,
+}
+
+fn dash(text: &str) -> Result<(), String> {
+    match text {
+        "-" => Ok(()),
+        _ => Err("the join string is a secret: give it on standard input, as in `fieldpost join - < string`".into()),
+    }
+}
+
+/// Does what was asked for.
+pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
+    let config: Config = global.load::<Config>()?.config;
+    let word = read_word()?;
+    let wish = Wish {
+        name: args.name.clone().unwrap_or_else(host_name),
+        roles: args.roles.iter().cloned().collect(),
+        labels: args.labels.iter().cloned().collect(),
+    };
+    let joined = join(&config.store.path, &word, &wish)?;
+    tell(&joined, global)?;
+    // An agent that runs dials at once; one that does not will when it starts.
+    let running = RunningAgent::find(global).and_then(|agent| agent.tell("POST", "/v1/hubs/refresh", None));
+    if running.is_err() {
+        terminal::err("the agent does not run, or is not yours; it dials the hub when it starts");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a host would like to be at the hub.
+pub struct Wish {
+    /// Its name.
+    pub name: String,
+    /// Its roles.
+    pub roles: Roles,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// What became of it.
+pub struct Joined {
+    /// The membership that is kept from now on.
+    pub membership: Membership,
+    /// What the hub told.
+    pub details: JoinedDetails,
+    /// How far this host's clock is ahead of the hub's, ms.
+    pub ahead_ms: i64,
+}
+
+/// Joins and keeps the membership in this data folder. Nothing is kept if the hub refuses.
+pub fn join(data: &Path, word: &JoinString, wish: &Wish) -> anyhow::Result<Joined> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let agent_id = crate::agent::agent_id(data)?;
+    let key = KeyRequest::new(&agent_id)?;
+    let request = JoinRequest {
+        token: word.token.clone(),
+        request: key.request.clone(),
+        agent_id: agent_id.clone(),
+        name: wish.name.clone(),
+        details: json!({
+            "version": env!("CARGO_PKG_VERSION"), "roles": wish.roles, "labels": wish.labels, "allow_jobs": "off",
+        }),
+    };
+    let (answer, url) = runtime.block_on(join_hub(word, &request)).map_err(|error| told(&error))?;
+    let JoinAnswer { chain, ca, hub_id, details } = answer;
+    let details: JoinedDetails = serde_json::from_value(details).unwrap_or_default();
+    let identity = key.accept(chain, ca, &agent_id, &word.pin).context("what the hub gave cannot be used")?;
+    let now_ms = instant::parse_now("now").map_err(anyhow::Error::msg)?;
+    let mut urls = word.urls.clone();
+    urls.sort_by_key(|other| *other != url);
+    let membership = Membership { hub_id, urls, name: details.name.clone(), joined_ms: now_ms, identity };
+    Hubs::of(data).save(&membership)?;
+    Ok(Joined { membership, ahead_ms: now_ms - details.time_ms, details })
+}
+
+fn told(error: &LinkError) -> anyhow::Error {
+    let advice = match error {
+        LinkError::Refused(_) => "",
+        _ => "\n  nothing was sent that could be misused, and nothing changed here",
+    };
+    exit::failure(exit::FAILED, format!("error: {error}{advice}"))
+}
+
+fn read_word() -> anyhow::Result<JoinString> {
+    if terminal::asks() {
+        terminal::err("paste the join string, then press Enter:");
+    }
+    let mut text = String::new();
+    let mut input = std::io::stdin().lock().take(WORD_BYTES_MAX);
+    if terminal::asks() {
+        std::io::BufRead::read_line(&mut input, &mut text)?;
+    } else {
+        input.read_to_string(&mut text).context("the join string is no text")?;
+    }
+    let Some(word) = text.split_whitespace().find(|word| word.starts_with("fp")) else {
+        bail!("there is no join string on standard input; make one at the hub: fieldpost hub token create");
+    };
+    Ok(word.parse()?)
+}
+
+/// What this host calls itself.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn tell(joined: &Joined, global: &Global) -> anyhow::Result<()> {
+    let Joined { membership, details, ahead_ms } = joined;
+    let hub = membership.urls.first().map(ToString::to_string).unwrap_or_default();
+    if global.json {
+        let object = json!({
+            "hub_id": membership.hub_id, "hub": hub, "name": details.name, "roles": details.roles,
+            "waits_for_approval": details.waits_for_approval, "clock_ahead_ms": ahead_ms,
+        });
+        return Ok(terminal::out(&serde_json::to_string_pretty(&object)?)?);
+    }
+    let differ = format_span(Duration::from_millis(ahead_ms.unsigned_abs()));
+    let roles = match details.roles.is_empty() {
+        true => "no roles".to_owned(),
+        false => format!("roles: {}", details.roles.iter().cloned().collect::<Vec<_>>().join(", ")),
+    };
+    let mut text = format!(
+        "hub    {hub} is the one that made this string; clocks differ by {differ}\n\
+         joined as {}, {roles}; key made here and kept here\n\
+         this hub may: read metrics, events, processes.  may not: run jobs, move files, open tunnels",
+        terminal::printable(&details.name),
+    );
+    if details.waits_for_approval {
+        text += "\nsomebody at the hub has to approve this host first: fieldpost hub agents approve ";
+        text += &terminal::printable(&details.name);
+    }
+    Ok(terminal::out(&text)?)
+}

@@ -1,0 +1,104 @@
+//! The hub's handle: its state, its store, its links, and what it is known by.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use fieldpost_link::{Authority, HubUrl, Identity, OuterTls, Pin, ServerTls, outer_server};
+use fieldpost_model::TimeMs;
+use fieldpost_model::hub_state::{Act, Actor, HubState};
+use fieldpost_store::hub::HubStore;
+use parking_lot::Mutex;
+
+use super::keys;
+use super::links::Links;
+use super::people::nobodys_password;
+
+/// What tells the time, in milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
+
+/// How the hub behaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubOptions {
+    /// A link over which nothing came for longer than this is late.
+    pub late_after: Duration,
+    /// Agents not heard of for longer than this leave the list; their data stay.
+    pub forget_after: Duration,
+    /// Where agents reach the hub, the best address first.
+    pub urls: Vec<HubUrl>,
+}
+
+/// The hub.
+pub struct Hub {
+    /// Agents, tokens, users, audit.
+    pub state: Arc<dyn HubState>,
+    /// What agents have sent.
+    pub store: Arc<HubStore>,
+    /// The links that are up.
+    pub links: Links,
+    /// How it behaves.
+    pub options: HubOptions,
+    /// Its random id.
+    pub hub_id: String,
+    pub(super) authority: Authority,
+    pub(super) tls: ServerTls,
+    pub(super) identity: Identity,
+    clock: Clock,
+    /// Passwords are hashed one at a time: each takes 19 MiB.
+    pub(super) hashing: Mutex<()>,
+    pub(super) nobodys_password: String,
+}
+
+impl Hub {
+    /// A hub over this state and store, with its keys in this folder; they are made if there are
+    /// none yet.
+    pub fn new(
+        state: Arc<dyn HubState>,
+        store: Arc<HubStore>,
+        keys_folder: &Path,
+        options: HubOptions,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
+        let hub_id = state.hub_id()?;
+        let (authority, identity) = keys::load_or_make(keys_folder, &hub_id, clock())
+            .with_context(|| format!("cannot use the hub's keys in {}", keys_folder.display()))?;
+        let tls = ServerTls::hub(&identity).context("the hub's certificate cannot be used")?;
+        let (links, hashing, nobodys_password) = (Links::default(), Mutex::new(()), nobodys_password()?);
+        Ok(Self { state, store, links, options, hub_id, authority, tls, identity, clock, hashing, nobodys_password })
+    }
+
+    /// The present, by the hub's clock.
+    pub fn now_ms(&self) -> TimeMs {
+        (self.clock)()
+    }
+
+    /// By what agents know this hub for good.
+    pub fn pin(&self) -> Pin {
+        self.authority.pin()
+    }
+
+    /// The TLS of its listener, for transport only: what agents trust is inside. With the given
+    /// certificate and key (PEM), or with the hub's own.
+    pub fn outer_tls(&self, given: Option<(String, String)>) -> anyhow::Result<OuterTls> {
+        let identity = match given {
+            Some((chain, key)) => Identity { key, chain, ca: String::new() },
+            None => self.identity.clone(),
+        };
+        outer_server(&identity).context("the certificate of the listener cannot be used")
+    }
+
+    /// Ends all links.
+    pub fn hang_up(&self) {
+        self.links.all().iter().for_each(|link| link.cancel.cancel());
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        Arc::clone(&self.clock)
+    }
+
+    /// As what the hub itself does something.
+    pub(super) fn act(&self) -> Act {
+        Act { actor: Actor::Hub, address: None, now_ms: self.now_ms() }
+    }
+}

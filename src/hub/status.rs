@@ -1,0 +1,44 @@
+//! The status of a running hub, as its Unix socket gives it to the client.
+
+use std::path::PathBuf;
+
+use fieldpost_model::TimeMs;
+use serde::{Deserialize, Serialize};
+
+/// A running hub's status.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The hub's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started.
+    pub started_ms: TimeMs,
+    /// The config it runs with.
+    pub config: String,
+    /// Its data folder.
+    pub data: PathBuf,
+    /// The address by which others know it.
+    pub listen: String,
+}
+
+/// The answer to a reload.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Was the new config taken? If not, nothing was changed.
+    pub ok: bool,
+    /// Keys whose new values are in force.
+    pub changed: Vec<String>,
+    /// Keys whose new values need a restart.
+    pub needs_restart: Vec<String>,
+    /// What is wrong with the config, a line each.
+    pub errors: Vec<String>,
+}
+
+/// What the Unix socket offers to the hub's owner; made by whoever wires the hub.
+pub struct LocalDoor {
+    /// Tells the status.
+    pub status: Box<dyn Fn() -> Status + Send + Sync>,
+    /// Loads the config anew and applies it. May wait for the disk.
+    pub reload: Box<dyn Fn() -> Reloaded + Send + Sync>,
+}

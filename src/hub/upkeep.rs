@@ -1,0 +1,44 @@
+//! What the hub does by itself now and then: notes who was heard of, and removes what has expired.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fieldpost_model::TimeMs;
+use tokio_util::sync::CancellationToken;
+
+use super::Hub;
+
+/// How often it is noted who was heard of: what a crash may forget of it.
+const NOTE_EVERY: Duration = Duration::from_secs(10);
+/// How often what has expired is removed.
+const PURGE_EVERY: Duration = Duration::from_secs(3_600);
+/// Expired things are kept for this long, so that people see what became of them.
+const KEPT_MS: TimeMs = 7 * 86_400_000;
+
+/// Goes on until the end.
+pub async fn keep_up(hub: Arc<Hub>, shutdown: CancellationToken) {
+    let mut notes = tokio::time::interval(NOTE_EVERY);
+    let mut purges = tokio::time::interval(PURGE_EVERY);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            _ = notes.tick() => hub.note_seen(heard(&hub)).await,
+            _ = purges.tick() => purge(Arc::clone(&hub)).await,
+        }
+    }
+    hub.note_seen(heard(&hub)).await;
+}
+
+fn heard(hub: &Hub) -> Vec<(String, TimeMs)> {
+    hub.links.all().iter().map(|link| (link.agent_id.clone(), link.heard_ms())).collect()
+}
+
+async fn purge(hub: Arc<Hub>) {
+    let purged = tokio::task::spawn_blocking(move || {
+        let act = hub.act();
+        hub.state.purge_expired(&act, act.now_ms - KEPT_MS)
+    });
+    if let Ok(Err(error)) = purged.await {
+        tracing::warn!(%error, "cannot remove what has expired");
+    }
+}
