@@ -22,7 +22,8 @@ const NAME_BYTES_MAX: usize = 256;
 /// Refusals that are said one by one.
 const N_REFUSED_SAID: usize = 100;
 
-/// A part of an agent's record. It says which scope its items are of before the first of them:
+/// A part of an agent's record. It says which scope its items are of before the first of them
+/// (those of events have none):
 /// a body that is cut into batches repeats its last `Frame::Scope` at the head of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
@@ -116,7 +117,7 @@ impl Check<'_> {
         let source = self.source(&key)?;
         let (items, lost, answer) = Default::default();
         let mut checked = Checked { source, stream, items, lost, answer, n_duplicates: 0 };
-        // Events say all there is to know in themselves.
+        // Events need no ids, and so no scope.
         let mut scope = (stream == Stream::Events).then(|| self.scopes.scope(source, ""));
         for frame in frames {
             self.frame(frame, &key, &mut scope, &mut checked);

@@ -73,7 +73,7 @@ impl Carrier {
                 self.take_runs(input, number, &key)?;
             }
         }
-        for parts in input.all_parts().filter(|parts| streams.contains(&parts.key.stream)) {
+        for parts in input.all_parts()?.iter().filter(|parts| streams.contains(&parts.key.stream)) {
             if parts.key.stream != Stream::Metrics {
                 for part in &parts.parts {
                     self.take_part(output, input, &parts.key, part.number, &part.scope).map_err(failed())?;
@@ -176,7 +176,8 @@ pub(crate) fn runs_of(input: &HubFile, number: i64, key: &SourceKey) -> Result<V
     let mut runs = Vec::new();
     if input.file.kind == FileKind::Hot {
         let damaged = input.damaged(key);
-        for parts in input.parts(&key.agent_id, key.stream).filter(|parts| parts.key == *key) {
+        let parts = input.parts(&key.agent_id, key.stream)?;
+        for parts in parts.iter().filter(|parts| parts.key == *key) {
             for part in &parts.parts {
                 let spans = input.spans(part.number)?.into_iter().filter(|span| !damaged.contains(span.0));
                 runs.extend(spans.map(|(seq, from_ms, to_ms)| Run { first: seq, last: seq, from_ms, to_ms }));

@@ -138,10 +138,8 @@ impl Account {
             }
         };
         let runs = join(self.runs);
-        if let Some(first) = runs.first() {
-            if is_accounted(&self.known, 1, first.first) {
-                mark(TimeMs::MIN, first.from_ms, Coverage::Missing);
-            }
+        if let Some(first) = runs.first().filter(|first| is_accounted(&self.known, 1, first.first)) {
+            mark(TimeMs::MIN, first.from_ms, Coverage::Missing);
         }
         for pair in runs.windows(2) {
             if is_accounted(&self.known, pair[0].last + 1, pair[1].first) {

@@ -4,86 +4,62 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use rusqlite::{Connection, params};
+use fieldpost_model::Family;
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::StoreError;
 use crate::codec::{CodecError, Cursor, checksum, put_signed, put_varint};
-use crate::dictionary::{Entry, kind_code, labels_blob, read_entries};
-use crate::hub::shapes::{Described, ShapeId, Shapes};
+use crate::dictionary::{Entry, kind_code, kind_of, labels_blob, read_labels};
+use crate::hub::shapes::{ShapeId, Shapes};
 use crate::rows::GROUP_SIZE;
 
 /// The most series of one agent in a file.
 const N_SERIES_MAX: usize = 4 << 20;
-/// Under this key a reader remembers the shapes of a whole file.
-const KEY_OF_FILE: i64 = -1;
-
-/// The agents of a merged file.
-#[derive(Default)]
-pub(crate) struct Members {
-    agents: BTreeSet<String>,
-    /// Numbers of shapes in the file, with those of the reader.
-    shapes: Described,
+/// Agents that have series in a merged file.
+pub(crate) fn read_agents(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
+    let mut statement = connection.prepare("SELECT agent_id FROM members")?;
+    let agents = statement.query_map([], |row| row.get(0))?;
+    agents.collect()
 }
 
-impl Members {
-    /// Reads which agents a merged file has, and which shapes.
-    pub(crate) fn read(
-        connection: &Connection,
-        path: &Path,
-        file_id: u128,
-        shapes: &Shapes,
-    ) -> Result<Self, StoreError> {
-        let failed = || StoreError::sql("read", path);
-        let read = || {
-            let mut statement = connection.prepare("SELECT agent_id FROM members")?;
-            let agents = statement.query_map([], |row| row.get(0))?;
-            agents.collect::<rusqlite::Result<BTreeSet<String>>>()
-        };
-        let agents = read().map_err(failed())?;
-        let known = shapes.remembered(file_id, KEY_OF_FILE);
-        let described = match known {
-            Some(described) => described,
-            None => {
-                let of = |entry: Entry| (entry.id, shapes.id(entry));
-                let all = read_entries(connection, path)?.into_iter().map(of).collect();
-                shapes.remember(file_id, KEY_OF_FILE, all)
-            }
-        };
-        Ok(Self { agents, shapes: described })
-    }
+/// Ids of an agent's series in a merged file, with their shapes; none where the agent is not in it.
+pub(crate) fn read_series(
+    connection: &Connection,
+    path: &Path,
+    file_id: u128,
+    agent_id: &str,
+    shapes: &Shapes,
+) -> Result<Vec<(u32, ShapeId)>, StoreError> {
+    let failed = || StoreError::sql("read", path);
+    let sql = "SELECT first_id, crc, shapes FROM members WHERE agent_id = ?1";
+    let read = || {
+        let mut statement = connection.prepare_cached(sql)?;
+        let found = statement.query_row([agent_id], |row| {
+            Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
+        });
+        found.optional()
+    };
+    let Some((first_id, crc, blob)) = read().map_err(failed())? else { return Ok(Vec::new()) };
+    let good = i64::from(checksum(&blob)) == crc;
+    let numbers = if good { decode_numbers(&blob) } else { Err(CodecError::Checksum) };
+    let numbers = numbers.map_err(|source| StoreError::Blob { path: path.to_owned(), source })?;
+    let known = shapes.of_file(file_id, &numbers, |number| read_shape(connection, number));
+    let known = known.map_err(failed())?;
+    Ok((first_id..).zip(known).filter_map(|(id, shape)| Some((id, shape?))).collect())
+}
 
-    /// Their ids.
-    pub(crate) fn agents(&self) -> impl Iterator<Item = &str> {
-        self.agents.iter().map(String::as_str)
-    }
-
-    /// Ids of an agent's series with their shapes; none where the agent is not in the file.
-    pub(crate) fn series(
-        &self,
-        connection: &Connection,
-        path: &Path,
-        agent_id: &str,
-    ) -> Result<Vec<(u32, ShapeId)>, StoreError> {
-        if !self.agents.contains(agent_id) {
-            return Ok(Vec::new());
-        }
-        let sql = "SELECT first_id, crc, shapes FROM members WHERE agent_id = ?1";
-        let read = || {
-            connection.prepare_cached(sql)?.query_row([agent_id], |row| {
-                Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
-            })
-        };
-        let (first_id, crc, blob) = read().map_err(StoreError::sql("read", path))?;
-        let good = i64::from(checksum(&blob)) == crc;
-        let numbers = if good { decode_numbers(&blob) } else { Err(CodecError::Checksum) };
-        let numbers = numbers.map_err(|source| StoreError::Blob { path: path.to_owned(), source })?;
-        let known = |number: u32| {
-            let position = self.shapes.binary_search_by_key(&number, |(there, _)| *there).ok()?;
-            Some(self.shapes[position].1)
-        };
-        let ids = (first_id..).zip(numbers);
-        Ok(ids.filter_map(|(id, number)| Some((id, known(number)?))).collect())
-    }
+/// A shape by its number in the file; none where it cannot be read.
+fn read_shape(connection: &Connection, number: u32) -> rusqlite::Result<Option<Entry>> {
+    let sql = "SELECT suffix, labels, name, kind, help FROM series \
+               JOIN families ON families.id = series.family WHERE series.id = ?1";
+    let found = connection.prepare_cached(sql)?.query_row([number], |row| {
+        let labels = read_labels(row.get_ref(1)?.as_blob()?);
+        let (name, help): (String, String) = (row.get(2)?, row.get(4)?);
+        let family = Family { name: name.into(), help: help.into(), kind: kind_of(row.get(3)?) };
+        let suffix = row.get(0)?;
+        Ok(labels.ok().map(|labels| Entry { id: number, family, suffix, labels }))
+    });
+    found.optional().map(Option::flatten)
 }
 
 fn encode_numbers(numbers: &[u32]) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! What outlives an agent's samples at the hub: the minutes of a day, the hours of its month, and
 //! the notes of its events with them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use fieldpost_model::{Stream, TimeMs};
@@ -11,7 +11,7 @@ use crate::calendar::{DAY_HOURS, HOUR_MS, civil, day_of};
 use crate::folder::{FileKind, StoreFile};
 use crate::hub::merge::{Output, open_all};
 use crate::hub::shapes::Shapes;
-use crate::hub::source::HubFile;
+use crate::hub::source::{HubFile, agents_of};
 use crate::rollup::{Rollup, coarser, put_rollups, read_rollups};
 use crate::rows::{MadeOf, read_hours};
 
@@ -54,8 +54,7 @@ fn keep(
         }
     }
     output.carrier.forget_received();
-    let agents: BTreeSet<String> = inputs.iter().flat_map(HubFile::agents).collect();
-    for agent_id in &agents {
+    for agent_id in &agents_of(&inputs)? {
         keep_agent(agent_id, &inputs, &mut output, slot_of, span_ms)?;
     }
     for (slot, n_samples) in slots {

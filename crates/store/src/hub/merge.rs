@@ -15,7 +15,7 @@ use crate::hub::carry::Carrier;
 use crate::hub::index::IndexWriter;
 use crate::hub::ledger::SourceKey;
 use crate::hub::shapes::{ShapeId, Shapes};
-use crate::hub::source::{HourSpan, HubFile};
+use crate::hub::source::{HourSpan, HubFile, agents_of};
 use crate::merge::put_groups;
 use crate::rows::{GROUP_SIZE, MadeOf, RowWriter};
 use crate::{Samples, StoreError};
@@ -97,9 +97,8 @@ pub(crate) fn merge(
         FileKind::Day => target.hour..target.hour + DAY_HOURS,
         _ => target.hour..target.hour + 1,
     };
-    let agents: BTreeSet<String> = inputs.iter().flat_map(HubFile::agents).collect();
     let (mut n_samples, mut n_damaged) = (BTreeMap::new(), 0);
-    for agent_id in &agents {
+    for agent_id in &agents_of(&inputs)? {
         if !go_on() {
             return Ok(None);
         }

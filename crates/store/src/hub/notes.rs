@@ -27,7 +27,7 @@ impl HubReader {
         let mut found: BTreeMap<(TimeMs, String, u64), Note> = BTreeMap::new();
         for file in self.open_files(&kept, &self.shapes())? {
             let span = HourSpan { hour: file.file.hour, from_ms, to_ms };
-            for parts in file.parts(agent_id, Stream::Events) {
+            for parts in file.parts(agent_id, Stream::Events)? {
                 for part in &parts.parts {
                     let read = file.each_item(part.number, 0..=HUB_SEQ_MAX, &span, |item| {
                         let note = whole(&item).and_then(|blob| decode_note(blob).ok().flatten());

@@ -97,3 +97,23 @@ impl Queue {
         (inner.jobs.len(), inner.n_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_bounded_and_given_back() {
+        let queue = Queue::default();
+        let whole = WAITING_BYTES_MAX;
+        assert!(queue.reserve(2 * whole).unwrap(), "an empty queue has room for everything");
+        assert!(!queue.reserve(1).unwrap());
+        queue.release(2 * whole);
+        assert!(queue.reserve(whole / 2).unwrap() && queue.reserve(whole / 2).unwrap());
+        assert!(!queue.reserve(1).unwrap());
+        assert_eq!(queue.waiting(), (0, whole));
+        queue.close();
+        assert!(matches!(queue.reserve(1), Err(StoreError::Closed)));
+        assert!(queue.take(Duration::ZERO).is_none());
+    }
+}

@@ -237,7 +237,7 @@ impl HubReader {
     pub fn agents(&self, from_ms: TimeMs, to_ms: TimeMs) -> Result<BTreeSet<String>, StoreError> {
         let shapes = self.shapes();
         let opened = self.open_files(&|file| is_raw(file.kind) && touches(file, from_ms, to_ms), &shapes)?;
-        Ok(opened.iter().flat_map(HubFile::agents).collect())
+        readable_agents(&opened)
     }
 
     /// Hands over the items of a stream that are still kept as they were sealed, by file and
@@ -251,7 +251,7 @@ impl HubReader {
         mut each: impl FnMut(&SourceOf<'_>, Item),
     ) -> Result<(), StoreError> {
         for file in self.open_files(&|file| is_raw(file.kind), &self.shapes())? {
-            for parts in file.parts(agent_id, stream) {
+            for parts in file.parts(agent_id, stream)? {
                 for part in &parts.parts {
                     let SourceKey { spool_id, .. } = &parts.key;
                     let of = SourceOf { spool_id, scope: &part.scope };
@@ -278,6 +278,15 @@ pub struct SourceOf<'a> {
     pub scope: &'a str,
 }
 
+/// Agents with samples in any of these files; damaged ones are left out.
+fn readable_agents<'a>(files: impl IntoIterator<Item = &'a HubFile>) -> Result<BTreeSet<String>, StoreError> {
+    let mut agents = BTreeSet::new();
+    for file in files {
+        agents.extend(skip_damage(&file.file.path, file.agents())?.unwrap_or_default());
+    }
+    Ok(agents)
+}
+
 /// A question under way.
 struct Question<'a> {
     accepts: Accepts<'a>,
@@ -291,12 +300,12 @@ impl Question<'_> {
     fn hour(&mut self, files: &[HubFile], span: &HourSpan, each: Each<'_>) -> Result<(), StoreError> {
         let of_hour = |file: &&HubFile| file.file.kind == FileKind::Day || file.file.hour == span.hour;
         let files: Vec<&HubFile> = files.iter().filter(of_hour).collect();
-        let agents: BTreeSet<String> = files.iter().flat_map(|file| file.agents()).collect();
-        for agent_id in agents {
+        for agent_id in readable_agents(files.iter().copied())? {
             let Some(labels) = self.labels_of(&agent_id) else { continue };
             let mut found = HashMap::new();
+            let set = self.accepts.set(&labels);
             for file in &files {
-                let mut wanted = |shape| self.accepts.shape(&labels, shape);
+                let mut wanted = |shape| self.accepts.shape(set, &labels, shape);
                 let read = file.read(&agent_id, span, &mut wanted, &mut found);
                 skip_damage(&file.file.path, read)?;
             }
@@ -306,10 +315,12 @@ impl Question<'_> {
     }
 
     fn rollups(&mut self, file: &HubFile, answer: &mut RollupAnswer) -> Result<(), StoreError> {
-        for agent_id in file.agents() {
+        for agent_id in file.agents()? {
             let Some(labels) = self.labels_of(&agent_id) else { continue };
             let mut found = HashMap::new();
-            file.read_rollups(&agent_id, &mut |shape| self.accepts.shape(&labels, shape), &mut found)?;
+            let set = self.accepts.set(&labels);
+            let mut wanted = |shape| self.accepts.shape(set, &labels, shape);
+            file.read_rollups(&agent_id, &mut wanted, &mut found)?;
             for (shape, rollups) in found {
                 let Some(shape) = self.shapes.shape(shape) else { continue };
                 let series = stored_series(&labels, &shape, 0, 0);
@@ -390,7 +401,7 @@ impl RollupAnswer {
 fn stored_series(whose: &Labels, shape: &Entry, first_ms: TimeMs, last_ms: TimeMs) -> StoredSeries {
     let labels = all_labels(whose, shape);
     let borrowed: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let text = series_text(&shape.family.name, &shape.suffix, &borrowed).to_string();
+    let text = series_text(&shape.family.name, &shape.suffix, &borrowed);
     StoredSeries {
         name: format!("{}{}", shape.family.name, shape.suffix),
         family: shape.family.name.to_string(),

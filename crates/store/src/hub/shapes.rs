@@ -59,6 +59,8 @@ struct Known {
     by_fingerprint: HashMap<u128, ShapeId>,
     shapes: Vec<Arc<Entry>>,
     described: HashMap<(u128, i64), Described>,
+    /// Shapes by file and number there.
+    of_files: HashMap<u128, HashMap<u32, Option<ShapeId>>>,
     n_entries: usize,
 }
 
@@ -106,13 +108,37 @@ impl Shapes {
         Ok(described)
     }
 
-    /// What is remembered under a key of a file.
-    pub(crate) fn remembered(&self, file: u128, key: i64) -> Option<Described> {
+    fn remembered(&self, file: u128, key: i64) -> Option<Described> {
         self.known.lock().described.get(&(file, key)).map(Arc::clone)
     }
 
-    /// Remembers what a file describes.
-    pub(crate) fn remember(&self, file: u128, key: i64, mut all: Vec<(u32, ShapeId)>) -> Described {
+    /// Shapes by their numbers in a merged file; read only those that are not remembered.
+    pub(crate) fn of_file(
+        &self,
+        file: u128,
+        numbers: &[u32],
+        mut read: impl FnMut(u32) -> rusqlite::Result<Option<Entry>>,
+    ) -> rusqlite::Result<Vec<Option<ShapeId>>> {
+        let mut found: Vec<Option<Option<ShapeId>>> = {
+            let known = self.known.lock();
+            let of_file = known.of_files.get(&file);
+            numbers.iter().map(|number| of_file.and_then(|known| known.get(number)).copied()).collect()
+        };
+        let mut new = Vec::new();
+        for (number, found) in numbers.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
+            let id = read(*number)?.map(|shape| self.id(shape));
+            new.push((*number, id));
+            *found = Some(id);
+        }
+        if !new.is_empty() {
+            let mut known = self.known.lock();
+            known.n_entries += new.len();
+            known.of_files.entry(file).or_default().extend(new);
+        }
+        Ok(found.into_iter().map(Option::flatten).collect())
+    }
+
+    fn remember(&self, file: u128, key: i64, mut all: Vec<(u32, ShapeId)>) -> Described {
         all.sort_unstable();
         let described = Arc::new(all);
         let mut known = self.known.lock();
@@ -121,9 +147,9 @@ impl Shapes {
         described
     }
 
-    /// Forgets what files describe; shapes keep their numbers.
+    /// Forgets what blobs describe; shapes keep their numbers.
     pub(crate) fn forget_described(&self) {
-        self.known.lock().described.retain(|(_, key), _| *key < 0);
+        self.known.lock().described.clear();
     }
 
     /// Is it time to begin anew?
@@ -137,15 +163,18 @@ pub(crate) struct Accepts<'a> {
     selector: &'a Selector,
     shapes: Arc<Shapes>,
     /// Answers by shape, for each set of labels that agents bring along.
-    answers: HashMap<Vec<String>, Vec<Option<bool>>>,
+    answers: Vec<(Vec<String>, Vec<Option<bool>>)>,
 }
+
+/// A set of labels' names that some agents bring along.
+pub(crate) type LabelSet = usize;
 
 /// Labels that say whose a series is.
 pub(crate) type Labels = Vec<(String, String)>;
 
 impl<'a> Accepts<'a> {
     pub(crate) fn new(selector: &'a Selector, shapes: Arc<Shapes>) -> Self {
-        Self { selector, shapes, answers: HashMap::new() }
+        Self { selector, shapes, answers: Vec::new() }
     }
 
     /// May an agent with these labels have series that are wanted?
@@ -154,10 +183,19 @@ impl<'a> Accepts<'a> {
         self.selector.matchers.iter().all(|m| of(&m.label).is_none_or(|value| m.accepts(value)))
     }
 
-    /// Is a series of this shape wanted, of an agent that is and that has these labels?
-    pub(crate) fn shape(&mut self, labels: &Labels, shape: ShapeId) -> bool {
-        let names: Vec<String> = labels.iter().map(|(name, _)| name.clone()).collect();
-        let answers = self.answers.entry(names).or_default();
+    /// The set of the names of an agent's labels.
+    pub(crate) fn set(&mut self, labels: &Labels) -> LabelSet {
+        let same = |names: &Vec<String>| names.iter().eq(labels.iter().map(|(name, _)| name));
+        self.answers.iter().position(|(names, _)| same(names)).unwrap_or_else(|| {
+            self.answers.push((labels.iter().map(|(name, _)| name.clone()).collect(), Vec::new()));
+            self.answers.len() - 1
+        })
+    }
+
+    /// Is a series of this shape wanted, of an agent that is and that has these labels, and their
+    /// names in this set?
+    pub(crate) fn shape(&mut self, set: LabelSet, labels: &Labels, shape: ShapeId) -> bool {
+        let Some((_, answers)) = self.answers.get_mut(set) else { return false };
         let position = shape as usize;
         if let Some(Some(answer)) = answers.get(position) {
             return *answer;
@@ -224,7 +262,8 @@ mod tests {
         let asked = |text: &str| {
             let selector = Selector::parse(text).unwrap();
             let mut accepts = Accepts::new(&selector, Arc::clone(&shapes));
-            accepts.agent(&whose) && accepts.shape(&whose, id)
+            let set = accepts.set(&whose);
+            accepts.agent(&whose) && accepts.shape(set, &whose, id)
         };
         assert!(asked("up") && asked("up{instance=\"web1\",mode=\"idle\"}"));
         assert!(!asked("up{instance=\"other\"}") && !asked("up{mode=\"user\"}") && !asked("down"));

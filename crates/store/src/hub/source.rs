@@ -2,7 +2,7 @@
 //! wanted, and their samples.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use rusqlite::{Connection, params};
 use crate::codec::{checksum, decode_window};
 use crate::folder::{FileKind, StoreFile};
 use crate::hub::batch::{HUB_SEQ_MAX, SEQ_BITS};
-use crate::hub::index::Members;
-use crate::hub::intake::{BLOB_BITS, read_sources};
+use crate::hub::index;
+use crate::hub::intake::BLOB_BITS;
 use crate::hub::ledger::SourceKey;
 use crate::hub::shapes::{Described, ShapeId, Shapes};
 use crate::rollup::{Rollup, read_rollups};
@@ -53,27 +53,16 @@ pub(crate) struct HubFile {
     pub(crate) file: StoreFile,
     pub(crate) connection: Connection,
     id: u128,
-    /// By agent; in merged files only streams other than metrics have parts.
-    parts: BTreeMap<String, Vec<PartsOf>>,
-    /// Of merged files.
-    members: Members,
     shapes: Arc<Shapes>,
     damaged: RefCell<HashMap<SourceKey, Intervals>>,
 }
 
 impl HubFile {
-    /// Opens a file and reads which agents it has.
+    /// Opens a file.
     pub(crate) fn open(file: StoreFile, shapes: Arc<Shapes>) -> Result<Self, StoreError> {
         let connection = open_file(&file)?;
-        let failed = || StoreError::sql("read", &file.path);
-        let id = read_id(&connection).map_err(failed())?;
-        let parts = read_parts(&connection).map_err(failed())?;
-        let members = match file.kind {
-            FileKind::Hot => Members::default(),
-            _ => Members::read(&connection, &file.path, id, &shapes)?,
-        };
-        let damaged = RefCell::default();
-        Ok(Self { connection, id, parts, members, shapes, file, damaged })
+        let id = read_id(&connection).map_err(StoreError::sql("read", &file.path))?;
+        Ok(Self { connection, id, shapes, file, damaged: RefCell::default() })
     }
 
     fn sql(&self) -> impl FnOnce(rusqlite::Error) -> StoreError {
@@ -81,21 +70,23 @@ impl HubFile {
     }
 
     /// Agents with samples here, by id.
-    pub(crate) fn agents(&self) -> BTreeSet<String> {
-        let with = |parts: &Vec<PartsOf>| parts.iter().any(|parts| parts.key.stream == Stream::Metrics);
-        let hot = self.parts.iter().filter(|(_, parts)| with(parts)).map(|(agent_id, _)| agent_id.clone());
-        hot.chain(self.members.agents().map(str::to_owned)).collect()
+    pub(crate) fn agents(&self) -> Result<BTreeSet<String>, StoreError> {
+        let read = match self.file.kind {
+            FileKind::Hot => read_hot_agents(&self.connection),
+            _ => index::read_agents(&self.connection),
+        };
+        read.map_err(self.sql())
     }
 
     /// Parts of an agent's stream, under whatever spool.
-    pub(crate) fn parts(&self, agent_id: &str, stream: Stream) -> impl Iterator<Item = &PartsOf> {
-        let all = self.parts.get(agent_id).into_iter().flatten();
-        all.filter(move |parts| parts.key.stream == stream)
+    pub(crate) fn parts(&self, agent_id: &str, stream: Stream) -> Result<Vec<PartsOf>, StoreError> {
+        let all = read_parts(&self.connection, Some(agent_id)).map_err(self.sql())?;
+        Ok(all.into_iter().filter(|parts| parts.key.stream == stream).collect())
     }
 
     /// Every part of the file.
-    pub(crate) fn all_parts(&self) -> impl Iterator<Item = &PartsOf> {
-        self.parts.values().flatten()
+    pub(crate) fn all_parts(&self) -> Result<Vec<PartsOf>, StoreError> {
+        read_parts(&self.connection, None).map_err(self.sql())
     }
 
     /// What the ids of a part mean; what cannot be read is left out.
@@ -121,7 +112,7 @@ impl HubFile {
     /// The shapes of an agent's series here.
     pub(crate) fn shapes_of(&self, agent_id: &str) -> Result<BTreeSet<ShapeId>, StoreError> {
         let mut all = BTreeSet::new();
-        for part in self.parts(agent_id, Stream::Metrics).flat_map(|parts| &parts.parts) {
+        for part in self.parts(agent_id, Stream::Metrics)?.iter().flat_map(|parts| &parts.parts) {
             for described in self.described(part.number)? {
                 all.extend(described.iter().map(|(_, shape)| *shape));
             }
@@ -158,8 +149,8 @@ impl HubFile {
         found: &mut HashMap<ShapeId, Samples>,
     ) -> Result<u64, StoreError> {
         let mut n_damaged = 0;
-        let parts = self.parts(agent_id, Stream::Metrics);
-        for (key, part) in parts.flat_map(|parts| parts.parts.iter().map(|part| (&parts.key, part))) {
+        let parts = self.parts(agent_id, Stream::Metrics)?;
+        for (key, part) in parts.iter().flat_map(|parts| parts.parts.iter().map(|part| (&parts.key, part))) {
             let mut ids: HashMap<u32, ShapeId> = HashMap::new();
             for described in self.described(part.number)? {
                 ids.extend(described.iter().filter(|(_, shape)| wanted(*shape)).copied());
@@ -234,7 +225,10 @@ impl HubFile {
 
     /// Ids of an agent's series with their shapes; of merged files.
     pub(crate) fn series(&self, agent_id: &str) -> Result<Vec<(u32, ShapeId)>, StoreError> {
-        self.members.series(&self.connection, &self.file.path, agent_id)
+        match self.file.kind {
+            FileKind::Hot => Ok(Vec::new()),
+            _ => index::read_series(&self.connection, &self.file.path, self.id, agent_id, &self.shapes),
+        }
     }
 
     /// Hands over the items of a part within a range of numbers that touch a span, by rising
@@ -299,8 +293,9 @@ impl HubFile {
             let range = params![part.number << SEQ_BITS, (part.number + 1) << SEQ_BITS];
             self.connection.prepare_cached(sql)?.query_row(range, |row| row.get::<_, i64>(0))
         };
-        let parts = self.parts(agent_id, Stream::Metrics).flat_map(|parts| &parts.parts);
-        let sums = parts.map(of_part).collect::<rusqlite::Result<Vec<_>>>();
+        let parts = self.parts(agent_id, Stream::Metrics)?;
+        let sums =
+            parts.iter().flat_map(|parts| &parts.parts).map(of_part).collect::<rusqlite::Result<Vec<_>>>();
         Ok(sums.map_err(self.sql())?.into_iter().sum::<i64>().max(0) as u64)
     }
 }
@@ -316,15 +311,43 @@ fn read_id(connection: &Connection) -> rusqlite::Result<u128> {
     Ok(id.iter().fold(0, |id, byte| id << 8 | u128::from(*byte)))
 }
 
-fn read_parts(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Vec<PartsOf>>> {
-    let mut statement =
-        connection.prepare("SELECT part, scope FROM parts WHERE source = ?1 ORDER BY part")?;
-    let mut by_agent: BTreeMap<String, Vec<PartsOf>> = BTreeMap::new();
-    for (number, key) in read_sources(connection)? {
-        let parts =
-            statement.query_map([number], |row| Ok(Part { number: row.get(0)?, scope: row.get(1)? }))?;
-        let parts = parts.collect::<rusqlite::Result<Vec<_>>>()?;
-        by_agent.entry(key.agent_id.clone()).or_default().push(PartsOf { key, parts });
+fn read_hot_agents(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
+    let mut statement = connection.prepare("SELECT agent_id FROM sources WHERE stream = ?1")?;
+    let agents = statement.query_map([Stream::Metrics.as_str()], |row| row.get(0))?;
+    agents.collect()
+}
+
+/// Parts by their sources: of one agent, or all.
+fn read_parts(connection: &Connection, agent_id: Option<&str>) -> rusqlite::Result<Vec<PartsOf>> {
+    // Two statements, for the index on agents is used only where one is named for sure.
+    let of = if agent_id.is_some() { "WHERE agent_id = ?1" } else { "WHERE ?1 IS NULL" };
+    let sql = format!(
+        "SELECT agent_id, spool_id, stream, part, scope FROM sources \
+         JOIN parts ON parts.source = sources.source {of} ORDER BY sources.source, part"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([agent_id])?;
+    let mut all: Vec<PartsOf> = Vec::new();
+    while let Some(row) = rows.next()? {
+        // A stream that only a newer version knows is not read.
+        let Ok(stream) = row.get::<_, String>(2)?.parse::<Stream>() else { continue };
+        let key = SourceKey { agent_id: row.get(0)?, spool_id: row.get(1)?, stream };
+        let part = Part { number: row.get(3)?, scope: row.get(4)? };
+        match all.last_mut() {
+            Some(last) if last.key == key => last.parts.push(part),
+            _ => all.push(PartsOf { key, parts: vec![part] }),
+        }
     }
-    Ok(by_agent)
+    Ok(all)
+}
+
+/// Agents with samples in any of these files.
+pub(crate) fn agents_of<'a>(
+    files: impl IntoIterator<Item = &'a HubFile>,
+) -> Result<BTreeSet<String>, StoreError> {
+    let mut agents = BTreeSet::new();
+    for file in files {
+        agents.extend(file.agents()?);
+    }
+    Ok(agents)
 }

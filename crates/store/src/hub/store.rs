@@ -198,7 +198,7 @@ impl Drop for HubStore {
         match self.close() {
             Ok(()) | Err(StoreError::Closed) => {}
             Err(error) => {
-                tracing::error!(error = chain(&error), "the hub's store could not be closed cleanly")
+                tracing::error!(error = chain(&error), "the hub's store could not be closed cleanly");
             }
         }
     }
@@ -213,6 +213,8 @@ fn start(shared: &Arc<Shared>) -> Result<Threads, StoreError> {
     let builder = |name: &str| std::thread::Builder::new().name(name.into());
     let writer = Writer::new(Arc::clone(shared));
     let writer = builder("hub-writer").spawn(move || writer.run()).map_err(failed())?;
+    // What was left to merge is merged now, not in a minute.
+    shared.wake.wake();
     let tended = Arc::clone(shared);
     let tending = builder("hub-tend").spawn(move || crate::hub::tend::run(&tended)).map_err(failed())?;
     Ok(Threads { writer, tending })

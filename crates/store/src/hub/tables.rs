@@ -79,7 +79,7 @@ fn gather(
 ) -> Result<BTreeMap<(String, String), Day>, StoreError> {
     let mut days: BTreeMap<(String, String), Day> = BTreeMap::new();
     for file in files {
-        for parts in file.parts(agent_id, Stream::Processes) {
+        for parts in file.parts(agent_id, Stream::Processes)? {
             for part in &parts.parts {
                 let place = (parts.key.spool_id.clone(), part.scope.clone());
                 let day = days.entry(place).or_default();

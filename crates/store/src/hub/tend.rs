@@ -113,7 +113,7 @@ impl Tending<'_> {
         }
         let merged = merge::merge(target, sources, || !shared.wake.is_ending());
         let outcome = match merged {
-            Ok(Some(merged)) => self.replace(target, sources, merged).map(|()| true),
+            Ok(Some(merged)) => self.replace(target, sources, &merged).map(|()| true),
             Ok(None) => Ok(false),
             Err(error) => self.put_aside(sources, error).map(|()| false),
         };
@@ -126,7 +126,7 @@ impl Tending<'_> {
         &self,
         target: &StoreFile,
         sources: &[StoreFile],
-        merged: merge::Merged,
+        merged: &merge::Merged,
     ) -> Result<(), StoreError> {
         let ledger = &self.shared.ledger;
         let numbers = merged.numbers.iter().map(|(key, numbers)| (ledger.source(key), numbers.clone()));

@@ -26,6 +26,7 @@ CREATE TABLE lost (
 ) WITHOUT ROWID;
 -- Items of a source whose ids have the same meaning.
 CREATE TABLE parts (part INTEGER PRIMARY KEY, source INTEGER NOT NULL, scope TEXT NOT NULL);
+CREATE INDEX parts_by_source ON parts (source);
 -- What the ids mean, as the agent said it; the key is part << 24 | number of the blob.
 CREATE TABLE definitions (key INTEGER PRIMARY KEY, blob BLOB NOT NULL);
 -- Items as they were sealed; the key is part << 40 | number, so that no number is there twice.

@@ -4,11 +4,11 @@ CREATE TABLE families (id INTEGER PRIMARY KEY, name TEXT NOT NULL, kind INTEGER 
 CREATE TABLE series (id INTEGER PRIMARY KEY, family INTEGER NOT NULL, suffix TEXT NOT NULL, labels BLOB NOT NULL);
 -- Agents: the ids of their series run on from the first, in the order of the shapes in the blob.
 CREATE TABLE members (
-    agent_id TEXT PRIMARY KEY,
+    agent_id TEXT NOT NULL UNIQUE,
     first_id INTEGER NOT NULL,
     crc INTEGER NOT NULL,
     shapes BLOB NOT NULL
-) WITHOUT ROWID;
+);
 -- How many samples each slot has: an hour of the day, or a day of the month.
 CREATE TABLE hours (
     hour INTEGER PRIMARY KEY,
@@ -56,6 +56,7 @@ CREATE TABLE spans (
 ) WITHOUT ROWID;
 -- Items of the streams that are not merged into rows.
 CREATE TABLE parts (part INTEGER PRIMARY KEY, source INTEGER NOT NULL, scope TEXT NOT NULL);
+CREATE INDEX parts_by_source ON parts (source);
 CREATE TABLE definitions (key INTEGER PRIMARY KEY, blob BLOB NOT NULL);
 CREATE TABLE items (
     key INTEGER PRIMARY KEY,

@@ -8,13 +8,13 @@ use fieldpost_store::Config;
 use crate::data::{Bench, START_MS, expected, samples};
 
 /// A file system of eight MiB in memory, unmounted at the end.
-struct SmallDisk {
-    folder: tempfile::TempDir,
+pub struct SmallDisk {
+    pub folder: tempfile::TempDir,
 }
 
 impl SmallDisk {
     /// None where this user may not mount.
-    fn mount() -> Option<Self> {
+    pub fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs"]).arg(folder.path());

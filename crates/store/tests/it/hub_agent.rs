@@ -36,6 +36,7 @@ fn tick(n: i64) -> TableTick {
 /// An agent with an hour and a bit of windows, tables and some events.
 fn agent(bench: &Bench) -> Store {
     let (store, _) = bench.open();
+    store.add_cursor("hub").unwrap();
     let few = bench.series("x", 10);
     let more = bench.series("y", 20);
     for n in 0..400 {
@@ -46,7 +47,7 @@ fn agent(bench: &Bench) -> Store {
             let (kind, subject, text) = (EventKind::Stuck, "nfs".to_owned(), format!("event {n}"));
             store.append_event(Event { time_ms: START_MS + n * 10_000, kind, subject, text });
         }
-        if n % 20 == 19 {
+        if n % 5 == 4 {
             assert!(store.flush(PATIENCE));
         }
     }

@@ -46,6 +46,12 @@ fn run_and_kill(bench: &HubBench, first: i64, pause: Duration, seed: u64) -> i64
     next
 }
 
+/// Has the kill hit a merge? It left the file that it was writing then.
+fn merge_was_cut_off(bench: &HubBench) -> bool {
+    let mut entries = std::fs::read_dir(bench.path()).unwrap();
+    entries.any(|entry| entry.unwrap().path().extension().is_some_and(|extension| extension == "tmp"))
+}
+
 /// Every sample of the rounds, exactly once, with its own value; what was not acknowledged is
 /// there as whole windows, or not at all.
 fn assert_whole(bench: &HubBench, n_rounds: i64, seed: u64) {
@@ -71,18 +77,20 @@ fn hub_that_is_killed_has_all_that_it_acknowledged_and_knows_it() {
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
     let mut random = seed | 1;
     let bench = HubBench::new();
-    let mut next = 0;
+    let (mut next, mut n_cut_off) = (0, 0);
     for turn in 0..n_kills {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         next = run_and_kill(&bench, next, Duration::from_millis(random % 150), seed);
+        n_cut_off += u64::from(merge_was_cut_off(&bench));
         if turn % 8 == 7 && next > 0 {
             assert_whole(&bench, next, seed);
         }
     }
-    eprintln!("{n_kills} kills, {next} rounds acknowledged, seed {seed}");
+    eprintln!("{n_kills} kills, {next} rounds acknowledged, {n_cut_off} merges cut off, seed {seed}");
     assert!(next > 0, "nothing was written before any kill");
+    assert!(n_kills < 200 || n_cut_off > 0, "no kill hit a merge");
     bench.set_clock(START_MS + next * STEP_S * 1000);
     let mut options = bench.options();
     options.retention.raw = fieldpost_model::Period::from_secs(1 << 31);

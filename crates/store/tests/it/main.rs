@@ -56,5 +56,8 @@ mod hub_questions;
 /// A real agent's record, as a hub stores and answers it.
 mod hub_agent;
 
+/// A full disk, damage, and hostile agents at the hub.
+mod hub_trouble;
+
 /// The hub is killed at any instant: what was acknowledged is there, once.
 mod hub_crash;
