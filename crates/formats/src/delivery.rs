@@ -69,6 +69,22 @@ impl<'l, V: FnMut(Pushed<'_>)> Delivery<'l, V> {
         self.outcome.n_exemplars_unsupported += n_exemplars;
     }
 
+    /// What one request may bring.
+    pub(crate) fn limits(&self) -> &'l Limits {
+        self.limits
+    }
+
+    /// Has a series been refused since the last call of `take_refusal`?
+    pub(crate) fn has_refusal(&self) -> bool {
+        !self.outcome.refusals.is_empty()
+    }
+
+    /// The first refusal since the last call, for formats that count something else than series.
+    pub(crate) fn take_refusal(&mut self) -> Option<SeriesFault> {
+        let refusals = std::mem::take(&mut self.outcome.refusals);
+        refusals.into_iter().next().map(|refusal| refusal.fault)
+    }
+
     pub(crate) fn finish(self) -> Outcome {
         self.outcome
     }

@@ -3,6 +3,7 @@
 
 mod delivery;
 pub mod negotiate;
+pub mod otlp;
 pub mod parse;
 mod parsed;
 pub mod pushed;

@@ -222,13 +222,7 @@ pub(crate) fn shown(text: &str) -> String {
 
 /// Checks labels, as they came, against the rules, and takes out those without a value: they say nothing.
 pub(crate) fn check_labels(labels: &mut Vec<Label<'_>>, limits: &Limits) -> Result<(), SeriesFault> {
-    if labels.len() > limits.labels_max {
-        return Err(SeriesFault::TooManyLabels { max: limits.labels_max });
-    }
-    let n_bytes = n_bytes(labels);
-    if n_bytes > limits.label_bytes_max {
-        return Err(SeriesFault::LabelsTooLong { n_bytes, max: limits.label_bytes_max });
-    }
+    check_size(labels.len(), n_bytes(labels), limits)?;
     if labels.iter().any(|(name, _)| name.is_empty()) {
         return Err(SeriesFault::EmptyLabelName);
     }
@@ -244,6 +238,17 @@ pub(crate) fn check_labels(labels: &mut Vec<Label<'_>>, limits: &Limits) -> Resu
     }
     labels.retain(|(_, value)| !value.is_empty());
     if name_of(labels).is_empty() { Err(SeriesFault::NoName) } else { Ok(()) }
+}
+
+/// Checks how many labels there are and how long they are together.
+pub(crate) fn check_size(n_labels: usize, n_bytes: usize, limits: &Limits) -> Result<(), SeriesFault> {
+    if n_labels > limits.labels_max {
+        return Err(SeriesFault::TooManyLabels { max: limits.labels_max });
+    }
+    if n_bytes > limits.label_bytes_max {
+        return Err(SeriesFault::LabelsTooLong { n_bytes, max: limits.label_bytes_max });
+    }
+    Ok(())
 }
 
 /// Bytes of the names and values.
