@@ -376,6 +376,43 @@ fn what_we_write_is_what_we_read() {
     assert_eq!(lines(&encoder.finish()).0, [""; 0]);
 }
 
+/// Bodies as OpenTelemetry's own library sent them.
+#[test]
+fn sdk_of_opentelemetry_is_understood() {
+    let (found, rejections) = lines(include_bytes!("captured/sdk-python-1.45-metrics.protobuf"));
+    assert_eq!(rejections, Rejections::default());
+    // Without the instant, which is at the end.
+    let found: Vec<&str> =
+        found.iter().filter_map(|line| line.rsplit_once(' ')).map(|(start, _)| start).collect();
+    let who = "instance=i-1,job=eu/shop";
+    let sdk = "telemetry_sdk_language=python,telemetry_sdk_name=opentelemetry,telemetry_sdk_version=1.45.2";
+    let wanted = [
+        format!("__name__=http_server_requests_total,http_method=GET,{who} 3"),
+        format!("__name__=http_server_requests_total,http_method=POST,{who} 2"),
+        format!("__name__=queue_length,{who} -4"),
+        format!("__name__=http_server_duration_seconds_bucket,http_method=GET,{who},le=0.1 1"),
+        format!("__name__=http_server_duration_seconds_bucket,http_method=GET,{who},le=1 2"),
+        format!("__name__=http_server_duration_seconds_bucket,http_method=GET,{who},le=+Inf 3"),
+        format!("__name__=http_server_duration_seconds_sum,http_method=GET,{who} 7.55"),
+        format!("__name__=http_server_duration_seconds_count,http_method=GET,{who} 3"),
+        format!("__name__=system_memory_utilization_ratio,{who},state=used 0.25"),
+        format!("__name__=target_info,host_name=h,{who},{sdk} 1"),
+    ];
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn logs_of_the_sdk_of_opentelemetry_are_understood() {
+    let (found, rejections) = log_lines(include_bytes!("captured/sdk-python-1.45-logs.protobuf"));
+    assert_eq!((found.len(), rejections), (1, Rejections::default()));
+    assert!(
+        found[0].contains(" 17ERROR \"disk sda is full\" disk=sda,free=0,code.file.path="),
+        "{}",
+        found[0]
+    );
+    assert!(found[0].contains("service.name=shop"), "{}", found[0]);
+}
+
 #[test]
 fn content_types_and_statuses() {
     for content_type in ["application/x-protobuf", "Application/X-Protobuf; charset=x"] {

@@ -188,6 +188,30 @@ fn families_of_prometheus_2_42_are_understood() {
     known("process_cpu_seconds_total", Kind::Counter, "Total user and system CPU time spent in seconds.");
 }
 
+/// As the usual protobuf library writes it from the published definition.
+#[test]
+fn version_2_of_the_published_definition_is_understood() {
+    let (found, outcome) =
+        read(Version::V2, &uncompressed(include_bytes!("captured/protobuf-2.0.snappy"))).unwrap();
+    let start_ms = Some(1_600_000_000_000);
+    let requests = Owned {
+        metadata: Some((Kind::Counter, "Requests served.".into(), "requests".into())),
+        samples: vec![
+            (1_700_000_000_000, 3.0f64.to_bits(), start_ms),
+            (1_700_000_010_000, ABSENT.to_bits(), start_ms),
+        ],
+        ..series(&[("__name__", "http_requests_total"), ("job", "api")], &[])
+    };
+    assert_eq!(found, [requests]);
+    let wanted = Outcome {
+        n_samples: 2,
+        n_histograms_unsupported: 1,
+        n_exemplars_unsupported: 1,
+        ..Outcome::default()
+    };
+    assert_eq!(outcome, wanted);
+}
+
 /// A request of version 1 from labels as they are.
 fn v1_message(labels: &[(&[u8], &[u8])]) -> Vec<u8> {
     let mut series = Vec::new();

@@ -1,0 +1,3 @@
+//! The formats from outside: what only a whole process can show.
+
+mod memory;
