@@ -33,9 +33,9 @@ pub const METRICS_PATH: &str = "/v1/metrics";
 pub const LOGS_PATH: &str = "/v1/logs";
 /// `Content-Type` of requests and answers.
 pub const CONTENT_TYPE: &str = "application/x-protobuf";
-/// What one metric, record or resource may take in memory once it is read, bytes. A metric of 100,000 points with
+/// What one metric, record or resource may take in memory once it is read, bytes. A metric of 40,000 points with
 /// three attributes stays below; what needs more is rejected alone.
-const PART_COST_MAX: usize = 64 << 20;
+const PART_COST_MAX: usize = 32 << 20;
 
 /// What is wrong with a request as a whole. The sender must not send it again as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

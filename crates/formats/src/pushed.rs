@@ -210,9 +210,14 @@ pub enum SeriesFault {
 }
 
 /// Text, or the words that it is none.
+#[inline]
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, SeriesFault> {
-    std::str::from_utf8(bytes)
-        .map_err(|_| SeriesFault::NotUtf8 { found: shown(&String::from_utf8_lossy(bytes)) })
+    std::str::from_utf8(bytes).map_err(|_| not_utf8(bytes))
+}
+
+#[cold]
+fn not_utf8(bytes: &[u8]) -> SeriesFault {
+    SeriesFault::NotUtf8 { found: shown(&String::from_utf8_lossy(bytes)) }
 }
 
 /// The beginning of a text, for error messages.

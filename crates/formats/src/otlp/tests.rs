@@ -325,7 +325,7 @@ fn a_million_points_that_are_nothing_are_rejected_unread() {
     let points = wrapped(0x2a, &[0x0a, 0].repeat(1_000_000));
     let (_, rejections) = lines(&around(&[wrapped(0x0a, b"m"), points].concat()));
     assert_eq!(rejections.n_rejected, 1_000_000);
-    assert!(rejections.to_string().contains("more than 67108864 bytes of memory"), "{rejections}");
+    assert!(rejections.to_string().contains("more than 33554432 bytes of memory"), "{rejections}");
 }
 
 #[test]

@@ -280,6 +280,10 @@ fn wrong_series_of_version_2_are_refused_with_words() {
     ] {
         assert_eq!(refusal(Version::V2, &v2_message(&symbols, refs)), wrong);
     }
+    let mut message = v2_message(&["", "__name__", "up", "a", "@@"], &[1, 2, 3, 4]);
+    let place = message.windows(2).position(|pair| pair == b"@@").unwrap();
+    message[place] = 0xff;
+    assert_eq!(refusal(Version::V2, &message), "series 1 (up): \"string 4 of the table\" is not UTF-8");
     let first = read(Version::V2, &v2_message(&["up"], &[0, 0])).unwrap_err();
     assert_eq!(
         first.to_string(),

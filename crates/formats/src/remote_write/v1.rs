@@ -95,11 +95,20 @@ fn series<'a, V>(series: &'a [u8], labels: &mut Vec<Label<'a>>, delivery: &mut D
 where
     V: FnMut(Pushed<'_>),
 {
-    let of = |number| fields(series).filter(move |field| field.number == number);
     labels.clear();
-    let read = of(1).try_for_each(|field| delivery.label(labels, label(field)?));
-    delivery.unsupported(of(4).count() as u64, of(3).count() as u64);
-    delivery.series(labels, read.map(|()| None), of(2).map(sample));
+    let (mut read, mut n_exemplars, mut n_histograms) = (Ok(()), 0, 0);
+    for field in fields(series) {
+        match field.number {
+            1 if read.is_ok() => read = label(field).and_then(|label| delivery.label(labels, label)),
+            3 => n_exemplars += 1,
+            4 => n_histograms += 1,
+            _ => {}
+        }
+    }
+    delivery.unsupported(n_histograms, n_exemplars);
+    // Once all labels are known; they may come after the samples.
+    let samples = fields(series).filter(|field| field.number == 2);
+    delivery.series(labels, read.map(|()| None), samples.map(sample));
 }
 
 fn label(field: Field<'_>) -> Result<Label<'_>, SeriesFault> {

@@ -9,9 +9,7 @@ use prost::Message;
 use super::RequestError;
 use super::v1::{append, kind_number, kind_of, present};
 use crate::delivery::Delivery;
-use crate::pushed::{
-    Label, Limits, Metadata, Outcome, Pushed, PushedSeries, Sample, SeriesFault, shown, text,
-};
+use crate::pushed::{Label, Limits, Metadata, Outcome, Pushed, PushedSeries, Sample, SeriesFault, shown};
 use crate::wire::{Shape, Type, Value, check, fields, varints};
 
 /// Most strings in the table. A request of the longest allowed has fewer, unless it is made of tiny ones.
@@ -101,19 +99,27 @@ fn series<'a, V>(
 ) where
     V: FnMut(Pushed<'_>),
 {
-    let of = |number| fields(series).filter(move |field| field.number == number).map(|field| field.value);
+    let (mut about, mut created_ms, mut n_histograms, mut n_exemplars) = (None, 0, 0, 0);
+    for field in fields(series) {
+        match field.number {
+            3 => n_histograms += 1,
+            4 => n_exemplars += 1,
+            5 => about = Some(field.value),
+            6 => created_ms = field.value.number().cast_signed(),
+            _ => {}
+        }
+    }
+    delivery.unsupported(n_histograms, n_exemplars);
     labels.clear();
-    let mut refs = of(1).flat_map(varints);
-    let read = pairs(&mut refs, symbols, |label| delivery.label(labels, label));
-    let before = read.and_then(|()| of(5).last().map(|value| metadata(value, symbols)).transpose());
-    let created_ms = of(6).last().map_or(0, |created| created.number().cast_signed());
-    delivery.unsupported(of(3).count() as u64, of(4).count() as u64);
+    let of = |number| fields(series).filter(move |field| field.number == number).map(|field| field.value);
+    let read = pairs(of(1).flat_map(varints), symbols, |label| delivery.label(labels, label));
+    let before = read.and_then(|()| about.map(|value| metadata(value, symbols)).transpose());
     delivery.series(labels, before, of(2).map(|value| sample(value, created_ms)));
 }
 
 /// Reads references, a name's and a value's in turn.
 fn pairs<'a>(
-    refs: &mut impl Iterator<Item = u64>,
+    mut refs: impl Iterator<Item = u64>,
     symbols: &Symbols<'a>,
     mut take: impl FnMut(Label<'a>) -> Result<(), SeriesFault>,
 ) -> Result<(), SeriesFault> {
@@ -154,8 +160,8 @@ fn sample(value: Value<'_>, created_ms: i64) -> Sample {
     sample
 }
 
-/// The table of strings.
-struct Symbols<'a>(Vec<&'a [u8]>);
+/// The table of strings; nothing where one is not UTF-8, for only a series that refers to it is wrong.
+struct Symbols<'a>(Vec<Option<&'a str>>);
 
 impl<'a> Symbols<'a> {
     fn of(message: &'a [u8]) -> Result<Self, RequestError> {
@@ -164,13 +170,11 @@ impl<'a> Symbols<'a> {
             if symbols.len() == SYMBOLS_MAX {
                 return Err(RequestError::TooManySymbols { max: SYMBOLS_MAX });
             }
-            symbols.push(field.value.bytes());
+            symbols.push(str::from_utf8(field.value.bytes()).ok());
         }
         match symbols.first() {
-            Some(first) if !first.is_empty() => {
-                Err(RequestError::FirstSymbol { found: shown(&String::from_utf8_lossy(first)) })
-            }
-            _ => Ok(Self(symbols)),
+            None | Some(Some("")) => Ok(Self(symbols)),
+            Some(first) => Err(RequestError::FirstSymbol { found: shown(first.unwrap_or("no UTF-8")) }),
         }
     }
 
@@ -180,7 +184,8 @@ impl<'a> Symbols<'a> {
             return Ok("");
         }
         let found = usize::try_from(reference).ok().and_then(|place| self.0.get(place));
-        text(found.ok_or(SeriesFault::NoSymbol { reference, n_symbols: self.0.len() })?)
+        let found = found.ok_or(SeriesFault::NoSymbol { reference, n_symbols: self.0.len() })?;
+        found.ok_or_else(|| SeriesFault::NotUtf8 { found: format!("string {reference} of the table") })
     }
 }
 
