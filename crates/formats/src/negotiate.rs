@@ -55,7 +55,8 @@ fn entries(header: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-fn parameter<'a>(parameters: &'a str, wanted: &str) -> Option<&'a str> {
+/// The value of a parameter of a media type, without quotes.
+pub(crate) fn parameter<'a>(parameters: &'a str, wanted: &str) -> Option<&'a str> {
     let mut pairs = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
     let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted))?;
     Some(value.trim().trim_matches('"'))
