@@ -126,6 +126,7 @@ impl Uplinks {
             settings: Settings::default(),
             state,
             stats: Arc::new(DiallerStats::default()),
+            proxy: None,
             make_handler: Arc::clone(&self.make_handler),
         };
         self.tasks.spawn(dialler.run(cancel.clone()));

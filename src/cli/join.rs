@@ -36,7 +36,7 @@ The key is made on this host and stays here. What the hub may do here is set in 
 pub struct Args {
     /// A dash: the join string comes from standard input, never from the command line
     #[arg(value_name = "-", value_parser = dash)]
-    word: (),
+    word: String,
     /// The name of this host at the hub; its host name if not given
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -48,9 +48,9 @@ pub struct Args {
     labels: Vec<(String, String)>,
 }
 
-fn dash(text: &str) -> Result<(), String> {
+fn dash(text: &str) -> Result<String, String> {
     match text {
-        "-" => Ok(()),
+        "-" => Ok(text.to_owned()),
         _ => Err("the join string is a secret: give it on standard input, as in `fieldpost join - < string`"
             .into()),
     }
@@ -58,6 +58,7 @@ fn dash(text: &str) -> Result<(), String> {
 
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
+    debug_assert_eq!(args.word, "-");
     let config: Config = global.load()?.config;
     let word = read_word()?;
     let wish = Wish {
@@ -109,7 +110,7 @@ pub fn join(data: &Path, word: &JoinString, wish: &Wish) -> anyhow::Result<Joine
             "version": env!("CARGO_PKG_VERSION"), "roles": wish.roles, "labels": wish.labels, "allow_jobs": "off",
         }),
     };
-    let (answer, url) = runtime.block_on(join_hub(word, &request)).map_err(|error| told(&error))?;
+    let (answer, url) = runtime.block_on(join_hub(word, None, &request)).map_err(|error| told(&error))?;
     let JoinAnswer { chain, ca, hub_id, details } = answer;
     let details: JoinedDetails = serde_json::from_value(details).unwrap_or_default();
     let identity = key.accept(chain, ca, &agent_id, &word.pin).context("what the hub gave cannot be used")?;

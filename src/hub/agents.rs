@@ -1,15 +1,18 @@
 //! Agents as people see them: what the state knows, what the links show, what the store holds.
 
-use std::time::Duration;
-
 use fieldpost_model::TimeMs;
 use fieldpost_model::hub_state::{AgentRecord, Labels, Mode, Roles, StateResult, Status};
+use fieldpost_store::hub::{Coverage as Known, Stretch};
 use serde::{Deserialize, Serialize};
 
 use super::{Hub, LinkState};
 
 /// The span of which the list shows the coverage.
-const COVERAGE_SPAN: Duration = Duration::from_secs(24 * 3_600);
+const COVERAGE_SPAN_MS: i64 = 24 * 3_600_000;
+/// What was sampled since then may still be on its way: a window of ten seconds is sealed first.
+const ON_THE_WAY_MS: i64 = 20_000;
+/// A coverage is looked up anew when it is older.
+const COVERAGE_AGE_MS: i64 = 30_000;
 
 /// One agent of the list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -96,10 +99,48 @@ impl Hub {
         }
     }
 
-    /// Of the last day, or of the time since the agent's first sample if that is less.
+    /// Of the last day, or of the time since the agent's first sample if that is less; up to what
+    /// cannot have arrived yet. Looked up anew every half minute.
     fn coverage(&self, agent_id: &str, now_ms: TimeMs) -> Coverage {
-        let from_ms = now_ms - COVERAGE_SPAN.as_millis() as i64;
-        let _ = (agent_id, from_ms);
-        Coverage { share: 0.0, of_ms: 0 }
+        if let Some((at_ms, coverage)) = self.coverages.lock().get(agent_id).copied()
+            && (0..COVERAGE_AGE_MS).contains(&(now_ms - at_ms))
+        {
+            return coverage;
+        }
+        let to_ms = now_ms - ON_THE_WAY_MS;
+        let stretches = self.reader.coverage(agent_id, to_ms - COVERAGE_SPAN_MS, to_ms);
+        let coverage = stretches.map_or_else(
+            |error| {
+                tracing::warn!(agent_id, %error, "the coverage of this agent cannot be told");
+                Coverage { share: 0.0, of_ms: 0 }
+            },
+            |stretches| share(&stretches),
+        );
+        self.coverages.lock().insert(agent_id.to_owned(), (now_ms, coverage));
+        coverage
+    }
+}
+
+/// What is whole, from the first sample on.
+fn share(stretches: &[Stretch]) -> Coverage {
+    let is_whole = |stretch: &&Stretch| stretch.coverage == Known::Whole;
+    let Some(first) = stretches.iter().find(is_whole) else { return Coverage { share: 0.0, of_ms: 0 } };
+    let of_ms = stretches.last().map_or(0, |last| last.to_ms - first.from_ms);
+    let whole_ms: i64 =
+        stretches.iter().filter(is_whole).map(|stretch| stretch.to_ms - stretch.from_ms).sum();
+    Coverage { share: whole_ms as f64 / of_ms.max(1) as f64, of_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn share_counts_from_the_first_sample() {
+        let stretch = |from_ms, to_ms, coverage| Stretch { from_ms, to_ms, coverage };
+        let stretches =
+            [stretch(0, 50, Known::Missing), stretch(50, 80, Known::Whole), stretch(80, 150, Known::Unknown)];
+        assert_eq!(share(&stretches), Coverage { share: 0.3, of_ms: 100 });
+        assert_eq!(share(&stretches[..1]), Coverage { share: 0.0, of_ms: 0 });
     }
 }

@@ -1,5 +1,6 @@
 //! The hub's handle: its state, its store, its links, and what it is known by.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +9,11 @@ use anyhow::Context;
 use fieldpost_link::{Authority, HubUrl, Identity, OuterTls, Pin, ServerTls, outer_server};
 use fieldpost_model::TimeMs;
 use fieldpost_model::hub_state::{Act, Actor, HubState};
-use fieldpost_store::hub::HubStore;
+use fieldpost_store::hub::{AgentLabels, HubReader, HubStore};
 use parking_lot::Mutex;
 
+use super::Labels;
+use super::agents::Coverage;
 use super::keys;
 use super::links::Links;
 use super::people::nobodys_password;
@@ -27,6 +30,18 @@ pub struct HubOptions {
     pub forget_after: Duration,
     /// Where agents reach the hub, the best address first.
     pub urls: Vec<HubUrl>,
+    /// By which labels series name their agent.
+    pub labels: Labels,
+}
+
+/// The labels of an agent's series. One that was forgotten goes by its id.
+fn labels_of(state: Arc<dyn HubState>, labels: Labels) -> AgentLabels {
+    Arc::new(move |agent_id| {
+        let record = state.agent(agent_id).unwrap_or_default();
+        let name = record.map_or_else(|| agent_id.to_owned(), |agent| agent.name);
+        let instance = labels.instance_of(&name, agent_id);
+        vec![("instance".to_owned(), instance), ("job".to_owned(), labels.job.clone())]
+    })
 }
 
 /// The hub.
@@ -35,6 +50,8 @@ pub struct Hub {
     pub state: Arc<dyn HubState>,
     /// What agents have sent.
     pub store: Arc<HubStore>,
+    /// Reads what they have sent.
+    pub reader: HubReader,
     /// The links that are up.
     pub links: Links,
     /// How it behaves.
@@ -45,6 +62,7 @@ pub struct Hub {
     pub(super) tls: ServerTls,
     pub(super) identity: Identity,
     clock: Clock,
+    pub(super) coverages: Mutex<HashMap<String, (TimeMs, Coverage)>>,
     /// Passwords are hashed one at a time: each takes 19 MiB.
     pub(super) hashing: Mutex<()>,
     pub(super) nobodys_password: String,
@@ -64,19 +82,22 @@ impl Hub {
         let (authority, identity) = keys::load_or_make(keys_folder, &hub_id, clock())
             .with_context(|| format!("cannot use the hub's keys in {}", keys_folder.display()))?;
         let tls = ServerTls::hub(&identity).context("the hub's certificate cannot be used")?;
-        let (links, hashing, nobodys_password) = (Links::default(), Mutex::new(()), nobodys_password()?);
+        let reader = HubReader::open(store.folder(), labels_of(Arc::clone(&state), options.labels.clone()))
+            .context("cannot read the hub's store")?;
         Ok(Self {
             state,
             store,
-            links,
+            reader,
+            links: Links::default(),
             options,
             hub_id,
             authority,
             tls,
             identity,
             clock,
-            hashing,
-            nobodys_password,
+            coverages: Mutex::default(),
+            hashing: Mutex::new(()),
+            nobodys_password: nobodys_password()?,
         })
     }
 

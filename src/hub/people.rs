@@ -89,8 +89,7 @@ impl Hub {
         let _one_at_a_time = self.hashing.lock();
         let phc = known.as_ref().map_or(self.nobodys_password.as_str(), PasswordHash::as_phc);
         let parsed = Phc::new(phc).map_err(|error| SignInFault::Failed(anyhow::anyhow!("{error}")))?;
-        let is_right =
-            argon2().and_then(|argon2| Ok(argon2.verify_password(password.as_bytes(), &parsed).is_ok()));
+        let is_right = argon2().map(|argon2| argon2.verify_password(password.as_bytes(), &parsed).is_ok());
         if !is_right.map_err(SignInFault::Failed)? || known.is_none() {
             return Err(refused());
         }

@@ -221,7 +221,7 @@ impl Hub {
             address,
             now_ms,
         };
-        let enrolled = self.state.enrol(&enrolment).map_err(refusal)?;
+        let enrolled = self.state.enrol(&enrolment).map_err(|refused| refusal(&refused))?;
         let agent = enrolled.agent;
         tracing::info!(agent = agent.name, id = agent.id, repeated = enrolled.repeated, "a host joined");
         let details = JoinedDetails {
@@ -240,8 +240,8 @@ impl Hub {
     }
 }
 
-fn refusal(refused: EnrolRefusal) -> Refusal {
-    let code = match &refused {
+fn refusal(refused: &EnrolRefusal) -> Refusal {
+    let code = match refused {
         EnrolRefusal::KnownAgent(_) | EnrolRefusal::KnownKey(_) => RefusalCode::Cloned,
         EnrolRefusal::RevokedAgent => RefusalCode::Revoked,
         EnrolRefusal::State(_) => RefusalCode::Other,
