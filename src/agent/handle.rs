@@ -269,6 +269,7 @@ mod tests {
             config: String::new(),
             data: folder.to_owned(),
             metrics: String::new(),
+            listen: None,
         };
         let options = SamplerOptions {
             interval: Duration::from_millis(100),

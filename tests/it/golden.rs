@@ -18,6 +18,7 @@ const COMMANDS: &[&str] = &[
     "export",
     "hub",
     "info",
+    "invite",
     "man",
     "processes",
     "sample",

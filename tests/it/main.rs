@@ -9,10 +9,12 @@
 //! - `hostile`: names, files and folders that somebody chose to do harm with.
 //! - `hub`: joining and being refused, the list of agents, the end of trust.
 //! - `hub_faults`: nothing is lost and nothing twice, whatever is killed, cut or put back.
+//! - `identity`: certificates are renewed whatever dies meanwhile; a copy is told from the agent.
 //! - `kill9`: what was called stored survives kill -9 at any instant, once.
 //! - `node_exporter`: every series of the real node_exporter is found again, with its value.
 //! - `packaging`: the Debian package installs, runs and goes; the unit falsifies nothing.
 //! - `page`: the metrics listener: dialects, compression, choice, slow clients and many.
+//! - `poll`: hubs that dial store what hubs that are dialled store; several hubs at once.
 //! - `powercut`: what was called stored survives power cuts; only in `make soak`.
 //! - `prometheus`: a real Prometheus scrapes the agent and answers what dashboards ask.
 //! - `reload`: a reload loses no tick and no count, and says what it cannot change.
@@ -33,10 +35,12 @@ mod history;
 mod hostile;
 mod hub;
 mod hub_faults;
+mod identity;
 mod kill9;
 mod node_exporter;
 mod packaging;
 mod page;
+mod poll;
 mod powercut;
 mod prometheus;
 mod reload;
