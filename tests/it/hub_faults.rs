@@ -12,9 +12,9 @@ use fieldpost_bed::{
 use fieldpost_model::Stream;
 
 /// The shortest windows there are, and tables as often.
-pub const FAST: &str = "interval: 200ms\nhistory: {interval: 1s}\nstore: {window: 1s}\n";
+pub const FAST: &str = "interval: 150ms\nhistory: {interval: 1s}\nstore: {window: 1s}\n";
 /// Less of it, where many agents run beside each other.
-const LIGHT: &str = "interval: 500ms\nhistory: {interval: 5s}\nstore: {window: 1s}\n";
+const LIGHT: &str = "interval: 300ms\nhistory: {interval: 5s}\nstore: {window: 2s}\n";
 /// The name of the agent where there is one.
 pub const NAME: &str = "web1";
 /// The longest that a process lives before it is killed, ms.
