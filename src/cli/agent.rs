@@ -132,7 +132,7 @@ mod tests {
             oldest_unacked_ms: Some(0),
         };
         let line = hub_line(&hub, 120_000);
-        assert_eq!(line, "https://hub:7700  as web1  connecting  lag 2 items, the oldest of 2 min");
+        assert_eq!(line, "https://hub:7700  as web1  connecting  lag 2 items, the oldest of 2 min 0 s");
         let inbound = UplinkStatus { url: String::new(), state: "waiting".into(), lag_items: 0, ..hub };
         assert_eq!(hub_line(&inbound, 0), "ab (dials)  as web1  waiting  lag none");
     }

@@ -19,6 +19,8 @@ const COMMANDS: &[&str] = &[
     "hub",
     "info",
     "invite",
+    "join",
+    "leave",
     "man",
     "processes",
     "sample",
