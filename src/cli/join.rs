@@ -8,7 +8,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use fieldpost_link::{JoinAnswer, JoinRequest, JoinString, KeyRequest, LinkError, WordError, join_hub};
+use fieldpost_link::{
+    JoinAnswer, JoinRequest, JoinString, KeyRequest, LinkError, Proxy, WordError, join_hub,
+};
 use fieldpost_model::format_span;
 use fieldpost_model::hub_state::{Labels, Roles};
 use serde_json::json;
@@ -67,7 +69,14 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
         roles: args.roles.iter().cloned().collect(),
         labels: args.labels.iter().cloned().collect(),
     };
-    let joined = join(&config.store.path, &word, &wish)?;
+    let data = &config.store.path;
+    let joined = match &config.link.proxy {
+        None => join(data, &word, &wish)?,
+        Some(proxy) => {
+            let proxy = proxy.parse().context("link.proxy cannot be used")?;
+            join_through(Some(&proxy), data, &word, &wish)?
+        }
+    };
     tell(&joined, global)?;
     // An agent that runs dials at once; one that does not will when it starts.
     let running = RunningAgent::find(global).and_then(|agent| agent.tell("POST", "/v1/hubs/refresh", None));
@@ -99,6 +108,16 @@ pub struct Joined {
 
 /// Joins and keeps the membership in this data folder. Nothing is kept if the hub refuses.
 pub fn join(data: &Path, word: &JoinString, wish: &Wish) -> anyhow::Result<Joined> {
+    join_through(None, data, word, wish)
+}
+
+/// The same through a proxy, if there is one.
+fn join_through(
+    proxy: Option<&Proxy>,
+    data: &Path,
+    word: &JoinString,
+    wish: &Wish,
+) -> anyhow::Result<Joined> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let agent_id = crate::agent::agent_id(data)?;
     let key = KeyRequest::new(&agent_id)?;
@@ -111,7 +130,7 @@ pub fn join(data: &Path, word: &JoinString, wish: &Wish) -> anyhow::Result<Joine
             "version": env!("CARGO_PKG_VERSION"), "roles": wish.roles, "labels": wish.labels, "allow_jobs": "off",
         }),
     };
-    let (answer, url) = runtime.block_on(join_hub(word, None, &request)).map_err(|error| told(&error))?;
+    let (answer, url) = runtime.block_on(join_hub(word, proxy, &request)).map_err(|error| told(&error))?;
     let JoinAnswer { chain, ca, hub_id, details } = answer;
     let details: JoinedDetails = serde_json::from_value(details).unwrap_or_default();
     let identity = key.accept(chain, ca, &agent_id, &word.pin).context("what the hub gave cannot be used")?;

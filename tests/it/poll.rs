@@ -2,8 +2,11 @@
 //! would store if it had dialled. Several hubs at once, each with what is its own.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context as _;
 use fieldpost_bed::{Agent, Hub, Scratch, Sealed, free_port, wait_for};
@@ -64,7 +67,7 @@ fn link_is(hub: &Hub, state: &str) {
 /// What this hub has of the agent, up to what was sealed.
 fn stored(hub: &Hub, sealed: &Sealed) -> anyhow::Result<Items> {
     let mut items = Items::new();
-    let reader = HubReader::open(&hub.data().join("record"), std::sync::Arc::new(|_| Vec::new()))?;
+    let reader = HubReader::open(&hub.data().join("record"), Arc::new(|_| Vec::new()))?;
     for stream in Stream::ALL {
         let last = sealed.last(stream);
         reader.items(&sealed.agent_id, stream, 1..=last, |of, item| {
@@ -197,7 +200,7 @@ fn stranger_at_the_door_learns_nothing_and_harms_nobody() {
     let address: std::net::SocketAddr = status["listen"].as_str().unwrap().parse().unwrap();
     let plain = fieldpost_bed::get(address, "/v1/record");
     assert!(plain.is_err(), "what speaks no TLS gets no answer");
-    let mut idle: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let mut idle: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
     idle.iter_mut().for_each(|stream| drop(stream.write_all(&[0; 64])));
     assert_eq!(hub.link_of(NAME).unwrap(), "up");
 }
@@ -210,6 +213,51 @@ fn push_interval_holds_back_and_the_end_brings_everything() {
     let held = || (uplinks(&agent).ok()?[0]["lag_items"].as_u64()? > 5).then_some(());
     wait_for("items that wait for their turn", held).unwrap();
     assert_eq!(hub.link_of(NAME).unwrap(), "up");
+    settled(&hub, &mut agent, NAME, &[]).check().unwrap();
+}
+
+/// An HTTP proxy of one purpose, which counts how often it led somewhere.
+fn proxy() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let led = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&led);
+    std::thread::spawn(move || {
+        for near in listener.incoming() {
+            let (near, count) = (near.unwrap(), Arc::clone(&count));
+            // Whoever breaks off is no concern of a proxy's.
+            std::thread::spawn(move || drop(lead(near, &count)));
+        }
+    });
+    (address, led)
+}
+
+fn lead(mut near: TcpStream, led: &AtomicUsize) -> anyhow::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        near.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    let head = String::from_utf8(head)?;
+    let target =
+        head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).context(head.clone())?;
+    let far = TcpStream::connect(target)?;
+    near.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+    led.fetch_add(1, Ordering::SeqCst);
+    let (mut far_in, mut near_out) = (far.try_clone()?, near.try_clone()?);
+    std::thread::spawn(move || std::io::copy(&mut far_in, &mut near_out));
+    std::io::copy(&mut near, &mut &far)?;
+    Ok(())
+}
+
+#[test]
+fn agent_joins_and_dials_through_its_proxy() {
+    let hub = Hub::start(program(), "").unwrap();
+    let (address, led) = proxy();
+    let mut agent = joined(&hub, &format!("{FAST}link: {{proxy: 'http://{address}'}}\n"), NAME);
+    wait_until_up(&hub, &agent, NAME);
+    assert!(led.load(Ordering::SeqCst) >= 2, "once to join, once for the link");
     settled(&hub, &mut agent, NAME, &[]).check().unwrap();
 }
 
