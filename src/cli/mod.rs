@@ -31,6 +31,7 @@ mod series;
 mod serve;
 mod terminal;
 mod top;
+mod up;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::Args),
     Agent(agent::Args),
     Hub(hub::Args),
     Join(join::Args),
@@ -86,6 +88,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let global = self.global;
         let done = match self.command {
+            Command::Up(args) => up::run(&args, &global),
             Command::Agent(args) => agent::run(&args, &global),
             Command::Hub(args) => hub::run(&args, &global),
             Command::Join(args) => join::run(&args, &global),

@@ -31,6 +31,8 @@ pub struct AgentView {
     pub mode: Mode,
     /// Age of its newest stored sample, milliseconds; none if there is none.
     pub lag_ms: Option<i64>,
+    /// First instant after its newest stored sample.
+    pub newest_ms: Option<TimeMs>,
     /// What the store has of the last day.
     pub coverage: Coverage,
     /// Its roles.
@@ -80,6 +82,8 @@ impl Hub {
 
     fn view(&self, agent: &AgentRecord, newest_ms: Option<TimeMs>, now_ms: TimeMs) -> AgentView {
         let late_after = self.options.late_after;
+        // A window ends when it was to end, even if it was sealed before.
+        let newest_ms = newest_ms.map(|newest_ms| newest_ms.min(now_ms));
         let link = self.links.state(&agent.id, agent.last_seen_ms, late_after, now_ms);
         AgentView {
             id: agent.id.clone(),
@@ -88,7 +92,8 @@ impl Hub {
             comment: agent.status.comment.clone(),
             link,
             mode: agent.mode.clone(),
-            lag_ms: newest_ms.map(|newest_ms| (now_ms - newest_ms).max(0)),
+            lag_ms: newest_ms.map(|newest_ms| now_ms - newest_ms),
+            newest_ms,
             coverage: self.coverage(&agent.id, now_ms),
             roles: agent.roles.clone(),
             labels: agent.labels.clone(),
