@@ -24,7 +24,7 @@ use super::reloading::{self, Outcome, Reloading};
 use crate::agent::{Clock, SystemClock};
 use crate::api::{self, Listener};
 use crate::config::Root;
-use crate::hub::{Config, Hub, HubOptions, LocalDoor, Status, keep_up};
+use crate::hub::{Config, Hub, HubOptions, LocalDoor, Status, keep_up, poll};
 use crate::private_file;
 use crate::shutdown::Signals;
 
@@ -150,6 +150,11 @@ fn open_doors(
     tasks.spawn(api::serve(listener, public, CONNECTIONS_MAX, shutdown.clone()));
     tasks.spawn(api::serve(Listener::Unix(unix), local, LOCAL_CONNECTIONS_MAX, shutdown.clone()));
     tasks.spawn(reloading::on_signal(reload, reloads, shutdown.clone()));
+    let (polling, until) = (Arc::clone(hub), shutdown.clone());
+    tasks.spawn(async move {
+        poll(polling, until).await;
+        Ok(())
+    });
     let hub = Arc::clone(hub);
     tasks.spawn(async move {
         keep_up(hub, shutdown).await;

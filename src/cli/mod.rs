@@ -19,6 +19,7 @@ mod hub;
 mod hub_serve;
 mod info;
 mod instant;
+mod invite;
 mod join;
 mod leave;
 mod man;
@@ -65,6 +66,7 @@ enum Command {
     Hub(hub::Args),
     Join(join::Args),
     Leave(leave::Args),
+    Invite(invite::Args),
     Check(check::Args),
     Sample(sample::Args),
     Info(info::Args),
@@ -93,6 +95,7 @@ impl Cli {
             Command::Hub(args) => hub::run(&args, &global),
             Command::Join(args) => join::run(&args, &global),
             Command::Leave(args) => leave::run(&args, &global),
+            Command::Invite(args) => invite::run(&args, &global),
             Command::Check(args) => check::run(&args, &global),
             Command::Sample(args) => sample::run(&args, &global),
             Command::Info(args) => info::run(&args, &global),

@@ -23,6 +23,7 @@ const COMMANDS: &[&str] = &[
     "info",
     "join",
     "leave",
+    "invite",
     "man",
     "processes",
     "sample",

@@ -138,13 +138,15 @@ fn status(agent: &AgentView) -> String {
     format!("{word} ({})", agent.comment)
 }
 
-fn link(agent: &AgentView) -> String {
+/// What the hub sees of an agent's link, in words.
+pub fn link(agent: &AgentView) -> String {
     match agent.link {
         _ if agent.revoked => "revoked".to_owned(),
         _ if agent.waits_for_approval => "waits for approval".to_owned(),
         LinkState::Up { .. } => "up".to_owned(),
         LinkState::Late { since_ms } => format!("late since {}", instant::show(since_ms)),
         LinkState::Down { since_ms } => format!("down since {}", instant::show(since_ms)),
+        LinkState::Between { since_ms } => format!("between visits, last {}", instant::show(since_ms)),
         LinkState::Never => "never".to_owned(),
     }
 }
