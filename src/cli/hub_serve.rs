@@ -108,6 +108,7 @@ fn open_hub(config: &Config, address: SocketAddr) -> anyhow::Result<(Arc<Hub>, H
         late_after: config.agents.late_after.0,
         forget_after: config.agents.forget_after.0,
         labels: config.labels.clone(),
+        live_series_max: config.limits.series_per_agent as usize,
         urls: vec![config.public_url(address).parse().context("public_url cannot be used")?],
     };
     let hub = Hub::new(Arc::new(state), Arc::new(store), &data.join(KEYS), options, clock)?;

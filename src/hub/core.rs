@@ -16,6 +16,7 @@ use super::Labels;
 use super::agents::Coverage;
 use super::keys;
 use super::links::Links;
+use super::live::Live;
 use super::people::nobodys_password;
 
 /// What tells the time, in milliseconds since 1970.
@@ -32,6 +33,8 @@ pub struct HubOptions {
     pub urls: Vec<HubUrl>,
     /// By which labels series name their agent.
     pub labels: Labels,
+    /// Series that an agent may describe on its live lane.
+    pub live_series_max: usize,
 }
 
 /// The labels of an agent's series. One that was forgotten goes by its id.
@@ -54,6 +57,8 @@ pub struct Hub {
     pub reader: HubReader,
     /// The links that are up.
     pub links: Links,
+    /// The newest ticks of agents that somebody watches.
+    pub live: Live,
     /// How it behaves.
     pub options: HubOptions,
     /// Its random id.
@@ -89,6 +94,7 @@ impl Hub {
             store,
             reader,
             links: Links::default(),
+            live: Live::default(),
             options,
             hub_id,
             authority,
@@ -121,8 +127,9 @@ impl Hub {
         outer_server(&identity).context("the certificate of the listener cannot be used")
     }
 
-    /// Ends all links.
+    /// Ends all links, and what is watched over them.
     pub fn hang_up(&self) {
+        self.live.end();
         self.links.all().iter().for_each(|link| link.cancel.cancel());
     }
 
