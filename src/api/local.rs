@@ -97,7 +97,8 @@ pub struct Value {
 
 impl ValuesQuery {
     fn selector(&self) -> Result<Selector, Problem> {
-        let parse = |text: &str| Selector::parse(text).map_err(|error| Problem::bad_request(error.to_string()));
+        let parse =
+            |text: &str| Selector::parse(text).map_err(|error| Problem::bad_request(error.to_string()));
         Ok(self.r#match.as_deref().map(parse).transpose()?.unwrap_or_default())
     }
 }

@@ -14,10 +14,12 @@ use parking_lot::Mutex;
 
 use super::Labels;
 use super::agents::Coverage;
+use super::attempts::Attempts;
 use super::keys;
 use super::links::Links;
 use super::live::Live;
 use super::people::nobodys_password;
+use super::places::Places;
 
 /// What tells the time, in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
@@ -59,6 +61,8 @@ pub struct Hub {
     pub links: Links,
     /// The newest ticks of agents that somebody watches.
     pub live: Live,
+    /// Places for answers that have no end.
+    pub places: Places,
     /// How it behaves.
     pub options: HubOptions,
     /// Its random id.
@@ -70,6 +74,7 @@ pub struct Hub {
     pub(super) coverages: Mutex<HashMap<String, (TimeMs, Coverage)>>,
     /// Passwords are hashed one at a time: each takes 19 MiB.
     pub(super) hashing: Mutex<()>,
+    pub(super) attempts: Attempts,
     pub(super) nobodys_password: String,
 }
 
@@ -95,6 +100,7 @@ impl Hub {
             reader,
             links: Links::default(),
             live: Live::default(),
+            places: Places::default(),
             options,
             hub_id,
             authority,
@@ -103,6 +109,7 @@ impl Hub {
             clock,
             coverages: Mutex::default(),
             hashing: Mutex::new(()),
+            attempts: Attempts::default(),
             nobodys_password: nobodys_password()?,
         })
     }

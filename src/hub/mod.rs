@@ -2,14 +2,17 @@
 //! nothing of HTTP handlers or of the terminal.
 
 mod agents;
+mod attempts;
 mod config;
 mod core;
+mod coverage;
 mod enrol;
 mod intake;
 mod keys;
 mod links;
 mod live;
 mod people;
+mod places;
 mod reception;
 mod status;
 mod upkeep;
@@ -17,11 +20,13 @@ mod upkeep;
 pub use agents::{AgentView, Coverage};
 pub use config::{Agents, Api, Config, Labels, Limits, Retention, Store, Tls};
 pub use core::{Clock, Hub, HubOptions};
+pub use coverage::{CoverageStretch, Known};
 pub use enrol::TokenWish;
 pub use fieldpost_link::{LiveSeries, LiveTick};
 pub use links::{Link, LinkState, Links};
 pub use live::{Live, LiveNews, LiveWatcher};
-pub use people::{SESSION_LIFE, SignInFault};
+pub use people::{NewApiTokenWish, SESSION_LIFE, SignInFault, SignInLink};
+pub use places::{Place, Places};
 pub use reception::{JoinDetails, JoinedDetails};
 pub use status::{LocalDoor, Reloaded, Status};
 pub use upkeep::keep_up;

@@ -183,8 +183,12 @@ mod tests {
     use super::*;
 
     fn tick() -> LiveTick {
-        let series =
-            LiveSeries { n: 1, name: "a".into(), labels: vec![("l".into(), "v\n".into())], kind: Kind::Gauge };
+        let series = LiveSeries {
+            n: 1,
+            name: "a".into(),
+            labels: vec![("l".into(), "v\n".into())],
+            kind: Kind::Gauge,
+        };
         let values = [1.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 3.0];
         let values = values.into_iter().zip(1..).map(|(value, n)| (n, LiveValue(value))).collect();
         LiveTick { time_ms: 7, skipped: 2, series: vec![series], values, gone: vec![9] }
