@@ -60,18 +60,23 @@ fn refuse_foreign_origin(hub: &Hub, request: &Request) -> Result<(), Problem> {
         return Ok(());
     }
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let is_cross_site = text(&SEC_FETCH_SITE).is_some_and(|site| matches!(site, "cross-site" | "same-site"));
-    let is_foreign = headers.get(ORIGIN).is_some_and(|origin| {
-        let origin = origin.to_str().unwrap_or_default();
-        let ours = text(&HOST).is_some_and(|host| origin.split_once("://").is_some_and(|(_, at)| at == host));
-        !ours && !hub.options.urls.iter().any(|url| url.to_string().trim_end_matches('/') == origin)
-    });
-    if !is_foreign && !(is_cross_site && !headers.contains_key(ORIGIN)) {
+    let is_foreign = match headers.get(ORIGIN) {
+        Some(origin) => !is_ours(hub, origin.to_str().unwrap_or_default(), text(&HOST)),
+        None => text(&SEC_FETCH_SITE).is_some_and(|site| matches!(site, "cross-site" | "same-site")),
+    };
+    if !is_foreign {
         return Ok(());
     }
     let detail =
         "this request comes from a page of another site; open the hub's own page, or send an API token";
     Err(Problem::new(StatusCode::FORBIDDEN, "foreign_origin", detail))
+}
+
+/// Is this origin the hub as the browser reached it, or an address by which it is known?
+fn is_ours(hub: &Hub, origin: &str, host: Option<&str>) -> bool {
+    let at = origin.split_once("://").map(|(_, at)| at);
+    let mut urls = hub.options.urls.iter().map(ToString::to_string);
+    (at.is_some() && at == host) || urls.any(|url| url.trim_end_matches('/') == origin)
 }
 
 /// Who the headers prove to be asking.

@@ -1,7 +1,11 @@
 //! `fieldpost hub`: in the foreground, or as a daemon that is started, stopped and asked.
 
 mod agents;
+mod api_token;
+mod audit;
+mod backup;
 mod token;
+mod user;
 
 use std::process::ExitCode;
 
@@ -44,7 +48,12 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Agents(agents::Args),
+    ApiToken(api_token::Args),
+    Audit(audit::Args),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     Token(token::Args),
+    User(user::Args),
 }
 
 /// Does what was asked for.
@@ -55,7 +64,12 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
             Err(exit::failure(exit::USAGE, "error: --start, --stop and so on go without a subcommand"))
         }
         Some(Command::Agents(args)) => agents::run(args, global),
+        Some(Command::ApiToken(args)) => api_token::run(args, global),
+        Some(Command::Audit(args)) => audit::run(args, global),
+        Some(Command::Backup(args)) => backup::back_up(args, global),
+        Some(Command::Restore(args)) => backup::restore(args, global),
         Some(Command::Token(args)) => token::run(args, global),
+        Some(Command::User(args)) => user::run(args, global),
     }
 }
 

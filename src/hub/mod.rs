@@ -3,6 +3,7 @@
 
 mod agents;
 mod attempts;
+mod backup;
 mod config;
 mod core;
 mod coverage;
@@ -18,6 +19,7 @@ mod status;
 mod upkeep;
 
 pub use agents::{AgentView, Coverage};
+pub use backup::{back_up, restore};
 pub use config::{Agents, Api, Config, Labels, Limits, Retention, Store, Tls};
 pub use core::{Clock, Hub, HubOptions};
 pub use coverage::{CoverageStretch, Known};
@@ -28,5 +30,5 @@ pub use live::{Live, LiveNews, LiveWatcher};
 pub use people::{NewApiTokenWish, SESSION_LIFE, SignInFault, SignInLink};
 pub use places::{Place, Places};
 pub use reception::{JoinDetails, JoinedDetails};
-pub use status::{LocalDoor, Reloaded, Status};
+pub use status::{BackupMade, BackupWish, LocalDoor, Reloaded, Status};
 pub use upkeep::keep_up;
