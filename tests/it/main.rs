@@ -7,6 +7,7 @@
 //! - `hang`: a mount that hangs is told with its age, and holds up nothing else.
 //! - `history`: what a process did is found again after it is gone, the agent restarted or stopped.
 //! - `hostile`: names, files and folders that somebody chose to do harm with.
+//! - `hub_api`: the hub's doors let in whom the table says; sign-in stands; every refusal says why.
 //! - `kill9`: what was called stored survives kill -9 at any instant, once.
 //! - `node_exporter`: every series of the real node_exporter is found again, with its value.
 //! - `packaging`: the Debian package installs, runs and goes; the unit falsifies nothing.
@@ -28,6 +29,7 @@ mod golden;
 mod hang;
 mod history;
 mod hostile;
+mod hub_api;
 mod kill9;
 mod node_exporter;
 mod packaging;
