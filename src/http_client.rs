@@ -22,11 +22,16 @@ pub struct LocalClient {
 impl LocalClient {
     /// Speaks to this socket. Nothing is sent yet.
     pub fn new(socket: &Path) -> anyhow::Result<Self> {
+        Self::with_deadline(socket, ANSWER_DEADLINE)
+    }
+
+    /// The same for what may take longer.
+    pub fn with_deadline(socket: &Path, deadline: Duration) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .unix_socket(socket)
             .no_proxy()
             .connect_timeout(CONNECT_DEADLINE)
-            .timeout(ANSWER_DEADLINE)
+            .timeout(deadline)
             .build()
             .context("cannot make an HTTP client")?;
         Ok(Self { http })

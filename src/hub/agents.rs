@@ -64,15 +64,26 @@ impl Hub {
     /// All agents that belong on the list, by name. Those not heard of for long are left out;
     /// their data stay.
     pub fn agents(&self) -> StateResult<Vec<AgentView>> {
+        Ok(self.agents_after(None, usize::MAX)?.0)
+    }
+
+    /// At most `limit` agents of the list whose names come after this one, and whether there are
+    /// more.
+    pub fn agents_after(&self, after: Option<&str>, limit: usize) -> StateResult<(Vec<AgentView>, bool)> {
         let now_ms = self.now_ms();
         let kept_ms = now_ms - self.options.forget_after.as_millis() as i64;
         let newest = self.store.newest_ms();
         let records = self.state.agents()?;
-        let listed = records.iter().filter(|agent| {
+        // In the order of the list, in which case does not count.
+        let after = after.map(str::to_lowercase);
+        let mut listed = records.iter().filter(|agent| {
             let last = agent.last_seen_ms.unwrap_or(agent.enrolled_ms).max(agent.status.since_ms);
-            last >= kept_ms || self.links.get(&agent.id).is_some()
+            let is_kept = last >= kept_ms || self.links.get(&agent.id).is_some();
+            is_kept && after.as_ref().is_none_or(|after| agent.name.to_lowercase() > *after)
         });
-        Ok(listed.map(|agent| self.view(agent, newest.get(&agent.id).copied(), now_ms)).collect())
+        let view = |agent: &AgentRecord| self.view(agent, newest.get(&agent.id).copied(), now_ms);
+        let page = listed.by_ref().take(limit).map(view).collect();
+        Ok((page, listed.next().is_some()))
     }
 
     /// One agent, by id or name, however long ago it was heard of.

@@ -15,9 +15,12 @@ use tokio::sync::Notify;
 
 use super::Labels;
 use super::agents::Coverage;
+use super::attempts::Attempts;
 use super::keys;
 use super::links::Links;
+use super::live::Live;
 use super::people::nobodys_password;
+use super::places::Places;
 
 /// What tells the time, in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
@@ -33,6 +36,8 @@ pub struct HubOptions {
     pub urls: Vec<HubUrl>,
     /// By which labels series name their agent.
     pub labels: Labels,
+    /// Series that an agent may describe on its live lane.
+    pub live_series_max: usize,
 }
 
 /// The labels of an agent's series. One that was forgotten goes by its id.
@@ -55,6 +60,10 @@ pub struct Hub {
     pub reader: HubReader,
     /// The links that are up.
     pub links: Links,
+    /// The newest ticks of agents that somebody watches.
+    pub live: Live,
+    /// Places for answers that have no end.
+    pub places: Places,
     /// How it behaves.
     pub options: HubOptions,
     /// Its random id.
@@ -70,6 +79,7 @@ pub struct Hub {
     pub(super) coverages: Mutex<HashMap<String, (TimeMs, Coverage)>>,
     /// Passwords are hashed one at a time: each takes 19 MiB.
     pub(super) hashing: Mutex<()>,
+    pub(super) attempts: Attempts,
     pub(super) nobodys_password: String,
 }
 
@@ -94,6 +104,8 @@ impl Hub {
             store,
             reader,
             links: Links::default(),
+            live: Live::default(),
+            places: Places::default(),
             options,
             hub_id,
             authority,
@@ -104,6 +116,7 @@ impl Hub {
             copies_noted: Mutex::default(),
             coverages: Mutex::default(),
             hashing: Mutex::new(()),
+            attempts: Attempts::default(),
             nobodys_password: nobodys_password()?,
         })
     }
@@ -128,8 +141,9 @@ impl Hub {
         outer_server(&identity).context("the certificate of the listener cannot be used")
     }
 
-    /// Ends all links.
+    /// Ends all links, and what is watched over them.
     pub fn hang_up(&self) {
+        self.live.end();
         self.links.all().iter().for_each(|link| link.cancel.cancel());
     }
 

@@ -53,7 +53,7 @@ fn transcript(arguments: &[&str]) -> String {
 }
 
 /// Compares with the stored text of this name, or writes it.
-fn assert_golden(name: &str, text: &str) {
+pub fn assert_golden(name: &str, text: &str) {
     let path = crate::repository_file("tests/it/golden").join(name);
     if std::env::var_os("FIELDPOST_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

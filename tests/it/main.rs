@@ -10,6 +10,7 @@
 //! - `hub`: joining and being refused, the list of agents, the end of trust.
 //! - `hub_faults`: nothing is lost and nothing twice, whatever is killed, cut or put back.
 //! - `identity`: certificates are renewed whatever dies meanwhile; a copy is told from the agent.
+//! - `hub_api`: the hub's doors let in whom the table says; sign-in stands; every refusal says why.
 //! - `kill9`: what was called stored survives kill -9 at any instant, once.
 //! - `node_exporter`: every series of the real node_exporter is found again, with its value.
 //! - `packaging`: the Debian package installs, runs and goes; the unit falsifies nothing.
@@ -34,6 +35,7 @@ mod hang;
 mod history;
 mod hostile;
 mod hub;
+mod hub_api;
 mod hub_faults;
 mod identity;
 mod kill9;
