@@ -348,10 +348,22 @@ mod tests {
             proptest::collection::vec(any_value(), 0..60),
             (any_value(), 0_usize..60).prop_map(|(value, n)| vec![value; n]),
             proptest::collection::vec((0_u32..1000).prop_map(f64::from), 0..300),
+            proptest::collection::vec((0_u64..1 << 50).prop_map(|n| n as f64), 90..130),
+            proptest::collection::vec(0_u32..1000, 90..130).prop_map(counter),
+            proptest::collection::vec(0_u32..1000, 1_000..1_010).prop_map(counter),
         ];
         let column = (any::<u32>(), 0_u8..6, any::<u32>(), values);
         let column = column.prop_map(|(id, part, axis, values)| RowColumn { id, part, axis, values });
         proptest::collection::vec(column, 0..6)
+    }
+
+    /// A counter that grows by these steps.
+    fn counter(steps: Vec<u32>) -> Vec<f64> {
+        let sum = |total: &mut f64, step: u32| {
+            *total += f64::from(step);
+            Some(*total)
+        };
+        steps.into_iter().scan(1e9, sum).collect()
     }
 
     fn bits(columns: &[RowColumn]) -> Vec<(u32, u8, u32, Vec<u64>)> {
