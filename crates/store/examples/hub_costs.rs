@@ -1,4 +1,4 @@
-//! How fast a hub's store takes in, merges and answers: `hub_ingest FOLDER N_AGENTS N_SERIES
+//! How fast a hub's store takes in, merges and answers: `hub_costs FOLDER N_AGENTS N_SERIES
 //! N_WINDOWS TICK_SECONDS`. Windows of ten ticks of agents that have the same series but for one,
 //! encoded before the clock runs. Prints wall and processor time, bytes a sample as received and
 //! merged, and how long some questions take.
@@ -33,7 +33,7 @@ struct Fleet {
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, folder, n_agents, n_series, n_windows, tick_s] = &arguments[..] else {
-        return Err("usage: hub_ingest FOLDER N_AGENTS N_SERIES N_WINDOWS TICK_SECONDS".into());
+        return Err("usage: hub_costs FOLDER N_AGENTS N_SERIES N_WINDOWS TICK_SECONDS".into());
     };
     let (n_agents, n_series) = (n_agents.parse()?, n_series.parse()?);
     let (n_windows, tick_ms) = (n_windows.parse()?, tick_s.parse::<i64>()? * 1000);
