@@ -5,6 +5,7 @@
 mod agents;
 mod audit;
 mod page;
+mod polls;
 mod sign_in;
 mod tokens;
 mod users;
@@ -24,6 +25,7 @@ use super::server::Peer;
 use crate::hub::Hub;
 
 pub use agents::StatusChange;
+pub use polls::{PollChange, PollRequest};
 pub use sign_in::session_secret;
 pub use tokens::{TokenMade, TokenRequest};
 
@@ -51,6 +53,8 @@ pub fn routes() -> Routes<Arc<Hub>> {
         .on(Method::POST, "/api/v1/agents/{agent}/approve", admin, |filter| on(filter, agents::approve))
         .on(Method::POST, "/api/v1/agents/{agent}/revoke", admin, |filter| on(filter, agents::revoke))
         .on(Method::POST, "/api/v1/agents/{agent}/name", admin, |filter| on(filter, agents::rename))
+        .on(Method::POST, "/api/v1/polls", admin, |filter| on(filter, polls::add))
+        .on(Method::POST, "/api/v1/agents/{agent}/poll", admin, |filter| on(filter, polls::change))
         .on(Method::GET, "/api/v1/agents/{agent}/v1/{*rest}", viewer, |filter| on(filter, agents::forward))
         .on(Method::POST, "/api/v1/status", operator, |filter| on(filter, agents::set_status))
         .on(Method::GET, "/api/v1/tokens", admin, |filter| on(filter, tokens::list))

@@ -15,7 +15,7 @@ mod server;
 mod stall;
 
 pub use gate::{Need, Principal, Route};
-pub use hub::{StatusChange, TokenMade, TokenRequest, routes as hub_routes};
+pub use hub::{PollChange, PollRequest, StatusChange, TokenMade, TokenRequest, routes as hub_routes};
 pub use hub_door::{local_router as hub_local_router, public_router as hub_public_router};
 pub use link::{HubPrincipal, router as link_router};
 pub use local::{Processes, Value, Values, router as local_router};

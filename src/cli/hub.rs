@@ -1,6 +1,7 @@
 //! `fieldpost hub`: in the foreground, or as a daemon that is started, stopped and asked.
 
 mod agents;
+mod poll;
 mod token;
 
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Agents(agents::Args),
+    Poll(poll::Args),
     Token(token::Args),
 }
 
@@ -55,6 +57,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
             Err(exit::failure(exit::USAGE, "error: --start, --stop and so on go without a subcommand"))
         }
         Some(Command::Agents(args)) => agents::run(args, global),
+        Some(Command::Poll(args)) => poll::run(args, global),
         Some(Command::Token(args)) => token::run(args, global),
     }
 }

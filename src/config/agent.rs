@@ -1,6 +1,7 @@
 //! The config of the agent: agent.yaml.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use fieldpost_collectors::COLLECTORS;
@@ -25,8 +26,10 @@ pub struct Config {
     pub metrics: agent::Metrics,
     /// The tables of processes and units that are kept.
     pub history: agent::History,
-    /// Where the programs of this machine reach the agent.
+    /// Where the programs of this machine, and hubs that dial, reach the agent.
     pub api: Api,
+    /// How the agent goes to its hubs.
+    pub link: agent::Link,
     /// What the agent says about itself.
     pub log: telemetry::Config,
 }
@@ -40,17 +43,20 @@ impl Default for Config {
             metrics: agent::Metrics::default(),
             history: agent::History::default(),
             api: Api::default(),
+            link: agent::Link::default(),
             log: telemetry::Config::default(),
         }
     }
 }
 
-/// The `api` section: the door for programs on this machine.
+/// The `api` section: the door for programs on this machine, and the one for hubs that dial.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
     /// The Unix socket; unset: fieldpost.sock in `store.path`.
     pub socket: Option<PathBuf>,
+    /// Where hubs that this agent has invited dial it; unset: nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 impl Root for Config {
@@ -66,7 +72,7 @@ impl Root for Config {
         open_port: 9100,
     };
     const NEED_RESTART: &'static [&'static str] =
-        &["store", "metrics.listen", "api.socket", "log.file", "collectors.backend"];
+        &["store", "metrics.listen", "api.socket", "api.listen", "link", "log.file", "collectors.backend"];
 
     fn in_state_dir(mut self, state_dir: &Path) -> Self {
         self.store.path = state_dir.to_owned();
@@ -92,8 +98,10 @@ impl Root for Config {
     }
 
     fn faults(&self) -> Vec<(String, String)> {
-        let faults = self.store.faults().into_iter();
-        faults.map(|(key, text)| (format!("store.{key}"), text)).collect()
+        let within = |section: &'static str, faults: Vec<(String, String)>| {
+            faults.into_iter().map(move |(key, text)| (format!("{section}.{key}"), text))
+        };
+        within("store", self.store.faults()).chain(within("link", self.link.faults())).collect()
     }
 
     fn worked_out(&self) -> HashMap<String, Value> {

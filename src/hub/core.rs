@@ -11,6 +11,7 @@ use fieldpost_model::TimeMs;
 use fieldpost_model::hub_state::{Act, Actor, HubState};
 use fieldpost_store::hub::{AgentLabels, HubReader, HubStore};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::Labels;
 use super::agents::Coverage;
@@ -62,6 +63,10 @@ pub struct Hub {
     pub(super) tls: ServerTls,
     pub(super) identity: Identity,
     clock: Clock,
+    /// Told when the agents that are polled may be others.
+    pub(super) polls_changed: Notify,
+    /// When it was last noted that a copy of an agent was sent away, by agent.
+    pub(super) copies_noted: Mutex<HashMap<String, TimeMs>>,
     pub(super) coverages: Mutex<HashMap<String, (TimeMs, Coverage)>>,
     /// Passwords are hashed one at a time: each takes 19 MiB.
     pub(super) hashing: Mutex<()>,
@@ -95,6 +100,8 @@ impl Hub {
             tls,
             identity,
             clock,
+            polls_changed: Notify::new(),
+            copies_noted: Mutex::default(),
             coverages: Mutex::default(),
             hashing: Mutex::new(()),
             nobodys_password: nobodys_password()?,

@@ -17,12 +17,19 @@ const COMMANDS: &[&str] = &[
     "events",
     "export",
     "hub",
+    "hub agents",
+    "hub token",
+    "hub token create",
     "info",
+    "join",
+    "leave",
+    "invite",
     "man",
     "processes",
     "sample",
     "series",
     "top",
+    "up",
 ];
 
 /// Runs the program with nothing of this machine's environment that it would heed.

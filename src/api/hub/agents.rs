@@ -28,7 +28,8 @@ pub async fn one(State(hub): super::State, Path(agent): Path<String>) -> Result<
     blocking(hub, move |hub| hub.agent(&agent)?.map(Json).ok_or_else(|| unknown(&agent))).await
 }
 
-fn unknown(agent: &str) -> Problem {
+/// There is no such agent.
+pub fn unknown(agent: &str) -> Problem {
     let detail = format!("there is no agent `{agent}`; see: fieldpost hub agents");
     Problem::not_found("no_such_agent", detail)
 }
