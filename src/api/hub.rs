@@ -5,6 +5,7 @@
 mod agents;
 mod audit;
 mod page;
+mod push;
 mod sign_in;
 mod tokens;
 mod users;
@@ -59,6 +60,9 @@ pub fn routes() -> Routes<Arc<Hub>> {
         .on(Method::GET, "/api/v1/users", admin, |filter| on(filter, users::list))
         .on(Method::POST, "/api/v1/users", admin, |filter| on(filter, users::add))
         .on(Method::DELETE, "/api/v1/users/{user}", admin, |filter| on(filter, users::remove))
+        .on(Method::POST, "/api/v1/write", Need::Ingest, |filter| on(filter, push::write))
+        .on(Method::POST, "/v1/metrics", Need::Ingest, |filter| on(filter, push::metrics))
+        .on(Method::POST, "/v1/logs", Need::Ingest, |filter| on(filter, push::logs))
         .on(Method::GET, "/api/v1/audit", admin, |filter| on(filter, audit::list))
 }
 
