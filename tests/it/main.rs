@@ -13,6 +13,7 @@
 //! - `page`: the metrics listener: dialects, compression, choice, slow clients and many.
 //! - `powercut`: what was called stored survives power cuts; only in `make soak`.
 //! - `prometheus`: a real Prometheus scrapes the agent and answers what dashboards ask.
+//! - `push`: what a real Prometheus and others push is at the hub, sample by sample, or refused with a reason.
 //! - `reload`: a reload loses no tick and no count, and says what it cannot change.
 //! - `tidy`: rules of the house that a machine can keep: doors, homes, headers, sizes.
 //! - `top`: the live view draws, obeys its keys and leaves the terminal as it was.
@@ -34,6 +35,7 @@ mod packaging;
 mod page;
 mod powercut;
 mod prometheus;
+mod push;
 mod reload;
 mod tidy;
 mod top;
