@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::root::{Names, Root, below};
 use super::yaml::Value;
-use crate::{agent, hub, telemetry};
+use crate::{agent, hub, sinks, telemetry};
 
 /// Everything that can be set of an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub history: agent::History,
     /// Where the programs of this machine reach the agent.
     pub api: Api,
+    /// Programs of others to which samples are pushed.
+    pub sinks: Vec<sinks::SinkConfig>,
     /// What the agent says about itself.
     pub log: telemetry::Config,
 }
@@ -40,6 +42,7 @@ impl Default for Config {
             metrics: agent::Metrics::default(),
             history: agent::History::default(),
             api: Api::default(),
+            sinks: Vec::new(),
             log: telemetry::Config::default(),
         }
     }
@@ -66,7 +69,7 @@ impl Root for Config {
         open_port: 9100,
     };
     const NEED_RESTART: &'static [&'static str] =
-        &["store", "metrics.listen", "api.socket", "log.file", "collectors.backend"];
+        &["store", "metrics.listen", "api.socket", "log.file", "collectors.backend", "sinks"];
 
     fn in_state_dir(mut self, state_dir: &Path) -> Self {
         self.store.path = state_dir.to_owned();
@@ -74,7 +77,10 @@ impl Root for Config {
     }
 
     fn absolute(mut self, base: &Path) -> Self {
-        let Self { collectors, store, api, log, .. } = &mut self;
+        let Self { collectors, store, api, sinks, log, .. } = &mut self;
+        for file in sinks.iter_mut().flat_map(sinks::SinkConfig::files) {
+            *file = below(base, file);
+        }
         store.path = below(base, &store.path);
         api.socket = api.socket.take().map(|socket| below(base, &socket));
         log.file = log.file.take().map(|file| below(base, &file));
@@ -93,7 +99,9 @@ impl Root for Config {
 
     fn faults(&self) -> Vec<(String, String)> {
         let faults = self.store.faults().into_iter();
-        faults.map(|(key, text)| (format!("store.{key}"), text)).collect()
+        let faults = faults.map(|(key, text)| (format!("store.{key}"), text));
+        let of_sinks = sinks::faults(&self.sinks).into_iter().map(|text| ("sinks".to_owned(), text));
+        faults.chain(of_sinks).collect()
     }
 
     fn worked_out(&self) -> HashMap<String, Value> {

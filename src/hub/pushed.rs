@@ -267,9 +267,8 @@ impl Hub {
         let hub = Arc::clone(&self);
         let taking = tokio::task::spawn_blocking(move || {
             let (limits, now_ms, mut refused) = (hub.pushed.limits(), hub.now_ms(), Refused::default());
-            let decode = |visit: &mut dyn FnMut(Said<'_>)| {
-                Ok(otlp::decode_metrics(&message, &limits, now_ms, visit)?)
-            };
+            let decode =
+                |visit: &mut dyn FnMut(Said<'_>)| Ok(otlp::decode_metrics(&message, &limits, now_ms, visit)?);
             let (rejections, waiting) = hub.pushed.take(&sender, now_ms, &mut refused, decode)?;
             Ok::<_, PushFault>((rejections, waiting, refused))
         });

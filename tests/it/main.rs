@@ -15,6 +15,7 @@
 //! - `prometheus`: a real Prometheus scrapes the agent and answers what dashboards ask.
 //! - `push`: what a real Prometheus and others push is at the hub, sample by sample, or refused with a reason.
 //! - `reload`: a reload loses no tick and no count, and says what it cannot change.
+//! - `sinks`: receivers of others have every sample of the agent, also after they were down.
 //! - `tidy`: rules of the house that a machine can keep: doors, homes, headers, sizes.
 //! - `top`: the live view draws, obeys its keys and leaves the terminal as it was.
 
@@ -37,6 +38,7 @@ mod powercut;
 mod prometheus;
 mod push;
 mod reload;
+mod sinks;
 mod tidy;
 mod top;
 

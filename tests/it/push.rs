@@ -22,10 +22,10 @@ use serde_json::Value;
 const WRITE: &str = "/api/v1/write";
 
 /// A hub of its own with API tokens.
-struct Hub {
-    address: SocketAddr,
+pub struct Hub {
+    pub address: SocketAddr,
     /// Good for handing in.
-    token: String,
+    pub token: String,
     /// Good for looking only.
     viewer: String,
     process: Process,
@@ -33,7 +33,7 @@ struct Hub {
 }
 
 impl Hub {
-    fn start(config: &str) -> Self {
+    pub fn start(config: &str) -> Self {
         let scratch = Scratch::new().unwrap();
         scratch.write("config/hub.yaml", config).unwrap();
         std::fs::create_dir_all(scratch.path().join("data")).unwrap();
@@ -54,7 +54,7 @@ impl Hub {
         self.process.until("/-/ready", ready).unwrap();
     }
 
-    fn kill_and_start_again(&mut self) {
+    pub fn kill_and_start_again(&mut self) {
         self.process.kill().unwrap();
         self.process = spawn(&self.scratch, self.address);
         self.wait();
@@ -77,7 +77,7 @@ impl Hub {
     }
 
     /// Samples of all series that the selector accepts, by their text.
-    fn samples(
+    pub fn samples(
         &self,
         selector: &str,
         from_ms: TimeMs,
@@ -109,12 +109,12 @@ fn api_token(state: &SqliteHubState, scope: Scope) -> String {
     String::from(token)
 }
 
-fn now_ms() -> TimeMs {
+pub fn now_ms() -> TimeMs {
     TimeMs::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
 /// Labels in one order, whoever says them.
-fn text(labels: &[(String, String)], name: &str) -> String {
+pub fn text(labels: &[(String, String)], name: &str) -> String {
     let mut labels = labels.to_vec();
     labels.sort_unstable();
     format!("{name}{labels:?}")

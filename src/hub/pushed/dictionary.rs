@@ -134,7 +134,8 @@ impl Dictionary {
         let stem = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
         let noted = |name: &str| self.families.get(name).map(|(kind, help)| (*kind, &**help));
         let said = metadata.map(|metadata| (metadata.kind, self.short(metadata.help)));
-        let (kind, help) = said.or_else(|| noted(name)).or_else(|| noted(stem)).unwrap_or((Kind::Untyped, ""));
+        let (kind, help) =
+            said.or_else(|| noted(name)).or_else(|| noted(stem)).unwrap_or((Kind::Untyped, ""));
         let is_part = matches!(kind, Kind::Histogram | Kind::Summary);
         let family = if is_part { stem } else { name };
         let others = labels.iter().filter(|(name, _)| *name != NAME_LABEL);
