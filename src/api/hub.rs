@@ -10,6 +10,7 @@ mod description;
 mod live;
 mod page;
 mod polls;
+mod push;
 mod sign_in;
 mod tokens;
 mod users;
@@ -80,6 +81,9 @@ pub fn routes() -> Routes<Arc<Hub>> {
         .on(Method::GET, "/api/v1/api-tokens", admin, |filter| on(filter, api_tokens::list))
         .on(Method::POST, "/api/v1/api-tokens", admin, |filter| on(filter, api_tokens::create))
         .on(Method::DELETE, "/api/v1/api-tokens/{id}", admin, |filter| on(filter, api_tokens::revoke))
+        .on(Method::POST, "/api/v1/write", Need::Ingest, |filter| on(filter, push::write))
+        .on(Method::POST, "/v1/metrics", Need::Ingest, |filter| on(filter, push::metrics))
+        .on(Method::POST, "/v1/logs", Need::Ingest, |filter| on(filter, push::logs))
         .on(Method::GET, "/api/v1/audit", admin, |filter| on(filter, audit::list))
         .on(Method::GET, "/api/v1/audit/proof", admin, |filter| on(filter, audit::verify))
         .on(Method::GET, "/api/v1/coverage", viewer, |filter| on(filter, coverage::coverage))

@@ -21,7 +21,9 @@
 //! - `pair`: a hub and an agent that belongs to it, for the other modules.
 //! - `powercut`: what was called stored survives power cuts; only in `make soak`.
 //! - `prometheus`: a real Prometheus scrapes the agent and answers what dashboards ask.
+//! - `push`: what a real Prometheus and others push is at the hub, sample by sample, or refused with a reason.
 //! - `reload`: a reload loses no tick and no count, and says what it cannot change.
+//! - `sinks`: receivers of others have every sample of the agent, also after they were down.
 //! - `tidy`: rules of the house that a machine can keep: doors, homes, headers, sizes.
 //! - `two_hosts`: a host joins a hub on another over a wire that breaks; network namespaces.
 //! - `top`: the live view draws, obeys its keys and leaves the terminal as it was.
@@ -47,11 +49,13 @@ mod live;
 mod node_exporter;
 mod packaging;
 mod page;
-mod poll;
 mod pair;
+mod poll;
 mod powercut;
 mod prometheus;
+mod push;
 mod reload;
+mod sinks;
 mod tidy;
 mod top;
 mod two_hosts;

@@ -80,6 +80,7 @@ fn cpu_seconds() -> Result<f64, Failure> {
     Ok(ticks.iter().sum::<f64>() / 100.0)
 }
 
+#[allow(clippy::needless_range_loop)] // Window n of every agent, not of one.
 fn ingest(store: &HubStore, fleet: &Fleet, windows: &[Vec<Item>]) -> Result<(), Failure> {
     let n_waiting = Arc::new(AtomicUsize::new(0));
     for n in 0..fleet.n_windows as usize {
