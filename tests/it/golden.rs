@@ -23,6 +23,7 @@ const COMMANDS: &[&str] = &[
     "hub api-token",
     "hub audit",
     "hub backup",
+    "hub poll",
     "hub restore",
     "hub user",
     "info",

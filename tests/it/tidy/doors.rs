@@ -30,6 +30,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("telemetry", &["model"]),
     ("shutdown", &[]),
     ("http_client", &[]),
+    ("private_file", &[]),
 ];
 
 /// What stands in the hall: every room of src/ may use it, the crates do not know it.
