@@ -54,6 +54,24 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     written().with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Copies a file, of any length, to a new one.
+pub fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let copied = || -> anyhow::Result<()> {
+        let mut source = File::open(from)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(to)?;
+        give_to_owner_of_parent(&file, to)?;
+        std::io::copy(&mut source, &mut file)?;
+        Ok(file.sync_all()?)
+    };
+    copied().with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
+
+/// Gives a file to the owner of its folder.
+pub fn adopt(path: &Path) -> anyhow::Result<()> {
+    let given = || give_to_owner_of_parent(&File::open(path)?, path);
+    given().with_context(|| format!("cannot give {} to the owner of its folder", path.display()))
+}
+
 /// Only root writes into folders of others, and only root may give files away.
 fn give_to_owner_of_parent(file: &File, path: &Path) -> anyhow::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

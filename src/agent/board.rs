@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fieldpost_model::{Owner, SeriesId, Tick, TimeMs};
 use parking_lot::{RwLock, RwLockReadGuard};
+use tokio::sync::watch;
 
 /// Values older than this many intervals are read anew before a page shows them.
 const STALE_AFTER_INTERVALS: f64 = 1.5;
@@ -38,6 +39,8 @@ pub struct CollectorState {
     pub overruns: u64,
     /// How many samples the last pass gave.
     pub n_samples: usize,
+    /// How many ticks it has put on the board.
+    pub n_ticks: u64,
     stamp: u32,
 }
 
@@ -61,6 +64,7 @@ impl CollectorState {
             stuck_since_ms: None,
             overruns: 0,
             n_samples: 0,
+            n_ticks: 0,
             stamp: 0,
         }
     }
@@ -90,6 +94,7 @@ struct Inner {
 #[derive(Default)]
 pub struct Board {
     inner: RwLock<Inner>,
+    news: watch::Sender<u32>,
 }
 
 impl Board {
@@ -125,7 +130,13 @@ impl Board {
             state.stamp = stamp;
             state.time_ms = tick.time_ms();
             state.n_samples = tick.samples().len();
+            state.n_ticks += 1;
             update(state);
+        }
+        drop(inner);
+        // Without watchers this is one look at a number.
+        if self.news.receiver_count() > 0 {
+            self.news.send_replace(stamp);
         }
     }
 
@@ -135,6 +146,11 @@ impl Board {
         if let Some(state) = inner.collectors.iter_mut().find(|state| state.owner == owner) {
             update(state);
         }
+    }
+
+    /// Tells whoever holds it that there are new ticks; nothing of them waits for anybody.
+    pub fn news(&self) -> watch::Receiver<u32> {
+        self.news.subscribe()
     }
 
     /// A short look.

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::board::Board;
 use super::clock::Clock;
+use super::live::Watchers;
 use super::processes::ProcessTable;
 use super::sampler::{Message, Sampler, SamplerOptions, Shared};
 use super::status::Status;
@@ -116,6 +117,8 @@ pub struct Agent {
     pub stats: Arc<SamplerStats>,
     /// The clock it goes by.
     pub clock: Arc<dyn Clock>,
+    /// Who watches its ticks.
+    pub watchers: Watchers,
     processes: Arc<Mutex<ProcessTable>>,
     store: Arc<Store>,
     inbox: SyncSender<Message>,
@@ -151,6 +154,7 @@ impl Agent {
             identity,
             stats: shared.stats,
             clock,
+            watchers: Watchers::default(),
             processes: shared.processes,
             store: shared.store,
             inbox,

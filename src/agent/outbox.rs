@@ -124,7 +124,9 @@ impl Outbox {
                 .add_cursor(hub_id)
                 .with_context(|| format!("cannot keep the record for hub {hub_id}"))?;
         }
-        for hub_id in known.iter().filter(|hub_id| !hub_ids.contains(hub_id)) {
+        // Cursors that are named with a colon are not of hubs, and not ours to forget.
+        let is_hub = |cursor: &&String| !cursor.contains(':');
+        for hub_id in known.iter().filter(is_hub).filter(|hub_id| !hub_ids.contains(hub_id)) {
             self.store.remove_cursor(hub_id).with_context(|| format!("cannot forget hub {hub_id}"))?;
         }
         Ok(())

@@ -112,7 +112,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         handler: impl FnOnce(MethodFilter) -> MethodRouter<S>,
     ) -> Self {
         let Ok(filter) = MethodFilter::try_from(method.clone()) else { return self };
-        let guarded = handler(filter).layer(from_fn_with_state(need, check));
+        let guarded = handler(filter).route_layer(from_fn_with_state(need, check));
         self.router = self.router.route(path, guarded);
         self.table.push(Route { method, path, need });
         self
@@ -125,8 +125,13 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
 
     /// The router, all of it guarded. What is not in the table is 404.
     pub fn into_router(self) -> Router<S> {
-        self.router.fallback(nowhere)
+        self.router.fallback(nowhere).method_not_allowed_fallback(no_such_method)
     }
+}
+
+async fn no_such_method() -> Problem {
+    let detail = "this address does not know this method; see /api/openapi.json";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
 async fn nowhere() -> Problem {

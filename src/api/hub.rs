@@ -3,9 +3,14 @@
 //! owner, on its Unix socket.
 
 mod agents;
+mod api_tokens;
 mod audit;
+mod coverage;
+mod description;
+mod live;
 mod page;
 mod polls;
+mod push;
 mod sign_in;
 mod tokens;
 mod users;
@@ -25,9 +30,12 @@ use super::server::Peer;
 use crate::hub::Hub;
 
 pub use agents::StatusChange;
+pub use api_tokens::{ApiTokenMade, ApiTokenRequest, ApiTokenView};
+pub use audit::{AuditPage, AuditProof};
 pub use polls::{PollChange, PollRequest};
 pub use sign_in::session_secret;
 pub use tokens::{TokenMade, TokenRequest};
+pub use users::{Disabling, NewPassword, NewRole, SignInLinkMade, UserRequest};
 
 /// The hub as handlers get it.
 pub type State = axum::extract::State<Arc<Hub>>;
@@ -45,6 +53,7 @@ pub fn routes() -> Routes<Arc<Hub>> {
         .on(Method::GET, "/-/ready", Need::Nothing, |filter| on(filter, page::healthy))
         .on(Method::POST, "/api/v1/first-admin", Need::Nothing, |filter| on(filter, sign_in::first_admin))
         .on(Method::POST, "/api/v1/session", Need::Nothing, |filter| on(filter, sign_in::begin))
+        .on(Method::POST, "/api/v1/session/link", Need::Nothing, |filter| on(filter, sign_in::redeem))
         .on(Method::DELETE, "/api/v1/session", viewer, |filter| on(filter, sign_in::end))
         .on(Method::GET, "/api/v1/session", viewer, |filter| on(filter, sign_in::whoami))
         .on(Method::GET, "/api/v1/agents", viewer, |filter| on(filter, agents::list))
@@ -63,7 +72,23 @@ pub fn routes() -> Routes<Arc<Hub>> {
         .on(Method::GET, "/api/v1/users", admin, |filter| on(filter, users::list))
         .on(Method::POST, "/api/v1/users", admin, |filter| on(filter, users::add))
         .on(Method::DELETE, "/api/v1/users/{user}", admin, |filter| on(filter, users::remove))
+        .on(Method::POST, "/api/v1/users/{user}/password", admin, |filter| on(filter, users::set_password))
+        .on(Method::POST, "/api/v1/users/{user}/role", admin, |filter| on(filter, users::set_role))
+        .on(Method::POST, "/api/v1/users/{user}/disabled", admin, |filter| on(filter, users::set_disabled))
+        .on(Method::POST, "/api/v1/users/{user}/sign-in-link", admin, |filter| {
+            on(filter, users::sign_in_link)
+        })
+        .on(Method::GET, "/api/v1/api-tokens", admin, |filter| on(filter, api_tokens::list))
+        .on(Method::POST, "/api/v1/api-tokens", admin, |filter| on(filter, api_tokens::create))
+        .on(Method::DELETE, "/api/v1/api-tokens/{id}", admin, |filter| on(filter, api_tokens::revoke))
+        .on(Method::POST, "/api/v1/write", Need::Ingest, |filter| on(filter, push::write))
+        .on(Method::POST, "/v1/metrics", Need::Ingest, |filter| on(filter, push::metrics))
+        .on(Method::POST, "/v1/logs", Need::Ingest, |filter| on(filter, push::logs))
         .on(Method::GET, "/api/v1/audit", admin, |filter| on(filter, audit::list))
+        .on(Method::GET, "/api/v1/audit/proof", admin, |filter| on(filter, audit::verify))
+        .on(Method::GET, "/api/v1/coverage", viewer, |filter| on(filter, coverage::coverage))
+        .on(Method::GET, "/api/v1/live", viewer, |filter| on(filter, live::live))
+        .on(Method::GET, "/api/openapi.json", Need::Nothing, |filter| on(filter, description::document))
 }
 
 /// Who does something, from where and when: for the state and its audit log.

@@ -7,11 +7,16 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 
-use crate::hub::{LocalDoor, Reloaded, Status};
+use super::problem::Problem;
+use crate::hub::{BackupMade, BackupWish, LocalDoor, Reloaded, Status};
 
 /// The routes of the hub's Unix socket.
 pub fn router(door: Arc<LocalDoor>) -> Router {
-    Router::new().route("/v1/status", get(status)).route("/v1/reload", post(reload)).with_state(door)
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/reload", post(reload))
+        .route("/v1/backup", post(backup))
+        .with_state(door)
 }
 
 async fn status(State(door): State<Arc<LocalDoor>>) -> Json<Status> {
@@ -27,4 +32,14 @@ async fn reload(State(door): State<Arc<LocalDoor>>) -> (StatusCode, Json<Reloade
     });
     let code = if reloaded.ok { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     (code, Json(reloaded))
+}
+
+/// Makes a backup, on the hub's own disk, as the hub's own user.
+async fn backup(
+    State(door): State<Arc<LocalDoor>>,
+    Json(wish): Json<BackupWish>,
+) -> Result<Json<BackupMade>, Problem> {
+    let made = tokio::task::spawn_blocking(move || (door.backup)(&wish)).await;
+    let made = made.unwrap_or_else(|error| Err(anyhow::Error::new(error)));
+    made.map(Json).map_err(|error| Problem::conflict("no_backup", format!("{error:#}")))
 }

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use fieldpost_model::{ProcessRow, Selector, TimeMs};
@@ -25,7 +28,11 @@ pub fn router(agent: Arc<Agent>, uplinks: Arc<Uplinks>) -> Router {
 
 /// What may be read of the agent, by its owner and by the hubs it belongs to.
 pub fn reading_routes(agent: Arc<Agent>) -> Router {
-    Router::new().route("/v1/values", get(values)).route("/v1/processes", get(processes)).with_state(agent)
+    Router::new()
+        .route("/v1/values", get(values))
+        .route("/v1/processes", get(processes))
+        .route("/v1/live", get(live))
+        .with_state(agent)
 }
 
 /// The hubs that the agent belongs to.
@@ -88,13 +95,32 @@ pub struct Value {
     pub time_ms: TimeMs,
 }
 
+impl ValuesQuery {
+    fn selector(&self) -> Result<Selector, Problem> {
+        let parse =
+            |text: &str| Selector::parse(text).map_err(|error| Problem::bad_request(error.to_string()));
+        Ok(self.r#match.as_deref().map(parse).transpose()?.unwrap_or_default())
+    }
+}
+
+/// What each tick changes from now on, a line of JSON each, without an end.
+async fn live(
+    State(agent): State<Arc<Agent>>,
+    Query(query): Query<ValuesQuery>,
+) -> Result<Response, Problem> {
+    let selector = query.selector()?;
+    let lines = agent.watchers.watch(Arc::clone(&agent), selector).ok_or_else(|| {
+        let detail = "too many watch this agent already; try again when one has left";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", detail)
+    })?;
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
 async fn values(
     State(agent): State<Arc<Agent>>,
     Query(query): Query<ValuesQuery>,
-) -> Result<Json<Values>, (StatusCode, String)> {
-    let parse =
-        |text: &str| Selector::parse(text).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()));
-    let selector = query.r#match.as_deref().map(parse).transpose()?.unwrap_or_default();
+) -> Result<Json<Values>, Problem> {
+    let selector = query.selector()?;
     agent.refresh_stale().await;
     let now_ms = agent.clock.wall_ms();
     let (catalog, board) = (agent.catalog.read(), agent.board.read());

@@ -8,6 +8,7 @@ mod hub_door;
 mod hub_local;
 mod link;
 mod local;
+mod manners;
 mod metrics;
 mod page;
 mod problem;
@@ -15,7 +16,11 @@ mod server;
 mod stall;
 
 pub use gate::{Need, Principal, Route};
-pub use hub::{PollChange, PollRequest, StatusChange, TokenMade, TokenRequest, routes as hub_routes};
+pub use hub::{
+    ApiTokenMade, ApiTokenRequest, ApiTokenView, AuditPage, AuditProof, Disabling, NewPassword, NewRole,
+    PollChange, PollRequest, SignInLinkMade, StatusChange, TokenMade, TokenRequest, UserRequest,
+    routes as hub_routes,
+};
 pub use hub_door::{local_router as hub_local_router, public_router as hub_public_router};
 pub use link::{HubPrincipal, router as link_router};
 pub use local::{Processes, Value, Values, router as local_router};

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::marker::PhantomData;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
@@ -96,16 +97,22 @@ impl<R: Root> Running<R> {
 
     /// Asks it to do something, and gives what it answers.
     pub fn tell(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
-        let (code, answer) = self.ask_with(method, path, body)?;
-        if (200..300).contains(&code) {
-            return Ok(answer);
-        }
-        match serde_json::from_slice::<Problem>(&answer) {
-            Ok(problem) => bail!("{}", problem.detail),
-            Err(_) => {
-                bail!("the {} refused ({code}): {}", R::NAMES.face, String::from_utf8_lossy(&answer).trim())
-            }
-        }
+        accepted::<R>(self.ask_with(method, path, body)?)
+    }
+
+    /// Asks it to do something that may take long, and gives the JSON of its answer.
+    pub fn send_patiently<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        patience: Duration,
+    ) -> anyhow::Result<T> {
+        let face = R::NAMES.face;
+        let client = LocalClient::with_deadline(&self.socket, patience)?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let asked = runtime.block_on(client.ask("POST", path, Some(serde_json::to_vec(body)?)));
+        let answer = accepted::<R>(asked.with_context(|| format!("the {face} does not answer"))?)?;
+        serde_json::from_slice(&answer).with_context(|| format!("the {face}'s answer is of another version"))
     }
 
     /// Asks it to do something: the code and the JSON of its answer.
@@ -124,6 +131,19 @@ impl<R: Root> Running<R> {
         let runtime: Runtime = Builder::new_current_thread().enable_all().build().with_context(place)?;
         let client = LocalClient::new(&self.socket)?;
         runtime.block_on(client.ask(method, path, body)).with_context(place)
+    }
+}
+
+/// The answer, if it is none that refuses.
+fn accepted<R: Root>((code, answer): (u16, Vec<u8>)) -> anyhow::Result<Vec<u8>> {
+    if (200..300).contains(&code) {
+        return Ok(answer);
+    }
+    match serde_json::from_slice::<Problem>(&answer) {
+        Ok(problem) => bail!("{}", problem.detail),
+        Err(_) => {
+            bail!("the {} refused ({code}): {}", R::NAMES.face, String::from_utf8_lossy(&answer).trim())
+        }
     }
 }
 

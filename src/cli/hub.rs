@@ -1,8 +1,12 @@
 //! `fieldpost hub`: in the foreground, or as a daemon that is started, stopped and asked.
 
 mod agents;
+mod api_token;
+mod audit;
+mod backup;
 mod poll;
 mod token;
+mod user;
 
 use std::process::ExitCode;
 
@@ -46,7 +50,12 @@ pub struct Args {
 enum Command {
     Agents(agents::Args),
     Poll(poll::Args),
+    ApiToken(api_token::Args),
+    Audit(audit::Args),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     Token(token::Args),
+    User(user::Args),
 }
 
 /// Does what was asked for.
@@ -58,7 +67,12 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
         }
         Some(Command::Agents(args)) => agents::run(args, global),
         Some(Command::Poll(args)) => poll::run(args, global),
+        Some(Command::ApiToken(args)) => api_token::run(args, global),
+        Some(Command::Audit(args)) => audit::run(args, global),
+        Some(Command::Backup(args)) => backup::back_up(args, global),
+        Some(Command::Restore(args)) => backup::restore(args, global),
         Some(Command::Token(args)) => token::run(args, global),
+        Some(Command::User(args)) => user::run(args, global),
     }
 }
 

@@ -18,17 +18,19 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::daemon_control::Plan;
+use super::join::host_name;
 use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit, runtime, watch};
 use super::reloading::{self, Outcome, Reloading};
 use crate::agent::{Clock, SystemClock};
 use crate::api::{self, Listener};
 use crate::config::Root;
-use crate::hub::{Config, Hub, HubOptions, LocalDoor, Status, keep_up, poll};
+use crate::hub::{Config, Hub, HubOptions, LocalDoor, Status, back_up, keep_up, poll};
 use crate::private_file;
 use crate::shutdown::Signals;
 
-/// Folders within the hub's data folder: the record of all agents, and the keys.
+/// Folder within the hub's data folder: the record of all agents.
 const RECORD: &str = "record";
+/// The same: the keys.
 const KEYS: &str = "keys";
 /// Connections that the hub's listener serves at a time; links count only until they are open.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -71,10 +73,10 @@ pub fn serve(
     let shutdown = signals.shutdown.clone();
     let socket = plan.loaded.config.socket();
     let (tcp, address) = runtime.block_on(bind_tcp("listen", plan.loaded.config.listen))?;
-    let (hub, opened) = open_hub(&plan.loaded.config, address)?;
+    let (hub, state, opened) = open_hub(&plan.loaded.config, address)?;
     let unix = bind_socket(&socket)?;
     let status = status(&plan, address);
-    let tasks = open_doors(plan, &hub, &status, (tcp, unix), signals)?;
+    let tasks = open_doors(plan, (&hub, state), &status, (tcp, unix), signals)?;
     notify(&[NotifyState::Ready]);
     let first_admin = hub.offer_first_admin()?;
     let started = Started { status, hub: Arc::clone(&hub), opened, first_admin, took: begun.elapsed() };
@@ -86,12 +88,15 @@ pub fn serve(
     end(runtime, tasks, &hub, socket)
 }
 
-fn open_hub(config: &Config, address: SocketAddr) -> anyhow::Result<(Arc<Hub>, HubOpened)> {
+fn open_hub(
+    config: &Config,
+    address: SocketAddr,
+) -> anyhow::Result<(Arc<Hub>, Arc<SqliteHubState>, HubOpened)> {
     let data = &config.store.path;
     let place = || format!("cannot open the hub's data in store.path {}", data.display());
     private_file::make_folder(data).with_context(place)?;
     let clock = Arc::new(|| SystemClock.wall_ms());
-    let state = SqliteHubState::open(data).with_context(place)?;
+    let state = Arc::new(SqliteHubState::open(data).with_context(place)?);
     let mut options = HubStoreOptions::new(data.join(RECORD));
     options.retention.raw = config.store.retention.raw;
     options.retention.rollup_1m = config.store.retention.rollup_1m;
@@ -108,10 +113,12 @@ fn open_hub(config: &Config, address: SocketAddr) -> anyhow::Result<(Arc<Hub>, H
         late_after: config.agents.late_after.0,
         forget_after: config.agents.forget_after.0,
         labels: config.labels.clone(),
-        urls: vec![config.public_url(address).parse().context("public_url cannot be used")?],
+        live_series_max: config.limits.series_per_agent as usize,
+        urls: vec![config.public_url(address, &host_name()).parse().context("public_url cannot be used")?],
     };
-    let hub = Hub::new(Arc::new(state), Arc::new(store), &data.join(KEYS), options, clock)?;
-    Ok((Arc::new(hub), opened))
+    let hub =
+        Hub::new(Arc::<SqliteHubState>::clone(&state), Arc::new(store), &data.join(KEYS), options, clock)?;
+    Ok((Arc::new(hub), state, opened))
 }
 
 fn status(plan: &Plan<Config>, address: SocketAddr) -> Status {
@@ -122,7 +129,7 @@ fn status(plan: &Plan<Config>, address: SocketAddr) -> Status {
         started_ms: plan.started_ms,
         config: plan.config_name.clone(),
         data: config.store.path.clone(),
-        listen: config.public_url(address),
+        listen: config.public_url(address, &host_name()),
     }
 }
 
@@ -130,7 +137,7 @@ fn status(plan: &Plan<Config>, address: SocketAddr) -> Status {
 /// for a reload.
 fn open_doors(
     plan: Plan<Config>,
-    hub: &Arc<Hub>,
+    (hub, state): (&Arc<Hub>, Arc<SqliteHubState>),
     status: &Status,
     (tcp, unix): (TcpListener, UnixListener),
     signals: Signals,
@@ -141,8 +148,12 @@ fn open_doors(
     // Nothing but the level of the log can change while the hub runs, and that is changed there.
     let reload = move || -> Outcome { reloading.reload(|_| Ok(())) };
     let (asked, status) = (reload.clone(), status.clone());
-    let door =
-        LocalDoor { status: Box::new(move || status.clone()), reload: Box::new(move || asked().into()) };
+    let (copied, keys) = (Arc::clone(hub), status.data.join(KEYS));
+    let door = LocalDoor {
+        status: Box::new(move || status.clone()),
+        reload: Box::new(move || asked().into()),
+        backup: Box::new(move |wish| back_up(&copied, &state, &keys, wish)),
+    };
     let (public, local) =
         (api::hub_public_router(Arc::clone(hub)), api::hub_local_router(Arc::clone(hub), Arc::new(door)));
     let mut tasks = JoinSet::new();

@@ -32,6 +32,7 @@ mod series;
 mod serve;
 mod terminal;
 mod top;
+mod up;
 
 use std::process::ExitCode;
 
@@ -60,6 +61,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::Args),
     Agent(agent::Args),
     Hub(hub::Args),
     Join(join::Args),
@@ -88,6 +90,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let global = self.global;
         let done = match self.command {
+            Command::Up(args) => up::run(&args, &global),
             Command::Agent(args) => agent::run(&args, &global),
             Command::Hub(args) => hub::run(&args, &global),
             Command::Join(args) => join::run(&args, &global),

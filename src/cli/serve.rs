@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::daemon_control::Plan;
-use super::own_metrics::{own_page, tell_own};
+use super::own_metrics::{own_page, tell_own, tell_sinks};
 use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit, runtime, watch};
 use super::reloading::{self, Reloading};
 use crate::agent::{
@@ -32,6 +32,7 @@ use crate::api::{self, HubPrincipal, Listener, MetricsState};
 use crate::config::{Config, Root};
 use crate::daemon;
 use crate::shutdown::Signals;
+use crate::sinks::Sinks;
 use crate::telemetry::OwnMetrics;
 
 /// The longest that blocking work (a reload) may go on at the end.
@@ -106,6 +107,8 @@ pub fn serve(
     if let Some((listener, _)) = door {
         uplinks.listen(listener);
     }
+    let sinks = Arc::new(Sinks::start(&store, &config.sinks, &agent.identity.name)?);
+    tell_sinks(&own, &sinks);
     let tasks = open_doors(&agent, &uplinks, own, (tcp, unix), signals);
     if let Err(error) = uplinks.refresh() {
         agent.set_last_error(format!("{error:#}"));
@@ -123,7 +126,8 @@ pub fn serve(
         on_ready(&Started { agent: Arc::clone(&agent), took: begun.elapsed(), opened }, &shutdown);
         runtime.block_on(watch(|| agent.stats.beats.load(Ordering::Relaxed), &shutdown));
     }
-    let stopped = end(Running { runtime, tasks, agent, uplinks, sampler, store, socket: config.socket() })?;
+    let stopped =
+        end(Running { runtime, tasks, agent, uplinks, sinks, sampler, store, socket: config.socket() })?;
     match refused.get() {
         Some(reason) => bail!("link.exit_on_fail: {reason}"),
         None => Ok(stopped),
@@ -201,6 +205,7 @@ struct Running {
     tasks: JoinSet<Result<(), Infallible>>,
     agent: Arc<Agent>,
     uplinks: Arc<Uplinks>,
+    sinks: Arc<Sinks>,
     sampler: JoinHandle<()>,
     store: Arc<Store>,
     socket: PathBuf,
@@ -208,7 +213,7 @@ struct Running {
 
 /// Ends the sampler first, so that what it has is sealed before anything may take its time.
 fn end(running: Running) -> anyhow::Result<Stopped> {
-    let Running { runtime, mut tasks, agent, uplinks, sampler, store, socket } = running;
+    let Running { runtime, mut tasks, agent, uplinks, sinks, sampler, store, socket } = running;
     notify(&[NotifyState::Stopping]);
     agent.stop();
     let sampler_ended = sampler.join().is_ok();
@@ -216,7 +221,7 @@ fn end(running: Running) -> anyhow::Result<Stopped> {
     agent.event(EventKind::Stop, "stopped".into());
     drop(std::fs::remove_file(socket));
     store.flush(FLUSH_DEADLINE);
-    runtime.block_on(uplinks.end(LAST_ITEMS_DEADLINE));
+    runtime.block_on(async { tokio::join!(uplinks.end(LAST_ITEMS_DEADLINE), sinks.end()) });
     // A client that does not take its answer must not keep the store from being closed.
     let closed = store.close().context("cannot close the store cleanly")?;
     runtime.shutdown_timeout(LAST_TASKS_DEADLINE);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::root::{Names, Root, below};
 use super::yaml::Value;
-use crate::{agent, hub, telemetry};
+use crate::{agent, hub, sinks, telemetry};
 
 /// Everything that can be set of an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub struct Config {
     pub api: Api,
     /// How the agent goes to its hubs.
     pub link: agent::Link,
+    /// Programs of others to which samples are pushed.
+    pub sinks: Vec<sinks::SinkConfig>,
     /// What the agent says about itself.
     pub log: telemetry::Config,
 }
@@ -44,6 +46,7 @@ impl Default for Config {
             history: agent::History::default(),
             api: Api::default(),
             link: agent::Link::default(),
+            sinks: Vec::new(),
             log: telemetry::Config::default(),
         }
     }
@@ -71,8 +74,16 @@ impl Root for Config {
         port: 7701,
         open_port: 9100,
     };
-    const NEED_RESTART: &'static [&'static str] =
-        &["store", "metrics.listen", "api.socket", "api.listen", "link", "log.file", "collectors.backend"];
+    const NEED_RESTART: &'static [&'static str] = &[
+        "store",
+        "metrics.listen",
+        "api.socket",
+        "api.listen",
+        "link",
+        "log.file",
+        "collectors.backend",
+        "sinks",
+    ];
 
     fn in_state_dir(mut self, state_dir: &Path) -> Self {
         self.store.path = state_dir.to_owned();
@@ -80,7 +91,10 @@ impl Root for Config {
     }
 
     fn absolute(mut self, base: &Path) -> Self {
-        let Self { collectors, store, api, log, .. } = &mut self;
+        let Self { collectors, store, api, sinks, log, .. } = &mut self;
+        for file in sinks.iter_mut().flat_map(sinks::SinkConfig::files) {
+            *file = below(base, file);
+        }
         store.path = below(base, &store.path);
         api.socket = api.socket.take().map(|socket| below(base, &socket));
         log.file = log.file.take().map(|file| below(base, &file));
@@ -101,7 +115,9 @@ impl Root for Config {
         let within = |section: &'static str, faults: Vec<(String, String)>| {
             faults.into_iter().map(move |(key, text)| (format!("{section}.{key}"), text))
         };
-        within("store", self.store.faults()).chain(within("link", self.link.faults())).collect()
+        let of_sinks = sinks::faults(&self.sinks).into_iter().map(|text| ("sinks".to_owned(), text));
+        let of_link = within("link", self.link.faults());
+        within("store", self.store.faults()).chain(of_link).chain(of_sinks).collect()
     }
 
     fn worked_out(&self) -> HashMap<String, Value> {

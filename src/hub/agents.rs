@@ -33,6 +33,8 @@ pub struct AgentView {
     pub mode: Mode,
     /// Age of its newest stored sample, milliseconds; none if there is none.
     pub lag_ms: Option<i64>,
+    /// First instant after its newest stored sample.
+    pub newest_ms: Option<TimeMs>,
     /// What the store has of the last day.
     pub coverage: Coverage,
     /// Its roles.
@@ -62,15 +64,26 @@ impl Hub {
     /// All agents that belong on the list, by name. Those not heard of for long are left out;
     /// their data stay.
     pub fn agents(&self) -> StateResult<Vec<AgentView>> {
+        Ok(self.agents_after(None, usize::MAX)?.0)
+    }
+
+    /// At most `limit` agents of the list whose names come after this one, and whether there are
+    /// more.
+    pub fn agents_after(&self, after: Option<&str>, limit: usize) -> StateResult<(Vec<AgentView>, bool)> {
         let now_ms = self.now_ms();
         let kept_ms = now_ms - self.options.forget_after.as_millis() as i64;
         let newest = self.store.newest_ms();
         let records = self.state.agents()?;
-        let listed = records.iter().filter(|agent| {
+        // In the order of the list, in which case does not count.
+        let after = after.map(str::to_lowercase);
+        let mut listed = records.iter().filter(|agent| {
             let last = agent.last_seen_ms.unwrap_or(agent.enrolled_ms).max(agent.status.since_ms);
-            last >= kept_ms || self.links.get(&agent.id).is_some()
+            let is_kept = last >= kept_ms || self.links.get(&agent.id).is_some();
+            is_kept && after.as_ref().is_none_or(|after| agent.name.to_lowercase() > *after)
         });
-        Ok(listed.map(|agent| self.view(agent, newest.get(&agent.id).copied(), now_ms)).collect())
+        let view = |agent: &AgentRecord| self.view(agent, newest.get(&agent.id).copied(), now_ms);
+        let page = listed.by_ref().take(limit).map(view).collect();
+        Ok((page, listed.next().is_some()))
     }
 
     /// One agent, by id or name, however long ago it was heard of.
@@ -82,6 +95,8 @@ impl Hub {
 
     fn view(&self, agent: &AgentRecord, newest_ms: Option<TimeMs>, now_ms: TimeMs) -> AgentView {
         let late_after = self.options.late_after;
+        // A window ends when it was to end, even if it was sealed before.
+        let newest_ms = newest_ms.map(|newest_ms| newest_ms.min(now_ms));
         let link = self.links.state(&agent.id, agent.last_seen_ms, late_after, now_ms);
         let link = between_visits(link, &agent.mode, late_after, now_ms);
         AgentView {
@@ -91,7 +106,8 @@ impl Hub {
             comment: agent.status.comment.clone(),
             link,
             mode: agent.mode.clone(),
-            lag_ms: newest_ms.map(|newest_ms| (now_ms - newest_ms).max(0)),
+            lag_ms: newest_ms.map(|newest_ms| now_ms - newest_ms),
+            newest_ms,
             coverage: self.coverage(&agent.id, now_ms),
             roles: agent.roles.clone(),
             labels: agent.labels.clone(),

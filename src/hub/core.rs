@@ -15,9 +15,13 @@ use tokio::sync::Notify;
 
 use super::Labels;
 use super::agents::Coverage;
+use super::attempts::Attempts;
 use super::keys;
 use super::links::Links;
+use super::live::Live;
 use super::people::nobodys_password;
+use super::places::Places;
+use super::pushed::{self, Pushed};
 
 /// What tells the time, in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
@@ -33,11 +37,17 @@ pub struct HubOptions {
     pub urls: Vec<HubUrl>,
     /// By which labels series name their agent.
     pub labels: Labels,
+    /// Series that an agent may describe on its live lane.
+    pub live_series_max: usize,
 }
 
-/// The labels of an agent's series. One that was forgotten goes by its id.
+/// The labels of an agent's series. One that was forgotten goes by its id. What others pushed says
+/// itself whose it is.
 fn labels_of(state: Arc<dyn HubState>, labels: Labels) -> AgentLabels {
     Arc::new(move |agent_id| {
+        if pushed::is_pseudo(agent_id) {
+            return Vec::new();
+        }
         let record = state.agent(agent_id).unwrap_or_default();
         let name = record.map_or_else(|| agent_id.to_owned(), |agent| agent.name);
         let instance = labels.instance_of(&name, agent_id);
@@ -55,6 +65,10 @@ pub struct Hub {
     pub reader: HubReader,
     /// The links that are up.
     pub links: Links,
+    /// The newest ticks of agents that somebody watches.
+    pub live: Live,
+    /// Places for answers that have no end.
+    pub places: Places,
     /// How it behaves.
     pub options: HubOptions,
     /// Its random id.
@@ -67,9 +81,11 @@ pub struct Hub {
     pub(super) polls_changed: Notify,
     /// When it was last noted that a copy of an agent was sent away, by agent.
     pub(super) copies_noted: Mutex<HashMap<String, TimeMs>>,
+    pub(super) pushed: Pushed,
     pub(super) coverages: Mutex<HashMap<String, (TimeMs, Coverage)>>,
     /// Passwords are hashed one at a time: each takes 19 MiB.
     pub(super) hashing: Mutex<()>,
+    pub(super) attempts: Attempts,
     pub(super) nobodys_password: String,
 }
 
@@ -89,11 +105,15 @@ impl Hub {
         let tls = ServerTls::hub(&identity).context("the hub's certificate cannot be used")?;
         let reader = HubReader::open(store.folder(), labels_of(Arc::clone(&state), options.labels.clone()))
             .context("cannot read the hub's store")?;
+        let pushed = Pushed::new(Arc::clone(&store), clock());
         Ok(Self {
             state,
             store,
+            pushed,
             reader,
             links: Links::default(),
+            live: Live::default(),
+            places: Places::default(),
             options,
             hub_id,
             authority,
@@ -104,6 +124,7 @@ impl Hub {
             copies_noted: Mutex::default(),
             coverages: Mutex::default(),
             hashing: Mutex::new(()),
+            attempts: Attempts::default(),
             nobodys_password: nobodys_password()?,
         })
     }
@@ -128,8 +149,9 @@ impl Hub {
         outer_server(&identity).context("the certificate of the listener cannot be used")
     }
 
-    /// Ends all links.
+    /// Ends all links, and what is watched over them.
     pub fn hang_up(&self) {
+        self.live.end();
         self.links.all().iter().for_each(|link| link.cancel.cancel());
     }
 

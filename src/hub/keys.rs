@@ -10,8 +10,10 @@ use fieldpost_model::TimeMs;
 
 use crate::private_file;
 
-const AUTHORITY_CERTIFICATE: &str = "ca.pem";
-const AUTHORITY_KEY: &str = "ca.key";
+/// The certificate of the authority.
+pub const AUTHORITY_CERTIFICATE: &str = "ca.pem";
+/// Its key.
+pub const AUTHORITY_KEY: &str = "ca.key";
 
 /// Loads the authority, or makes it with the hub; and the hub's certificate, made anew at each
 /// start, so that it never runs out.

@@ -2,26 +2,38 @@
 //! nothing of HTTP handlers or of the terminal.
 
 mod agents;
+mod attempts;
+mod backup;
 mod config;
 mod core;
+mod coverage;
 mod enrol;
 mod intake;
 mod keys;
 mod links;
+mod live;
 mod people;
+mod places;
 mod poller;
+mod pushed;
 mod reception;
 mod renewal;
 mod status;
 mod upkeep;
 
 pub use agents::{AgentView, Coverage};
+pub use backup::{back_up, restore};
 pub use config::{Agents, Api, Config, Labels, Limits, Retention, Store, Tls};
 pub use core::{Clock, Hub, HubOptions};
+pub use coverage::{CoverageStretch, Known};
 pub use enrol::{PollWish, TokenWish};
+pub use fieldpost_link::{LiveSeries, LiveTick};
 pub use links::{Link, LinkState, Links};
-pub use people::{SESSION_LIFE, SignInFault};
+pub use live::{Live, LiveNews, LiveWatcher};
+pub use people::{NewApiTokenWish, SESSION_LIFE, SignInFault, SignInLink};
+pub use places::{Place, Places};
 pub use poller::poll;
+pub use pushed::{PushFault, Receipt, Refused};
 pub use reception::{JoinDetails, JoinedDetails};
-pub use status::{LocalDoor, Reloaded, Status};
+pub use status::{BackupMade, BackupWish, LocalDoor, Reloaded, Status};
 pub use upkeep::keep_up;

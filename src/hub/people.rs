@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHash as Phc, PasswordHasher, PasswordVerifier, Version};
 use fieldpost_link::Token;
+use fieldpost_model::TimeMs;
 use fieldpost_model::hub_state::{
-    Act, ApiToken, HubStateError, NewSession, NewUser, PasswordHash, Role, SecretHash, Session, SignInRefusal,
+    Act, ApiToken, HubStateError, NewApiToken, NewSession, NewUser, PasswordHash, Role, Scope, SecretHash,
+    Session, SignInRefusal,
 };
 use fieldpost_store::secret_hash;
 
@@ -15,6 +17,8 @@ use super::Hub;
 pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3_600);
 /// How long the link lasts that makes the first admin.
 const FIRST_ADMIN_LIFE: Duration = Duration::from_secs(15 * 60);
+/// How long a link lasts by which a user signs in.
+const SIGN_IN_LIFE: Duration = Duration::from_secs(3_600);
 /// The shortest password; what is long needs no rules about its characters (NIST SP 800-63B).
 const PASSWORD_CHARS_MIN: usize = 10;
 /// The longest: hashing must not become work for an attacker to order.
@@ -27,6 +31,8 @@ const ARGON2: (u32, u32, u32) = (19_456, 2, 1);
 pub enum SignInFault {
     /// They did not prove who they are.
     Refused(String),
+    /// There were too many failed attempts; the next may be made after this.
+    TooMany(Duration),
     /// What they chose is not possible.
     Invalid(String),
     /// The hub failed.
@@ -51,6 +57,30 @@ impl From<SignInRefusal> for SignInFault {
     }
 }
 
+/// An API token as somebody wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewApiTokenWish {
+    /// What people call it.
+    pub name: String,
+    /// Whose it is; none: the hub's own.
+    pub owner: Option<String>,
+    /// What it is good for.
+    pub scope: Scope,
+    /// How long it is good; none: until it is revoked.
+    pub ttl: Option<Duration>,
+}
+
+/// A link by which a user signs in once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignInLink {
+    /// The whole link.
+    pub url: String,
+    /// The secret in it.
+    pub secret: String,
+    /// When it ends.
+    pub expires_ms: TimeMs,
+}
+
 impl Hub {
     /// A secret for a one-time link by which the first admin is made; none once there is one.
     pub fn offer_first_admin(&self) -> anyhow::Result<Option<String>> {
@@ -71,16 +101,80 @@ impl Hub {
         name: &str,
         password: &str,
     ) -> Result<(String, Session), SignInFault> {
-        let password = Some(self.password_hash(password)?);
-        let user = NewUser { name: name.to_owned(), password, role: Role::Admin };
-        let hash = hash_of(secret).ok_or_else(|| SignInRefusal::Unknown)?;
-        self.state.claim_first_admin(act, &hash, &user)?;
-        self.begin_session(act, name)
+        self.limited(act, || {
+            let hash = hash_of(secret).ok_or(SignInRefusal::Unknown)?;
+            let password = Some(self.password_hash(password)?);
+            let user = NewUser { name: name.to_owned(), password, role: Role::Admin };
+            self.state.claim_first_admin(act, &hash, &user)?;
+            self.begin_session(act, name)
+        })
+    }
+
+    /// Lets an attempt be made unless too many have failed. Only what was refused counts.
+    fn limited<T>(
+        &self,
+        act: &Act,
+        attempt: impl FnOnce() -> Result<T, SignInFault>,
+    ) -> Result<T, SignInFault> {
+        let address = act.address.as_deref();
+        if let Some(wait) = self.attempts.begin(address, act.now_ms) {
+            return Err(SignInFault::TooMany(wait));
+        }
+        let done = attempt();
+        if !matches!(done, Err(SignInFault::Refused(_))) {
+            self.attempts.forgive(address);
+        }
+        done
     }
 
     /// Signs somebody in by name and password. An unknown name costs as much time as a wrong
     /// password, so that nobody learns which names there are.
     pub fn sign_in(&self, act: &Act, name: &str, password: &str) -> Result<(String, Session), SignInFault> {
+        self.limited(act, || self.check_password(act, name, password))
+    }
+
+    /// A one-time secret by which this user signs in.
+    pub fn offer_sign_in(&self, act: &Act, user: &str) -> Result<SignInLink, HubStateError> {
+        let (secret, hash) = new_secret().map_err(|error| HubStateError::Storage(error.into()))?;
+        let expires_ms = act.now_ms + SIGN_IN_LIFE.as_millis() as i64;
+        self.state.offer_sign_in(act, user, &hash, expires_ms)?;
+        let url = self.options.urls.first().map(ToString::to_string).unwrap_or_default();
+        let url = format!("{}/#sign-in={secret}", url.trim_end_matches('/'));
+        Ok(SignInLink { url, secret, expires_ms })
+    }
+
+    /// Signs somebody in by such a secret, once.
+    pub fn redeem_sign_in(&self, act: &Act, secret: &str) -> Result<(String, Session), SignInFault> {
+        self.limited(act, || {
+            let hash = hash_of(secret).ok_or(SignInRefusal::Unknown)?;
+            let (secret, own) = new_secret().map_err(SignInFault::Failed)?;
+            let expires_ms = act.now_ms + SESSION_LIFE.as_millis() as i64;
+            let session = NewSession { secret: own, user: String::new(), expires_ms };
+            Ok((secret, self.state.redeem_sign_in(act, &hash, &session)?))
+        })
+    }
+
+    /// Makes an API token: its secret, which is told this once, and what is kept of it.
+    pub fn make_api_token(
+        &self,
+        act: &Act,
+        wish: NewApiTokenWish,
+    ) -> Result<(String, ApiToken), HubStateError> {
+        let (secret, hash) = new_secret().map_err(|error| HubStateError::Storage(error.into()))?;
+        let expires_ms =
+            wish.ttl.map(|ttl| act.now_ms + i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX / 2));
+        let NewApiTokenWish { name, owner, scope, .. } = wish;
+        let kept =
+            self.state.add_api_token(act, &NewApiToken { secret: hash, name, owner, scope, expires_ms })?;
+        Ok((secret, kept))
+    }
+
+    fn check_password(
+        &self,
+        act: &Act,
+        name: &str,
+        password: &str,
+    ) -> Result<(String, Session), SignInFault> {
         let known = self.state.password_of(name)?;
         let refused = || SignInFault::Refused("name or password is wrong".to_owned());
         if password.len() > PASSWORD_BYTES_MAX {

@@ -233,7 +233,7 @@ impl Hub {
             })
         });
         if let Err(error) = call.answer(answering).await {
-            tracing::info!(%error, "an enrolment broke off");
+            tracing::debug!(%error, "an enrolment broke off");
         }
     }
 

@@ -35,10 +35,46 @@ pub struct Reloaded {
     pub errors: Vec<String>,
 }
 
+/// A backup as it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupWish {
+    /// The new folder that it goes into.
+    pub to: PathBuf,
+    /// With the key on which all trust rests, in clear?
+    pub with_keys: bool,
+}
+
+/// What a backup holds; its last file, without which it is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupMade {
+    /// The version of its layout.
+    pub layout: u32,
+    /// The version of the hub that made it.
+    pub version: String,
+    /// Which hub that was.
+    pub hub_id: String,
+    /// When.
+    pub made_ms: TimeMs,
+    /// Is the key in it?
+    pub with_keys: bool,
+    /// Files of the record.
+    pub n_files: usize,
+    /// Bytes of them; those that are linked take no room until the original goes.
+    pub bytes: u64,
+    /// How many of them are linked.
+    pub n_linked: usize,
+}
+
+/// Makes a backup.
+pub type MakeBackup = Box<dyn Fn(&BackupWish) -> anyhow::Result<BackupMade> + Send + Sync>;
+
 /// What the Unix socket offers to the hub's owner; made by whoever wires the hub.
 pub struct LocalDoor {
     /// Tells the status.
     pub status: Box<dyn Fn() -> Status + Send + Sync>,
     /// Loads the config anew and applies it. May wait for the disk.
     pub reload: Box<dyn Fn() -> Reloaded + Send + Sync>,
+    /// Makes a backup while everything goes on. Waits for the disk, long.
+    pub backup: MakeBackup,
 }

@@ -17,7 +17,18 @@ const COMMANDS: &[&str] = &[
     "events",
     "export",
     "hub",
+    "hub agents",
+    "hub token",
+    "hub token create",
+    "hub api-token",
+    "hub audit",
+    "hub backup",
+    "hub poll",
+    "hub restore",
+    "hub user",
     "info",
+    "join",
+    "leave",
     "invite",
     "join",
     "leave",
@@ -26,6 +37,7 @@ const COMMANDS: &[&str] = &[
     "sample",
     "series",
     "top",
+    "up",
 ];
 
 /// Runs the program with nothing of this machine's environment that it would heed.
@@ -49,7 +61,7 @@ fn transcript(arguments: &[&str]) -> String {
 }
 
 /// Compares with the stored text of this name, or writes it.
-fn assert_golden(name: &str, text: &str) {
+pub fn assert_golden(name: &str, text: &str) {
     let path = crate::repository_file("tests/it/golden").join(name);
     if std::env::var_os("FIELDPOST_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

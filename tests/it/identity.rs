@@ -45,6 +45,7 @@ impl TimedHub {
         let options = HubOptions {
             late_after: std::time::Duration::from_secs(30),
             forget_after: std::time::Duration::from_secs(7 * 86_400),
+            live_series_max: 10_000,
             urls: vec![format!("http://127.0.0.1:{port}").parse().unwrap()],
             labels: Labels::default(),
         };

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::StatusCode;
+use axum::extract::{Path, Query, RawQuery, State};
+use axum::http::header::LINK;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use fieldpost_model::hub_state::Status;
 use serde::{Deserialize, Serialize};
@@ -18,9 +19,36 @@ use crate::hub::AgentView;
 /// The longest that an agent may take for an answer that is forwarded.
 const FORWARD_DEADLINE: Duration = Duration::from_secs(15);
 
-/// All agents, by name.
-pub async fn list(State(hub): super::State) -> Result<Json<Vec<AgentView>>, Problem> {
-    blocking(hub, |hub| Ok(Json(hub.agents()?))).await
+/// Agents of a page.
+const N_AGENTS_MAX: usize = 10_000;
+
+/// Which part of the list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// The last name of the page before.
+    after: Option<String>,
+    /// The most agents.
+    limit: Option<usize>,
+}
+
+/// Agents, by name: all of them, or a page. The header `Link` leads to the next.
+pub async fn list(
+    State(hub): super::State,
+    Query(part): Query<Part>,
+) -> Result<(HeaderMap, Json<Vec<AgentView>>), Problem> {
+    let limit = part.limit.unwrap_or(N_AGENTS_MAX).clamp(1, N_AGENTS_MAX);
+    blocking(hub, move |hub| {
+        let (agents, more) = hub.agents_after(part.after.as_deref(), limit)?;
+        let mut headers = HeaderMap::new();
+        if let Some(last) = agents.last().filter(|_| more) {
+            // Names of agents need no escaping in an address.
+            let next = format!("</api/v1/agents?limit={limit}&after={}>; rel=\"next\"", last.name);
+            headers.extend(HeaderValue::from_str(&next).ok().map(|next| (LINK, next)));
+        }
+        Ok((headers, Json(agents)))
+    })
+    .await
 }
 
 /// One agent.
@@ -136,6 +164,12 @@ pub async fn forward(
     Path((agent, rest)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
+    // The record is the hub's own affair, and endless answers would take up the link's places.
+    let first = rest.split(['/', '?']).next().unwrap_or_default();
+    if matches!(first, "record" | "live") {
+        let detail = format!("/v1/{first} of an agent is not forwarded; see /api/openapi.json");
+        return Err(Problem::not_found("no_such_route", detail));
+    }
     let name = agent.clone();
     let record = blocking(std::sync::Arc::clone(&hub), move |hub| Ok(hub.state.agent(&agent)?)).await?;
     let record = record.ok_or_else(|| unknown(&name))?;

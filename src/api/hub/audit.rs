@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Query, State};
-use fieldpost_model::hub_state::AuditEntry;
+use fieldpost_model::hub_state::{AuditEntry, AuditHead, AuditVerdict};
 use serde::{Deserialize, Serialize};
 
 use super::blocking;
@@ -22,11 +22,30 @@ pub struct Part {
 }
 
 /// A page of the log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct AuditPage {
-    entries: Vec<AuditEntry>,
+    /// Newest first.
+    pub entries: Vec<AuditEntry>,
     /// The cursor of the next page; none after the last.
-    next: Option<u64>,
+    pub next: Option<u64>,
+}
+
+/// Whether the log is as it was written.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AuditProof {
+    /// Where it ends.
+    pub head: AuditHead,
+    /// What going through it brought to light.
+    pub verdict: AuditVerdict,
+}
+
+/// Goes through the whole log.
+pub async fn verify(State(hub): super::State) -> Result<Json<AuditProof>, Problem> {
+    blocking(hub, |hub| {
+        let (verdict, head) = (hub.state.verify_audit(None)?, hub.state.audit_head()?);
+        Ok(Json(AuditProof { head, verdict }))
+    })
+    .await
 }
 
 /// A page of the log.

@@ -15,7 +15,7 @@ use crate::api::server::Peer;
 use crate::hub::{SESSION_LIFE, SignInFault};
 
 /// Name of the cookie.
-const SESSION_COOKIE: &str = "fieldpost_session";
+pub const SESSION_COOKIE: &str = "fieldpost_session";
 
 /// Makes the first admin.
 #[derive(Deserialize)]
@@ -75,6 +75,28 @@ pub async fn begin(
     .await
 }
 
+/// The secret of a sign-in link.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redeemed {
+    secret: String,
+}
+
+/// Begins a session by a one-time link.
+pub async fn redeem(
+    State(hub): super::State,
+    Doer(act): Doer,
+    peer: Option<Extension<Peer>>,
+    Json(link): Json<Redeemed>,
+) -> Result<SignedIn, Problem> {
+    let secure = is_secure(peer);
+    blocking(hub, move |hub| {
+        let (secret, session) = hub.redeem_sign_in(&act, &link.secret)?;
+        Ok(signed_in(&secret, session, secure))
+    })
+    .await
+}
+
 /// Ends the session that asks.
 pub async fn end(
     State(hub): super::State,
@@ -124,6 +146,10 @@ impl From<SignInFault> for Problem {
         match fault {
             SignInFault::Refused(text) => Problem::new(StatusCode::UNAUTHORIZED, "sign_in_refused", text),
             SignInFault::Invalid(text) => Problem::bad_request(text),
+            SignInFault::TooMany(wait) => {
+                let detail = "too many attempts to sign in have failed; wait, and try again";
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", detail).retry_after(wait)
+            }
             SignInFault::Failed(error) => Problem::failed(&error),
         }
     }

@@ -180,7 +180,7 @@ mod tests {
         let shown = |share, of_ms| coverage(Coverage { share, of_ms });
         assert_eq!(shown(1.0, 86_400_000), "100 %");
         assert_eq!(shown(0.999_99, 86_400_000), "99.9 %");
-        assert_eq!(shown(1.0, 41 * 60_000), "100 % of 41 min");
+        assert_eq!(shown(1.0, 41 * 60_000), "100 % of 41 min 0 s");
         assert_eq!(shown(0.0, 0), "-");
     }
 }

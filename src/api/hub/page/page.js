@@ -3,8 +3,10 @@
 "use strict";
 
 const byId = (id) => document.getElementById(id);
-const firstSecret = location.hash.length > 1 ? location.hash.slice(1) : null;
-if (firstSecret) history.replaceState(null, "", "/");
+const hash = location.hash.slice(1);
+const linkSecret = hash.startsWith("sign-in=") ? hash.slice("sign-in=".length) : null;
+const firstSecret = hash && !linkSecret ? hash : null;
+if (hash) history.replaceState(null, "", "/");
 
 async function ask(method, path, body) {
   const headers = body ? { "content-type": "application/json" } : {};
@@ -56,8 +58,11 @@ async function show() {
   setTimeout(show, 2000);
 }
 
-async function begin() {
+async function begin(secret) {
   let who = null;
+  if (secret) {
+    try { await ask("POST", "/api/v1/session/link", { secret }); } catch (error) { byId("sign-in-problem").textContent = error.message; }
+  }
   try { who = await ask("GET", "/api/v1/session"); } catch (error) { if (error.status !== 401) throw error; }
   byId("sign-in").hidden = who !== null;
   byId("agents").hidden = who === null;
@@ -78,4 +83,4 @@ byId("sign-in").addEventListener("submit", async (event) => {
   }
 });
 
-begin();
+begin(linkSecret);

@@ -1,0 +1,279 @@
+//! The description of the API (OpenAPI 3.1), made from the table of routes: what each needs comes
+//! from there, what it is for from the list here. A route that is not on the list fails a test.
+
+use std::sync::OnceLock;
+
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use fieldpost_model::hub_state::Role;
+use serde_json::{Map, Value, json};
+
+use crate::api::gate::{Need, Route};
+
+/// What goes into requests and answers.
+const SCHEMAS: &str = include_str!("description/schemas.json");
+
+/// What a route is for.
+struct Entry {
+    route: &'static str,
+    summary: &'static str,
+    /// What may stand behind the `?`: names, types.
+    query: &'static [(&'static str, &'static str)],
+    /// The schema of the body.
+    body: &'static str,
+    /// The status of a good answer.
+    status: u16,
+    /// Its schema; with `[]` behind it a list; a media type where it is no JSON; empty for none.
+    answer: &'static str,
+}
+
+impl Entry {
+    const fn get(route: &'static str, summary: &'static str, answer: &'static str) -> Self {
+        Self { route, summary, query: &[], body: "", status: 200, answer }
+    }
+
+    const fn asking(mut self, query: &'static [(&'static str, &'static str)]) -> Self {
+        self.query = query;
+        self
+    }
+
+    const fn with(
+        route: &'static str,
+        summary: &'static str,
+        body: &'static str,
+        answer: &'static str,
+    ) -> Self {
+        Self { route, summary, query: &[], body, status: if answer.is_empty() { 204 } else { 200 }, answer }
+    }
+
+    const fn making(mut self) -> Self {
+        self.status = 201;
+        self
+    }
+}
+
+const ENTRIES: &[Entry] = &[
+    Entry::get("GET /", "The page for people", "text/html"),
+    Entry::get("GET /page.js", "Its script", "text/javascript"),
+    Entry::get("GET /page.css", "Its style", "text/css"),
+    Entry::get("GET /-/healthy", "The hub answers", "text/plain"),
+    Entry::get("GET /-/ready", "The hub takes requests", "text/plain"),
+    Entry::get("GET /api/openapi.json", "This document", "Object"),
+    Entry::with(
+        "POST /api/v1/first-admin",
+        "Make the first admin by the one-time link, and sign in",
+        "FirstAdmin",
+        "Whoami",
+    )
+    .making(),
+    Entry::with("POST /api/v1/session", "Sign in by name and password", "Credentials", "Whoami").making(),
+    Entry::with("POST /api/v1/session/link", "Sign in by a one-time link", "Secret", "Whoami").making(),
+    Entry::get("GET /api/v1/session", "Who asks", "Whoami"),
+    Entry::with("DELETE /api/v1/session", "Sign out", "", ""),
+    Entry::get("GET /api/v1/agents", "Agents by name", "Agent[]")
+        .asking(&[("after", "string"), ("limit", "integer")]),
+    Entry::get("GET /api/v1/agents/{agent}", "One agent", "Agent"),
+    Entry::with("DELETE /api/v1/agents/{agent}", "Take an agent off the list; its data stay", "", ""),
+    Entry::with("POST /api/v1/agents/{agent}/approve", "Let an agent in that waits for it", "", ""),
+    Entry::with(
+        "POST /api/v1/agents/{agent}/revoke",
+        "End the trust in an agent for good, and its link",
+        "",
+        "",
+    ),
+    Entry::with("POST /api/v1/agents/{agent}/name", "Give an agent another name", "Name", "Agent"),
+    Entry::get(
+        "GET /api/v1/agents/{agent}/v1/{*rest}",
+        "What the agent itself answers to GET /v1/...",
+        "Object",
+    ),
+    Entry::with(
+        "POST /api/v1/status",
+        "Say whether agents are online, offline or in maintenance",
+        "StatusChange",
+        "Agent[]",
+    ),
+    Entry::get("GET /api/v1/tokens", "Join tokens, newest first", "JoinToken[]"),
+    Entry::with(
+        "POST /api/v1/tokens",
+        "Make a join token; its string is told once",
+        "TokenRequest",
+        "TokenMade",
+    )
+    .making(),
+    Entry::with("DELETE /api/v1/tokens/{token}", "Revoke a join token", "", ""),
+    Entry::get("GET /api/v1/users", "Users by name", "User[]"),
+    Entry::with("POST /api/v1/users", "Add a user", "UserRequest", "User").making(),
+    Entry::with("DELETE /api/v1/users/{user}", "Remove a user with all by which they sign in", "", ""),
+    Entry::with("POST /api/v1/users/{user}/password", "Set a password; sessions end", "NewPassword", ""),
+    Entry::with("POST /api/v1/users/{user}/role", "Set a role", "NewRole", "User"),
+    Entry::with("POST /api/v1/users/{user}/disabled", "Disable or enable a user", "Disabling", "User"),
+    Entry::with(
+        "POST /api/v1/users/{user}/sign-in-link",
+        "Make a link by which a user signs in once",
+        "",
+        "SignInLink",
+    )
+    .making(),
+    Entry::get("GET /api/v1/api-tokens", "API tokens, newest first", "ApiToken[]"),
+    Entry::with(
+        "POST /api/v1/api-tokens",
+        "Make an API token; its secret is told once",
+        "ApiTokenRequest",
+        "ApiTokenMade",
+    )
+    .making(),
+    Entry::with("DELETE /api/v1/api-tokens/{id}", "Revoke an API token", "", ""),
+    Entry::get("GET /api/v1/audit", "The audit log, newest first", "AuditPage")
+        .asking(&[("before", "integer"), ("limit", "integer")]),
+    Entry::get("GET /api/v1/audit/proof", "Go through the audit log: is it as it was written?", "AuditProof"),
+    Entry::get("GET /api/v1/coverage", "What the hub has of an agent's samples", "Coverage").asking(&[
+        ("agent", "string"),
+        ("from", "integer"),
+        ("to", "integer"),
+    ]),
+    Entry::get(
+        "GET /api/v1/live",
+        "Ticks of chosen agents as they come: events `tick` and `link`",
+        "text/event-stream",
+    )
+    .asking(&[("agent", "string"), ("match", "string")]),
+];
+
+/// The document.
+pub async fn document() -> impl IntoResponse {
+    static DOCUMENT: OnceLock<String> = OnceLock::new();
+    let text = DOCUMENT.get_or_init(|| describe(super::routes().table()));
+    ([(CONTENT_TYPE, "application/json")], text.as_str())
+}
+
+/// Describes these routes.
+fn describe(table: &[Route]) -> String {
+    let mut paths: Map<String, Value> = Map::new();
+    for route in table {
+        let path = route.path.replace("{*", "{");
+        let operations = paths.entry(path).or_insert_with(|| json!({}));
+        operations[route.method.as_str().to_lowercase()] = operation(route);
+    }
+    let schemas: Value = serde_json::from_str(SCHEMAS).unwrap_or_default();
+    let document = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Fieldpost hub",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Instants are milliseconds since 1970 and end in `_ms`. What is refused is answered \
+                with a problem document (RFC 9457).",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "session": { "type": "apiKey", "in": "cookie", "name": super::sign_in::SESSION_COOKIE },
+                "token": { "type": "http", "scheme": "bearer" },
+            },
+        },
+    });
+    serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
+}
+
+fn entry(route: &Route) -> Option<&'static Entry> {
+    ENTRIES.iter().find(|entry| {
+        let (method, path) = entry.route.split_once(' ').unwrap_or_default();
+        method == route.method.as_str() && path == route.path
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let Some(entry) = entry(route) else { return json!({ "responses": {} }) };
+    let mut operation = json!({
+        "summary": entry.summary,
+        "parameters": parameters(route, entry),
+        "responses": { entry.status.to_string(): answer(entry), "default": problem() },
+    });
+    if !entry.body.is_empty() {
+        operation["requestBody"] =
+            json!({ "required": true, "content": { "application/json": { "schema": schema(entry.body) } } });
+    }
+    let (needs, security) = match route.need {
+        Need::Nothing => ("nobody has to sign in", json!([])),
+        Need::Role(role) => (needs(role), json!([{ "session": [] }, { "token": [] }])),
+        Need::Ingest => ("scope ingest, or role admin", json!([{ "session": [] }, { "token": [] }])),
+    };
+    operation["description"] = json!(format!("Needs: {needs}."));
+    operation["security"] = security;
+    operation
+}
+
+fn needs(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "role viewer",
+        Role::Operator => "role operator",
+        Role::Admin => "role admin",
+    }
+}
+
+fn parameters(route: &Route, entry: &Entry) -> Vec<Value> {
+    let in_path = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let in_path = in_path.map(|name| {
+        let name = name.trim_start_matches('*');
+        json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })
+    });
+    let in_query = entry.query.iter();
+    let in_query =
+        in_query.map(|(name, kind)| json!({ "name": name, "in": "query", "schema": { "type": kind } }));
+    in_path.chain(in_query).collect()
+}
+
+fn answer(entry: &Entry) -> Value {
+    let description = "Done";
+    match entry.answer {
+        "" => json!({ "description": description }),
+        media if media.contains('/') => json!({ "description": description, "content": { media: {} } }),
+        name => {
+            let content = json!({ "application/json": { "schema": schema(name) } });
+            json!({ "description": description, "content": content })
+        }
+    }
+}
+
+fn problem() -> Value {
+    let content = json!({ "application/problem+json": { "schema": schema("Problem") } });
+    json!({ "description": "Refused or failed", "content": content })
+}
+
+fn schema(name: &str) -> Value {
+    match name.strip_suffix("[]") {
+        Some(item) => json!({ "type": "array", "items": schema(item) }),
+        None => json!({ "$ref": format!("#/components/schemas/{name}") }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_described_and_nothing_else() {
+        let routes = super::super::routes();
+        let table = routes.table();
+        let undescribed: Vec<_> = table.iter().filter(|route| entry(route).is_none()).collect();
+        assert!(undescribed.is_empty(), "add to ENTRIES: {undescribed:?}");
+        let known = |entry: &&Entry| {
+            table.iter().any(|route| entry.route == format!("{} {}", route.method, route.path))
+        };
+        let gone: Vec<_> = ENTRIES.iter().filter(|entry| !known(entry)).map(|entry| entry.route).collect();
+        assert!(gone.is_empty(), "no such routes any more: {gone:?}");
+    }
+
+    #[test]
+    fn every_schema_that_is_named_is_there() {
+        let routes = super::super::routes();
+        let text = describe(routes.table());
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        for named in text.split("#/components/schemas/").skip(1) {
+            let name = named.split('"').next().unwrap_or_default();
+            assert!(schemas.contains_key(name), "schema {name}");
+        }
+    }
+}
