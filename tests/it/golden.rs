@@ -30,8 +30,6 @@ const COMMANDS: &[&str] = &[
     "join",
     "leave",
     "invite",
-    "join",
-    "leave",
     "man",
     "processes",
     "sample",
