@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use fieldpost_link::{LiveReader, LiveSeries, LiveTick, LiveValue};
+use fieldpost_model::{Event, EventKind, Frame, Stream};
+use fieldpost_store::record::{Note, decode_note};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -18,6 +20,8 @@ use super::Hub;
 
 /// Ticks kept of each watched agent.
 const N_TICKS_KEPT: usize = 60;
+/// Events kept of it, for watchers that are held up.
+const N_EVENTS_KEPT: usize = 60;
 /// A subscription goes on for this long after the last watcher has left: a page that is loaded
 /// anew finds it again.
 const LINGER: Duration = Duration::from_secs(5);
@@ -33,6 +37,8 @@ pub enum LiveNews {
     Whole(LiveTick),
     /// What changed.
     Tick(Arc<LiveTick>),
+    /// Something happened to the agent.
+    Event(Arc<Event>),
     /// The link to the agent is up, and ticks follow; or there is none.
     Link {
         /// Is it up?
@@ -50,6 +56,9 @@ struct Ring {
     /// Changes with every subscription: numbers of series begin anew.
     turn: u64,
     up: bool,
+    /// The newest events, and the number of the first of them.
+    events: VecDeque<Arc<Event>>,
+    first_event: u64,
 }
 
 /// All series of an agent, with their newest values.
@@ -93,7 +102,27 @@ impl State {
 
 impl Ring {
     fn new() -> Self {
-        Self { base: State::default(), ticks: VecDeque::new(), first: 0, turn: 0, up: false }
+        Self {
+            base: State::default(),
+            ticks: VecDeque::new(),
+            first: 0,
+            turn: 0,
+            up: false,
+            events: VecDeque::new(),
+            first_event: 0,
+        }
+    }
+
+    fn end_of_events(&self) -> u64 {
+        self.first_event + self.events.len() as u64
+    }
+
+    fn push_event(&mut self, event: Event) {
+        self.events.push_back(Arc::new(event));
+        if self.events.len() > N_EVENTS_KEPT {
+            self.events.pop_front();
+            self.first_event += 1;
+        }
     }
 
     fn end(&self) -> u64 {
@@ -147,9 +176,23 @@ impl Live {
         self.end.cancel();
     }
 
-    /// How many agents are watched.
-    pub fn n_watched(&self) -> usize {
-        self.feeds.lock().len()
+    /// Something new of an agent's record: its events go to whoever watches it.
+    pub(super) fn heard(&self, agent_id: &str, stream: Stream, frame: &Frame) {
+        let (Stream::Events, Frame::Item(item)) = (stream, frame) else { return };
+        let Some(feed) = self.feeds.lock().get(agent_id).cloned() else { return };
+        // What cannot be read is refused where it is stored.
+        let event = match decode_note(&item.blob) {
+            Ok(Some(Note::Event(event))) => event,
+            Ok(Some(Note::Gap(gap))) => Event {
+                time_ms: gap.from_ms,
+                kind: EventKind::Gap,
+                subject: String::new(),
+                text: format!("samples are missing until {}", gap.to_ms),
+            },
+            _ => return,
+        };
+        feed.ring.lock().push_event(event);
+        feed.told.send_replace(());
     }
 }
 
@@ -164,6 +207,7 @@ impl Hub {
         });
         // Under the lock: a feed that is about to end sees this watcher, or is in the map no more.
         let told = feed.told.subscribe();
+        let next_event = feed.ring.lock().end_of_events();
         LiveWatcher {
             feed: Arc::clone(feed),
             told,
@@ -171,6 +215,7 @@ impl Hub {
             next: 0,
             turn: None,
             up: None,
+            next_event,
         }
     }
 }
@@ -184,6 +229,7 @@ pub struct LiveWatcher {
     /// Which subscription it has been told of.
     turn: Option<u64>,
     up: Option<bool>,
+    next_event: u64,
 }
 
 impl LiveWatcher {
@@ -210,6 +256,9 @@ impl LiveWatcher {
             self.up = Some(ring.up);
             news.push(LiveNews::Link { up: ring.up });
         }
+        let skip = self.next_event.saturating_sub(ring.first_event) as usize;
+        news.extend(ring.events.iter().skip(skip).map(|event| LiveNews::Event(Arc::clone(event))));
+        self.next_event = ring.end_of_events();
         let is_new = self.turn != Some(ring.turn);
         if ring.ticks.is_empty() || (!is_new && self.next >= ring.end()) {
             return news;
@@ -313,7 +362,7 @@ mod tests {
 
     fn watcher(feed: &Arc<Feed>) -> LiveWatcher {
         let (told, end) = (feed.told.subscribe(), CancellationToken::new());
-        LiveWatcher { feed: Arc::clone(feed), told, end, next: 0, turn: None, up: None }
+        LiveWatcher { feed: Arc::clone(feed), told, end, next: 0, turn: None, up: None, next_event: 0 }
     }
 
     fn feed() -> Arc<Feed> {
@@ -331,7 +380,7 @@ mod tests {
                     state.apply(tick);
                 }
                 LiveNews::Tick(tick) => state.apply(tick),
-                LiveNews::Link { .. } => {}
+                LiveNews::Event(_) | LiveNews::Link { .. } => {}
             }
         }
     }
