@@ -27,6 +27,10 @@ const N_EVENTS_KEPT: usize = 60;
 const LINGER: Duration = Duration::from_secs(5);
 /// How often it is looked whether anybody watches still, and whether a link has come up.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Time from one tick of an agent to the next at least: of collectors, and of instants, there are few.
+const PACE: Duration = Duration::from_millis(5);
+/// Bytes of names and labels that an agent may describe in one subscription.
+const DESCRIBED_BYTES_MAX: usize = 32 << 20;
 /// An agent that says nothing for this long is asked anew.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -326,8 +330,7 @@ async fn draw(hub: &Hub, agent_id: &str, feed: &Feed) -> anyhow::Result<()> {
     let answer = asked.context("the agent does not answer")??;
     ensure!(answer.status().is_success(), "the agent answers {}", answer.status());
     let mut ticks = LiveReader::new(answer.into_body());
-    let n_series_max = hub.options.live_series_max;
-    let mut n_series = 0;
+    let mut bounds = Bounds { n_series_max: hub.options.live_series_max, n_series: 0, n_bytes: 0 };
     feed.ring.lock().begin();
     loop {
         let next = tokio::select! {
@@ -335,13 +338,36 @@ async fn draw(hub: &Hub, agent_id: &str, feed: &Feed) -> anyhow::Result<()> {
             () = link.cancel.cancelled() => bail!("the link was ended"),
         };
         let Some(tick) = next.context("the agent has gone silent")?? else { bail!("the agent ended it") };
-        n_series += tick.series.len();
-        // What an agent says of itself must not fill the hub's memory.
-        ensure!(n_series <= n_series_max, "the agent describes more than {n_series_max} series");
-        ensure!(tick.values.len() <= n_series && tick.gone.len() <= n_series, "a tick is too long");
+        bounds.admit(&tick)?;
         link.heard(hub.now_ms());
         feed.ring.lock().push(tick);
         feed.told.send_replace(());
+        // An agent that says more than this has to wait, and passes ticks over.
+        tokio::time::sleep(PACE).await;
+    }
+}
+
+/// What an agent says of itself must not fill the hub's memory: how much it has described in this
+/// subscription.
+struct Bounds {
+    n_series_max: usize,
+    n_series: usize,
+    n_bytes: usize,
+}
+
+impl Bounds {
+    fn admit(&mut self, tick: &LiveTick) -> anyhow::Result<()> {
+        let of_labels = |series: &LiveSeries| -> usize {
+            series.labels.iter().map(|(name, value)| name.len() + value.len()).sum()
+        };
+        let n_bytes: usize = tick.series.iter().map(|series| series.name.len() + of_labels(series)).sum();
+        self.n_series += tick.series.len();
+        self.n_bytes += n_bytes;
+        ensure!(self.n_series <= self.n_series_max, "it describes more than {} series", self.n_series_max);
+        ensure!(self.n_bytes <= DESCRIBED_BYTES_MAX, "its series have too much text");
+        let longest = tick.values.len().max(tick.gone.len());
+        ensure!(longest <= self.n_series, "a tick has more values than there are series");
+        Ok(())
     }
 }
 
@@ -414,6 +440,20 @@ mod tests {
         known(&mut state, &news);
         assert_eq!(state.series[&1].1, Some(LiveValue(100.0)));
         assert!(slow.look().is_empty());
+    }
+
+    #[test]
+    fn agent_that_says_too_much_of_itself_is_cut_off() {
+        let bounds = || Bounds { n_series_max: 2, n_series: 0, n_bytes: 0 };
+        let mut counted = bounds();
+        counted.admit(&described(0)).unwrap();
+        counted.admit(&changed(1)).unwrap();
+        counted.admit(&described(2)).unwrap();
+        assert!(counted.admit(&described(3)).is_err());
+        assert!(bounds().admit(&changed(0)).is_err(), "values of nothing");
+        let mut long = described(0);
+        long.series[0].labels.push(("a".into(), "x".repeat(DESCRIBED_BYTES_MAX)));
+        assert!(bounds().admit(&long).is_err());
     }
 
     #[test]
