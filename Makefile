@@ -9,15 +9,15 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BINARY := $(TARGET)/release/fieldpost
 
 # The peers that tests and benchmarks stand beside: Debian packages, unpacked there, never installed.
-PEERS := prometheus-node-exporter prometheus collectd-core netdata-core victoria-metrics iproute2
+PEERS := prometheus-node-exporter prometheus collectd-core netdata-core victoria-metrics iproute2 nginx-light
 PEERS_DIR := $(abspath $(TARGET))/peers
 export FIELDPOST_PEERS_DIR = $(PEERS_DIR)
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-run: build ## build, then run the agent in the foreground with ./config/agent.yaml and ./data
-	@exec $(BINARY) agent --config config/agent.yaml --set store.path=./data
+run: build ## build, then run a hub and an agent in the foreground with ./config/agent.yaml and ./data
+	@exec $(BINARY) up --data ./data --config config/agent.yaml
 
 # The first build shows cargo's own lines, for it takes minutes; later ones only what went wrong.
 build: toolchain compiler

@@ -36,9 +36,13 @@ gzip -9n "$made"/man/*.1
 "$binary" completions bash >"$made/fieldpost.bash"
 "$binary" completions zsh >"$made/_fieldpost"
 "$binary" completions fish >"$made/fieldpost.fish"
-# The service's user is not root, whose default this path is: here it must be said.
-sed 's|^  #path: /var/lib/fieldpost$|  path: /var/lib/fieldpost|' config/agent.yaml >"$made/agent.yaml"
-grep -q '^  path: /var/lib/fieldpost$' "$made/agent.yaml" ||
-    { echo "deb    config/agent.yaml no longer has the line of store.path" >&2; exit 1; }
+# The services' user is not root, whose default these paths are: here they must be said.
+for face in agent hub; do
+    folder=/var/lib/fieldpost
+    [ $face = agent ] || folder=$folder/hub
+    sed "s|^  #path: $folder\$|  path: $folder|" config/$face.yaml >"$made/$face.yaml"
+    grep -q "^  path: $folder\$" "$made/$face.yaml" ||
+        { echo "deb    config/$face.yaml no longer has the line of store.path" >&2; exit 1; }
+done
 mkdir -p "$target/debian"
 cargo deb --no-build --profile "$profile" --strip $fast --quiet --output "$target/debian/"

@@ -48,6 +48,7 @@ inside sh -c 'apt-get -qq install --yes --no-install-recommends /tmp/fieldpost.d
     { cat "$layer/apt.log" >&2; fail "cannot install"; }
 inside getent passwd fieldpost >/dev/null || fail "no user fieldpost after the installation"
 for file in /usr/bin/fieldpost /etc/fieldpost/agent.yaml /lib/systemd/system/fieldpost-agent.service \
+    /etc/fieldpost/hub.yaml /lib/systemd/system/fieldpost-hub.service \
     /usr/share/man/man1/fieldpost.1.gz /usr/share/bash-completion/completions/fieldpost \
     /usr/share/doc/fieldpost/root.conf; do
     [ -e "$root$file" ] || [ -e "$root/usr$file" ] || fail "no $file after the installation"
@@ -61,7 +62,13 @@ agent() { as_service fieldpost agent "$@" --config-dir /etc/fieldpost --set "met
 agent --start || fail "the installed agent does not start"
 agent --status || fail "the installed agent is not running after its start"
 inside fieldpost series --config-dir /etc/fieldpost >/dev/null || fail "root cannot read the installed agent's store"
+hub() { as_service fieldpost hub "$@" --config-dir /etc/fieldpost --set listen=127.0.0.1:0; }
+hub --start || fail "the installed hub does not start"
+inside fieldpost hub token create --config-dir /etc/fieldpost >"$root/tmp/word" || fail "no join string"
+inside sh -c 'fieldpost join - --config-dir /etc/fieldpost </tmp/word' || fail "the agent cannot join the hub beside it"
+inside fieldpost hub agents --config-dir /etc/fieldpost || fail "the hub does not list its agents"
 agent --stop || fail "the installed agent does not stop"
+hub --stop || fail "the installed hub does not stop"
 
 echo "try-deb  remove, purge"
 inside dpkg --remove fieldpost >/dev/null

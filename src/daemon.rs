@@ -13,4 +13,4 @@ mod process;
 pub use fork::{Forked, Outcome, Readiness, fork};
 pub use inherited::close_inherited;
 pub use lock::{Ended, Lock, Note, State, look};
-pub use process::{Ending, boot_id, stop};
+pub use process::{Ending, boot_id, end_with_parent, stop};

@@ -1,18 +1,26 @@
-//! The one HTTP client. In this house it talks to the agent's Unix socket; whoever needs more
-//! (sinks, webhooks) gets it from here too, so that deadlines and limits are set in one place.
+//! The one HTTP client: it talks to the agent's Unix socket, and for sinks to programs of others, so
+//! that deadlines and limits are set in one place.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use reqwest::Method;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use reqwest::{Certificate, Method, Url};
 
 /// The longest that connecting may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+/// The longest that connecting to another machine may take.
+const FAR_CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// The longest that a whole answer may take; a reload may take a few seconds.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
+/// The longest that what was pushed may take to be answered.
+const PUSH_DEADLINE: Duration = Duration::from_secs(30);
 /// The largest answer that is read, bytes; a table of 30 000 processes is smaller.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// So much is read of the answer to a push: its reasons.
+const PUSH_ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// A client of one agent's Unix socket.
 pub struct LocalClient {
@@ -58,5 +66,119 @@ impl LocalClient {
             body.extend_from_slice(&chunk);
         }
         Ok((answer.status().as_u16(), body))
+    }
+}
+
+/// What is wrong with an address to push to, if anything: it must be https, or http on loopback, and
+/// hold no password, for addresses are shown.
+pub fn fault_of_url(url: &str) -> Option<String> {
+    let parsed = match Url::parse(url) {
+        Ok(parsed) => parsed,
+        Err(error) => return Some(format!("{url:?} is no URL: {error}")),
+    };
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Some("a user or password in the URL would be shown; give them by basic_auth".to_owned());
+    }
+    let host = parsed.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let address = host.parse::<std::net::IpAddr>();
+    let is_loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    match parsed.scheme() {
+        "https" => None,
+        "http" if is_loopback => None,
+        "http" => Some(format!("{host} is not this machine: write https, plain HTTP is for loopback only")),
+        scheme => Some(format!("{scheme} is not spoken; write https")),
+    }
+}
+
+/// A client that posts to one address. Redirections are not followed: credentials stay where they
+/// were meant for.
+pub struct PushClient {
+    http: reqwest::Client,
+    url: Url,
+}
+
+/// By what a push proves who sends it. It has no text form, so that it does not end up in a log.
+#[derive(Clone)]
+pub enum Credential {
+    /// A bearer token.
+    Bearer(String),
+    /// A user and a password.
+    Basic(String, String),
+}
+
+/// An answer to a push.
+#[derive(Debug, Clone)]
+pub struct PushAnswer {
+    /// Its status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap<HeaderValue>,
+    /// The beginning of its body.
+    pub body: Vec<u8>,
+}
+
+impl PushClient {
+    /// Posts to this address. With a CA (PEM) that one is trusted and no other; without, those of the
+    /// system.
+    pub fn new(url: &str, ca: Option<&[u8]>) -> anyhow::Result<Self> {
+        let url = Url::parse(url).with_context(|| format!("{url:?} is no URL"))?;
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(FAR_CONNECT_DEADLINE)
+            .timeout(PUSH_DEADLINE)
+            .user_agent(concat!("fieldpost/", env!("CARGO_PKG_VERSION")));
+        if let Some(pem) = ca {
+            builder = builder.tls_certs_only(Certificate::from_pem_bundle(pem).context("no certificates")?);
+        }
+        Ok(Self { http: builder.build().context("cannot make an HTTP client")?, url })
+    }
+
+    /// Posts a body. Answers of any status are answers.
+    pub async fn post(
+        &self,
+        headers: HeaderMap<HeaderValue>,
+        credential: Option<&Credential>,
+        body: Bytes,
+    ) -> anyhow::Result<PushAnswer> {
+        let mut request = self.http.post(self.url.clone()).headers(headers).body(body);
+        request = match credential {
+            Some(Credential::Bearer(token)) => request.bearer_auth(token),
+            Some(Credential::Basic(user, password)) => request.basic_auth(user, Some(password)),
+            None => request,
+        };
+        let mut answer = request.send().await?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.context("the answer broke off")? {
+            let room = PUSH_ANSWER_BYTES_MAX - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if body.len() == PUSH_ANSWER_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(PushAnswer { status: answer.status().as_u16(), headers: answer.headers().clone(), body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_loopback_and_passwords_stay_out_of_addresses() {
+        for good in ["https://a.example/x", "http://localhost:9090/", "http://127.0.0.2/", "http://[::1]:1/"]
+        {
+            assert_eq!(fault_of_url(good), None, "{good}");
+        }
+        for (url, wrong) in [
+            ("http://a.example/x", "a.example is not this machine"),
+            ("http://192.168.0.1/", "192.168.0.1 is not this machine"),
+            ("https://user:secret@a.example/", "a user or password in the URL"),
+            ("ftp://a.example/", "ftp is not spoken"),
+            ("a.example", "is no URL"),
+        ] {
+            let fault = fault_of_url(url).unwrap();
+            assert!(fault.contains(wrong) && !fault.contains("secret"), "{fault}");
+        }
     }
 }

@@ -9,4 +9,5 @@ pub mod http_client;
 pub mod hub;
 pub mod private_file;
 pub mod shutdown;
+pub mod sinks;
 pub mod telemetry;

@@ -2,8 +2,14 @@
 
 use std::net::SocketAddr;
 
+use fieldpost_link::{PAUSE_MAX, Proxy};
 use fieldpost_model::Period;
 use serde::{Deserialize, Serialize};
+
+/// What is kept back for longer looks like an agent that has gone.
+const PUSH_INTERVAL_MAX: Period = Period::from_secs(86_400);
+/// A hub that is dialled more often than every second gets no chance to answer.
+const RECONNECT_RANGE: (Period, Period) = (Period::from_secs(1), Period::from_secs(3_600));
 
 /// The `metrics` section: the page that Prometheus scrapes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +22,45 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self { listen: SocketAddr::from(([127, 0, 0, 1], 7701)) }
+    }
+}
+
+/// The `link` section: how this agent goes to the hubs that it dials.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Link {
+    /// New items go to the hubs no more often than this; 0: as they are sealed.
+    pub push_interval: Period,
+    /// The longest pause between two dials of a hub that does not answer.
+    pub reconnect_max: Period,
+    /// Ends the agent, with an error, when a hub refuses it for good.
+    pub exit_on_fail: bool,
+    /// The HTTP proxy by which hubs are dialled.
+    pub proxy: Option<String>,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            push_interval: Period::default(),
+            reconnect_max: Period::from_secs(PAUSE_MAX.as_secs()),
+            exit_on_fail: false,
+            proxy: None,
+        }
+    }
+}
+
+impl Link {
+    /// What is wrong with the values, each with its key; empty when all is well.
+    pub fn faults(&self) -> Vec<(String, String)> {
+        let proxy = self.proxy.as_deref().map(str::parse::<Proxy>);
+        let wrong_proxy = proxy.and_then(Result::err).map(|error| ("proxy".to_owned(), error.to_string()));
+        let far = (self.push_interval > PUSH_INTERVAL_MAX)
+            .then(|| ("push_interval".to_owned(), format!("must be at most {PUSH_INTERVAL_MAX}")));
+        let odd = !(RECONNECT_RANGE.0..=RECONNECT_RANGE.1).contains(&self.reconnect_max);
+        let (least, most) = RECONNECT_RANGE;
+        let odd = odd.then(|| ("reconnect_max".to_owned(), format!("must be from {least} to {most}")));
+        [far, odd, wrong_proxy].into_iter().flatten().collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The running agent as others see it: its newest values, its status, and what may be asked of it.
 
 use std::any::Any;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -76,6 +77,8 @@ pub struct Identity {
     pub data: PathBuf,
     /// Address of the metrics page, as bound.
     pub metrics: String,
+    /// Where it listens for hubs, as bound; none if nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// The answer to a reload.
@@ -270,6 +273,7 @@ mod tests {
             config: String::new(),
             data: folder.to_owned(),
             metrics: String::new(),
+            listen: None,
         };
         let options = SamplerOptions {
             interval: Duration::from_millis(100),

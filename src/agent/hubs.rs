@@ -34,6 +34,17 @@ pub struct Membership {
     pub joined_ms: TimeMs,
     /// Key, certificate and the hub's authority.
     pub identity: Identity,
+    /// The identity before a renewal, until the hub has seen the new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Identity>,
+}
+
+impl Membership {
+    /// Is this the same joining, however often its certificate was renewed since?
+    pub fn is_same_joining(&self, other: &Self) -> bool {
+        let key = |of: &Self| (of.hub_id.clone(), of.urls.clone(), of.name.clone(), of.joined_ms);
+        key(self) == key(other)
+    }
 }
 
 /// The memberships of a data folder.
@@ -80,6 +91,14 @@ impl Hubs {
         let folder = self.folder_of(&membership.hub_id)?;
         private_file::make_folder(&folder)?;
         private_file::write(&folder.join(FILE), &serde_json::to_vec_pretty(membership)?)
+    }
+
+    /// Replaces a membership that is there, on the disk when this returns. One that was left
+    /// meanwhile stays left.
+    pub fn replace(&self, membership: &Membership) -> anyhow::Result<()> {
+        let path = self.folder_of(&membership.hub_id)?.join(FILE);
+        ensure!(path.exists(), "this agent has left hub {}", membership.hub_id);
+        private_file::write(&path, &serde_json::to_vec_pretty(membership)?)
     }
 
     /// Forgets a hub, and the key that was made for it.
@@ -136,6 +155,7 @@ mod tests {
             name: "web1".into(),
             joined_ms: 5,
             identity: Identity { key: "k".into(), chain: "c".into(), ca: "a".into() },
+            previous: None,
         }
     }
 

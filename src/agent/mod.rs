@@ -8,8 +8,12 @@ mod config;
 mod handle;
 mod history;
 mod hubs;
+mod identities;
+mod inbound;
+mod invitation;
 mod live;
 mod outbox;
+mod pace;
 mod processes;
 mod sampler;
 mod status;
@@ -18,16 +22,18 @@ mod window;
 
 pub use board::{Board, BoardView, CollectorState, Shown};
 pub use clock::{Clock, SystemClock};
-pub use config::{History, Metrics};
+pub use config::{History, Link, Metrics};
 pub use fieldpost_link::{Acknowledgement, RecordHead};
 pub use handle::{Agent, Identity, Reload, Reloaded, SamplerStats, Witness};
 pub use hubs::{Hubs, Membership, agent_id};
+pub use identities::Identities;
+pub use invitation::Invitations;
 pub use live::Watchers;
 pub use outbox::{Order, Outbox};
 pub use processes::{ProcessTable, process_row};
 pub use sampler::SamplerOptions;
 pub use status::{CollectorStatus, Status, StoreStatus};
-pub use uplinks::{Introduction, UplinkStatus, Uplinks};
+pub use uplinks::{Introduction, ServeHub, UplinkOptions, UplinkStatus, Uplinks};
 
 /// Is there a collector of this name, on or off?
 pub fn is_collector(name: &str) -> bool {

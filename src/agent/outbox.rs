@@ -9,10 +9,12 @@ use bytes::Bytes;
 use fieldpost_link::{Acknowledgement, RecordHead, SeqSpan};
 use fieldpost_model::{Frame, SEQ_MAX, Seq, Stream};
 use fieldpost_store::Store;
-use fieldpost_store::record::{Ask, Known, Part, Subscription};
+use fieldpost_store::record::{Ask, CursorStatus, Known, Part, Subscription};
 use futures_util::stream::{self, Stream as Flow};
 use serde::Deserialize;
 use tokio::sync::watch;
+
+use super::pace::Pace;
 
 /// Frames of one step, bytes: a few windows, so that a slow link holds little of it in memory.
 const STEP_BYTES: usize = 128 << 10;
@@ -20,6 +22,8 @@ const STEP_BYTES: usize = 128 << 10;
 const STEP_ITEMS: usize = 64;
 /// A tail on which nothing is new says so this often: the hub learns that nothing is missing.
 const NEWS_EVERY: Duration = Duration::from_secs(5);
+/// The same where items go in turns, as seldom as hubs put up with.
+const NEWS_EVERY_IN_TURNS: Duration = Duration::from_secs(20);
 
 /// Which end of the asked numbers comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -38,17 +42,19 @@ pub type Bytesflow = std::pin::Pin<Box<dyn Flow<Item = anyhow::Result<Bytes>> + 
 pub struct Outbox {
     store: Arc<Store>,
     newest: watch::Receiver<[Seq; Stream::ALL.len()]>,
+    pace: Pace,
     _told: Subscription,
 }
 
 impl Outbox {
-    /// The record in this store.
-    pub fn new(store: Arc<Store>) -> Arc<Self> {
+    /// The record in this store, of which new items go to hubs no more often than `push_interval`;
+    /// zero: as they are sealed.
+    pub fn new(store: Arc<Store>, push_interval: Duration) -> Arc<Self> {
         let (tell, newest) = watch::channel([0; Stream::ALL.len()]);
         let told = store.on_stored(Arc::new(move |stream, seq| {
             tell.send_modify(|newest| newest[place(stream)] = seq);
         }));
-        Arc::new(Self { store, newest, _told: told })
+        Arc::new(Self { store, newest, pace: Pace::new(push_interval), _told: told })
     }
 
     /// Who this is, and which numbers there are.
@@ -82,17 +88,17 @@ impl Outbox {
             known: Known::default(),
             rest: None,
         };
-        Box::pin(stream::try_unfold((start, first), |(mut step, next)| async move {
-            let last = match step.rest.take() {
-                Some((from, to)) => return Ok(Some((step.read(from, to).await?, (step, next)))),
-                None => step.outbox.wait_for(step.stream, next).await,
-            };
+        Box::pin(stream::try_unfold((start, first, None), |(mut step, next, mut sent)| async move {
+            if let Some((from, to)) = step.rest.take() {
+                return Ok(Some((step.read(from, to).await?, (step, next, sent))));
+            }
+            let last = step.outbox.wait_for_turn(step.stream, next, &mut sent).await;
             if last < next {
                 let news = encoded(&[Frame::Newest(last)])?;
-                return Ok(Some((news, (step, next))));
+                return Ok(Some((news, (step, next, sent))));
             }
             let frames = step.read(next, last).await?;
-            Ok(Some((frames, (step, last + 1))))
+            Ok(Some((frames, (step, last + 1, sent))))
         }))
     }
 
@@ -118,7 +124,9 @@ impl Outbox {
                 .add_cursor(hub_id)
                 .with_context(|| format!("cannot keep the record for hub {hub_id}"))?;
         }
-        for hub_id in known.iter().filter(|hub_id| !hub_ids.contains(hub_id)) {
+        // Cursors that are named with a colon are not of hubs, and not ours to forget.
+        let is_hub = |cursor: &&String| !cursor.contains(':');
+        for hub_id in known.iter().filter(is_hub).filter(|hub_id| !hub_ids.contains(hub_id)) {
             self.store.remove_cursor(hub_id).with_context(|| format!("cannot forget hub {hub_id}"))?;
         }
         Ok(())
@@ -138,6 +146,31 @@ impl Outbox {
         Ok(self.head())
     }
 
+    /// How far each hub is.
+    pub fn cursors(&self) -> Vec<CursorStatus> {
+        self.store.cursors()
+    }
+
+    /// The end is near: nothing waits for its turn any more.
+    pub fn hurry(&self) {
+        self.pace.hurry();
+    }
+
+    /// As `wait_for`, but whoever has sent something in this turn waits for the next one.
+    async fn wait_for_turn(&self, stream: Stream, next: Seq, sent: &mut Option<u128>) -> Seq {
+        if !self.pace.is_open(*sent) {
+            self.pace.next_turn(NEWS_EVERY_IN_TURNS).await;
+        }
+        if !self.pace.is_open(*sent) {
+            return next - 1;
+        }
+        let last = self.wait_for(stream, next).await;
+        if last >= next {
+            *sent = Some(self.pace.turn());
+        }
+        last
+    }
+
     /// The last number of a stream: at once if `next` is there, else when it is, or after a while.
     async fn wait_for(&self, stream: Stream, next: Seq) -> Seq {
         let last = self.last(stream);
@@ -147,7 +180,8 @@ impl Outbox {
         let mut newest = self.newest.clone();
         let news = newest.wait_for(|newest| newest[place(stream)] >= next);
         // Late or at the end of the store there is nothing new; both are said as such.
-        drop(tokio::time::timeout(NEWS_EVERY, news).await);
+        let patience = if self.pace.is_at_once() { NEWS_EVERY } else { NEWS_EVERY_IN_TURNS };
+        drop(tokio::time::timeout(patience, news).await);
         self.last(stream)
     }
 

@@ -1,11 +1,13 @@
 //! The status of a running agent, as the API gives it to the client.
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use fieldpost_model::TimeMs;
 use serde::{Deserialize, Serialize};
 
 use super::handle::Agent;
+use super::uplinks::UplinkStatus;
 
 /// A running agent's status.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,6 +28,12 @@ pub struct Status {
     pub config: String,
     /// Address of the metrics page.
     pub metrics: String,
+    /// Where it listens for hubs; none if nowhere.
+    #[serde(default)]
+    pub listen: Option<SocketAddr>,
+    /// The hubs that it belongs to; told to its owner only.
+    #[serde(default)]
+    pub hubs: Vec<UplinkStatus>,
     /// Series shown now.
     pub n_series: usize,
     /// Ticks taken since the start.
@@ -92,6 +100,8 @@ impl Status {
             now_ms: agent.clock.wall_ms(),
             config: agent.identity.config.clone(),
             metrics: agent.identity.metrics.clone(),
+            listen: agent.identity.listen,
+            hubs: Vec::new(),
             n_series: collectors.iter().map(|state| state.n_samples).sum(),
             ticks: agent.stats.ticks.load(Ordering::Relaxed),
             skipped_ticks: agent.stats.skipped.load(Ordering::Relaxed),

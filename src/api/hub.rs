@@ -9,6 +9,8 @@ mod coverage;
 mod description;
 mod live;
 mod page;
+mod polls;
+mod push;
 mod sign_in;
 mod tokens;
 mod users;
@@ -30,6 +32,7 @@ use crate::hub::Hub;
 pub use agents::StatusChange;
 pub use api_tokens::{ApiTokenMade, ApiTokenRequest, ApiTokenView};
 pub use audit::{AuditPage, AuditProof};
+pub use polls::{PollChange, PollRequest};
 pub use sign_in::session_secret;
 pub use tokens::{TokenMade, TokenRequest};
 pub use users::{Disabling, NewPassword, NewRole, SignInLinkMade, UserRequest};
@@ -59,6 +62,8 @@ pub fn routes() -> Routes<Arc<Hub>> {
         .on(Method::POST, "/api/v1/agents/{agent}/approve", admin, |filter| on(filter, agents::approve))
         .on(Method::POST, "/api/v1/agents/{agent}/revoke", admin, |filter| on(filter, agents::revoke))
         .on(Method::POST, "/api/v1/agents/{agent}/name", admin, |filter| on(filter, agents::rename))
+        .on(Method::POST, "/api/v1/polls", admin, |filter| on(filter, polls::add))
+        .on(Method::POST, "/api/v1/agents/{agent}/poll", admin, |filter| on(filter, polls::change))
         .on(Method::GET, "/api/v1/agents/{agent}/v1/{*rest}", viewer, |filter| on(filter, agents::forward))
         .on(Method::POST, "/api/v1/status", operator, |filter| on(filter, agents::set_status))
         .on(Method::GET, "/api/v1/tokens", admin, |filter| on(filter, tokens::list))
@@ -76,6 +81,9 @@ pub fn routes() -> Routes<Arc<Hub>> {
         .on(Method::GET, "/api/v1/api-tokens", admin, |filter| on(filter, api_tokens::list))
         .on(Method::POST, "/api/v1/api-tokens", admin, |filter| on(filter, api_tokens::create))
         .on(Method::DELETE, "/api/v1/api-tokens/{id}", admin, |filter| on(filter, api_tokens::revoke))
+        .on(Method::POST, "/api/v1/write", Need::Ingest, |filter| on(filter, push::write))
+        .on(Method::POST, "/v1/metrics", Need::Ingest, |filter| on(filter, push::metrics))
+        .on(Method::POST, "/v1/logs", Need::Ingest, |filter| on(filter, push::logs))
         .on(Method::GET, "/api/v1/audit", admin, |filter| on(filter, audit::list))
         .on(Method::GET, "/api/v1/audit/proof", admin, |filter| on(filter, audit::verify))
         .on(Method::GET, "/api/v1/coverage", viewer, |filter| on(filter, coverage::coverage))

@@ -10,11 +10,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use fieldpost_model::{SEQ_MAX, Seq, Stream};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::local;
 use super::problem::Problem;
-use crate::agent::{Acknowledgement, Agent, Order, Outbox, RecordHead};
+use crate::agent::{Acknowledgement, Agent, Identities, Order, Outbox, RecordHead, Status};
 
 /// The hub at the other end, as the link has proved it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,19 +24,34 @@ pub struct HubPrincipal(pub String);
 #[derive(Clone)]
 struct LinkState {
     outbox: Arc<Outbox>,
+    identities: Arc<Identities>,
 }
 
 /// The routes of a link with this hub.
-pub fn router(agent: Arc<Agent>, outbox: Arc<Outbox>, hub: HubPrincipal) -> Router {
-    let reading = local::reading_routes(agent);
+pub fn router(
+    agent: Arc<Agent>,
+    outbox: Arc<Outbox>,
+    identities: Arc<Identities>,
+    hub: HubPrincipal,
+) -> Router {
+    let reading = local::reading_routes(Arc::clone(&agent));
+    let about = Router::new().route("/v1/status", get(status)).with_state(agent);
     Router::new()
         .route("/v1/record", get(head))
         .route("/v1/record/ack", post(acknowledge))
         .route("/v1/record/spool", post(renumber))
         .route("/v1/record/{stream}", get(record))
-        .with_state(LinkState { outbox })
+        .route("/v1/identity/request", post(request_identity))
+        .route("/v1/identity", post(renew_identity))
+        .route("/v1/identity/seen", post(identity_seen))
+        .with_state(LinkState { outbox, identities })
         .merge(reading)
+        .merge(about)
         .layer(Extension(hub))
+}
+
+async fn status(State(agent): State<Arc<Agent>>) -> Json<Status> {
+    Json(agent.status())
 }
 
 async fn head(State(link): State<LinkState>) -> Json<RecordHead> {
@@ -94,4 +109,64 @@ async fn renumber(
 ) -> Result<Json<RecordHead>, Problem> {
     let done = tokio::task::spawn_blocking(move || link.outbox.renumber(&why.reason)).await;
     Ok(Json(done.unwrap_or_else(|error| Err(anyhow::Error::new(error)))?))
+}
+
+/// A request for a certificate.
+#[derive(Serialize)]
+struct Request {
+    /// PKCS#10, PEM.
+    request: String,
+}
+
+/// A certificate that was asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Chain {
+    /// PEM.
+    chain: String,
+}
+
+/// A certificate that the hub has seen.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    /// Its serial number in hexadecimal.
+    serial: String,
+}
+
+/// Makes a new key; the hub issues its certificate.
+async fn request_identity(
+    State(link): State<LinkState>,
+    Extension(hub): Extension<HubPrincipal>,
+) -> Result<Json<Request>, Problem> {
+    let request = on_disk(move || link.identities.request(&hub.0)).await?;
+    Ok(Json(Request { request }))
+}
+
+/// Takes the certificate. When this is answered it is on the disk.
+async fn renew_identity(
+    State(link): State<LinkState>,
+    Extension(hub): Extension<HubPrincipal>,
+    Json(new): Json<Chain>,
+) -> Result<StatusCode, Problem> {
+    on_disk(move || link.identities.renew(&hub.0, new.chain)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The hub has seen a certificate at work; the one before it is no longer needed.
+async fn identity_seen(
+    State(link): State<LinkState>,
+    Extension(hub): Extension<HubPrincipal>,
+    Json(seen): Json<Seen>,
+) -> Result<StatusCode, Problem> {
+    on_disk(move || link.identities.seen(&hub.0, &seen.serial)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.unwrap_or_else(|error| Err(anyhow::Error::new(error)));
+    done.map_err(|error| Problem::conflict("identity", format!("{error:#}")))
 }

@@ -20,22 +20,22 @@ pub fn router(agent: Arc<Agent>, uplinks: Arc<Uplinks>) -> Router {
     let hubs = Router::new()
         .route("/v1/hubs", get(hubs))
         .route("/v1/hubs/refresh", post(refresh_hubs))
-        .with_state(uplinks);
+        .with_state(Arc::clone(&uplinks));
+    let about = Router::new().route("/v1/status", get(status)).with_state((Arc::clone(&agent), uplinks));
     let reload = Router::new().route("/v1/reload", post(reload)).with_state(Arc::clone(&agent));
-    reading_routes(agent).merge(reload).merge(hubs)
+    reading_routes(agent).merge(reload).merge(hubs).merge(about)
 }
 
 /// What may be read of the agent, by its owner and by the hubs it belongs to.
 pub fn reading_routes(agent: Arc<Agent>) -> Router {
     Router::new()
-        .route("/v1/status", get(status))
         .route("/v1/values", get(values))
         .route("/v1/processes", get(processes))
         .route("/v1/live", get(live))
         .with_state(agent)
 }
 
-/// The hubs that the agent dials.
+/// The hubs that the agent belongs to.
 async fn hubs(State(uplinks): State<Arc<Uplinks>>) -> Json<Vec<UplinkStatus>> {
     Json(uplinks.status())
 }
@@ -51,8 +51,8 @@ async fn refresh_hubs(State(uplinks): State<Arc<Uplinks>>) -> Result<Json<Vec<Up
     Ok(Json(refreshed.await.unwrap_or_else(broke)?))
 }
 
-async fn status(State(agent): State<Arc<Agent>>) -> Json<Status> {
-    Json(agent.status())
+async fn status(State((agent, uplinks)): State<(Arc<Agent>, Arc<Uplinks>)>) -> Json<Status> {
+    Json(Status { hubs: uplinks.status(), ..agent.status() })
 }
 
 /// Loads the config anew; 422 with the errors if it is bad, and nothing was changed.

@@ -18,7 +18,8 @@ mod stall;
 pub use gate::{Need, Principal, Route};
 pub use hub::{
     ApiTokenMade, ApiTokenRequest, ApiTokenView, AuditPage, AuditProof, Disabling, NewPassword, NewRole,
-    SignInLinkMade, StatusChange, TokenMade, TokenRequest, UserRequest, routes as hub_routes,
+    PollChange, PollRequest, SignInLinkMade, StatusChange, TokenMade, TokenRequest, UserRequest,
+    routes as hub_routes,
 };
 pub use hub_door::{local_router as hub_local_router, public_router as hub_public_router};
 pub use link::{HubPrincipal, router as link_router};

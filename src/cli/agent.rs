@@ -1,14 +1,15 @@
 //! `fieldpost agent`: in the foreground, or as a daemon that is started, stopped and asked.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use fieldpost_model::TimeMs;
+use fieldpost_model::{TimeMs, format_span};
 use tokio_util::sync::CancellationToken;
 
 use super::daemon_control::{self, About, Face, Flags, Plan};
 use super::serve::{Started, Stopped, serve};
-use super::{Global, foreground};
-use crate::agent::Status;
+use super::{Global, foreground, instant, terminal};
+use crate::agent::{Status, UplinkStatus};
 use crate::config::Config;
 use crate::daemon::Ended;
 
@@ -85,7 +86,54 @@ impl Face for AgentFace {
             pid: status.pid,
             started_ms: status.started_ms,
             config: &status.config,
-            more: format!("store {megabytes:.1} MiB  last error {last_error}"),
+            more: format!("store {megabytes:.1} MiB  last error {last_error}{}", hubs(status)),
         }
+    }
+}
+
+/// A line for each hub.
+fn hubs(status: &Status) -> String {
+    status.hubs.iter().map(|hub| format!("\n  hub  {}", hub_line(hub, status.now_ms))).collect()
+}
+
+fn hub_line(hub: &UplinkStatus, now_ms: TimeMs) -> String {
+    let place = if hub.url.is_empty() { format!("{} (dials)", hub.hub_id) } else { hub.url.clone() };
+    let since = match hub.since_ms {
+        0 => String::new(),
+        since_ms => format!(" since {}", instant::show(since_ms)),
+    };
+    let why = if hub.reason.is_empty() { String::new() } else { format!(": {}", hub.reason) };
+    let age = |from_ms: TimeMs| format_span(Duration::from_millis((now_ms - from_ms).max(0) as u64));
+    let lag = match hub.oldest_unacked_ms {
+        Some(from_ms) if hub.lag_items > 0 => {
+            format!("{} items, the oldest of {}", hub.lag_items, age(from_ms))
+        }
+        _ if hub.lag_items > 0 => format!("{} items", hub.lag_items),
+        _ => "none".to_owned(),
+    };
+    let line = format!("{place}  as {}  {}{since}{why}  lag {lag}", hub.name, hub.state);
+    terminal::printable(&line).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_of_a_hub_says_what_is_so_and_what_is_owed() {
+        let hub = UplinkStatus {
+            hub_id: "ab".into(),
+            url: "https://hub:7700".into(),
+            name: "web1".into(),
+            state: "connecting".into(),
+            since_ms: 0,
+            reason: String::new(),
+            lag_items: 2,
+            oldest_unacked_ms: Some(0),
+        };
+        let line = hub_line(&hub, 120_000);
+        assert_eq!(line, "https://hub:7700  as web1  connecting  lag 2 items, the oldest of 2 min");
+        let inbound = UplinkStatus { url: String::new(), state: "waiting".into(), lag_items: 0, ..hub };
+        assert_eq!(hub_line(&inbound, 0), "ab (dials)  as web1  waiting  lag none");
     }
 }

@@ -106,6 +106,9 @@ pub struct Flags {
     /// With --stop and --restart: kill it if it does not end within 10 s
     #[arg(long)]
     force: bool,
+    /// End with the process that started this one, and leave alone what is set of other faces
+    #[arg(long, hide = true)]
+    with_parent: bool,
 }
 
 impl Flags {
@@ -131,6 +134,6 @@ pub fn run<F: Face>(flags: &Flags, global: &Global) -> anyhow::Result<ExitCode> 
         Flags { restart: true, .. } => control::restart::<F>(global, flags.force),
         Flags { status: true, .. } => control::status::<F>(global),
         Flags { reload: true, .. } => control::reload::<F>(global),
-        _ => work::in_foreground::<F>(global),
+        _ => work::in_foreground::<F>(global, flags.with_parent),
     }
 }

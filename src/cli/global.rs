@@ -130,6 +130,11 @@ fn state_dir() -> PathBuf {
     given.or_else(own).unwrap_or_else(|| PathBuf::from(SYSTEM_STATE_DIR))
 }
 
+/// The same for what somebody runs for themselves, whoever they are.
+pub fn own_state_dir() -> PathBuf {
+    user_dir("XDG_STATE_HOME", ".local/state").unwrap_or_else(state_dir)
+}
+
 fn user_dir(variable: &str, below_home: &str) -> Option<PathBuf> {
     let base = absolute_var(variable).or_else(|| Some(absolute_var("HOME")?.join(below_home)))?;
     Some(base.join(NAME))

@@ -4,6 +4,7 @@ mod agents;
 mod api_token;
 mod audit;
 mod backup;
+mod poll;
 mod token;
 mod user;
 
@@ -48,6 +49,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Agents(agents::Args),
+    Poll(poll::Args),
     ApiToken(api_token::Args),
     Audit(audit::Args),
     Backup(backup::BackupArgs),
@@ -64,6 +66,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
             Err(exit::failure(exit::USAGE, "error: --start, --stop and so on go without a subcommand"))
         }
         Some(Command::Agents(args)) => agents::run(args, global),
+        Some(Command::Poll(args)) => poll::run(args, global),
         Some(Command::ApiToken(args)) => api_token::run(args, global),
         Some(Command::Audit(args)) => audit::run(args, global),
         Some(Command::Backup(args)) => backup::back_up(args, global),

@@ -18,12 +18,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::daemon_control::Plan;
+use super::join::host_name;
 use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit, runtime, watch};
 use super::reloading::{self, Outcome, Reloading};
 use crate::agent::{Clock, SystemClock};
 use crate::api::{self, Listener};
 use crate::config::Root;
-use crate::hub::{Config, Hub, HubOptions, LocalDoor, Status, back_up, keep_up};
+use crate::hub::{Config, Hub, HubOptions, LocalDoor, Status, back_up, keep_up, poll};
 use crate::private_file;
 use crate::shutdown::Signals;
 
@@ -113,7 +114,7 @@ fn open_hub(
         forget_after: config.agents.forget_after.0,
         labels: config.labels.clone(),
         live_series_max: config.limits.series_per_agent as usize,
-        urls: vec![config.public_url(address).parse().context("public_url cannot be used")?],
+        urls: vec![config.public_url(address, &host_name()).parse().context("public_url cannot be used")?],
     };
     let hub =
         Hub::new(Arc::<SqliteHubState>::clone(&state), Arc::new(store), &data.join(KEYS), options, clock)?;
@@ -128,7 +129,7 @@ fn status(plan: &Plan<Config>, address: SocketAddr) -> Status {
         started_ms: plan.started_ms,
         config: plan.config_name.clone(),
         data: config.store.path.clone(),
-        listen: config.public_url(address),
+        listen: config.public_url(address, &host_name()),
     }
 }
 
@@ -159,6 +160,11 @@ fn open_doors(
     tasks.spawn(api::serve(listener, public, CONNECTIONS_MAX, shutdown.clone()));
     tasks.spawn(api::serve(Listener::Unix(unix), local, LOCAL_CONNECTIONS_MAX, shutdown.clone()));
     tasks.spawn(reloading::on_signal(reload, reloads, shutdown.clone()));
+    let (polling, until) = (Arc::clone(hub), shutdown.clone());
+    tasks.spawn(async move {
+        poll(polling, until).await;
+        Ok(())
+    });
     let hub = Arc::clone(hub);
     tasks.spawn(async move {
         keep_up(hub, shutdown).await;

@@ -4,10 +4,11 @@
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use fieldpost_link::{JoinAnswer, JoinRequest, JoinString, KeyRequest, LinkError, join_hub};
+use fieldpost_link::{JoinAnswer, JoinRequest, JoinString, KeyRequest, LinkError, WordError, join_hub};
 use fieldpost_model::format_span;
 use fieldpost_model::hub_state::{Labels, Roles};
 use serde_json::json;
@@ -48,11 +49,11 @@ pub struct Args {
     labels: Vec<(String, String)>,
 }
 
-fn dash(text: &str) -> Result<String, String> {
+/// A secret word comes from the standard input: a dash stands for it.
+pub fn dash(text: &str) -> Result<String, String> {
     match text {
         "-" => Ok(text.to_owned()),
-        _ => Err("the join string is a secret: give it on standard input, as in `fieldpost join - < string`"
-            .into()),
+        _ => Err("the word is a secret: give it on standard input, as in `fieldpost join - < word`".into()),
     }
 }
 
@@ -60,7 +61,7 @@ fn dash(text: &str) -> Result<String, String> {
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     debug_assert_eq!(args.word, "-");
     let config: Config = global.load()?.config;
-    let word = read_word()?;
+    let (_, word) = read_word("join string", "make one at the hub: fieldpost hub token create")?;
     let wish = Wish {
         name: args.name.clone().unwrap_or_else(host_name),
         roles: args.roles.iter().cloned().collect(),
@@ -117,7 +118,8 @@ pub fn join(data: &Path, word: &JoinString, wish: &Wish) -> anyhow::Result<Joine
     let now_ms = instant::parse_now("now").map_err(anyhow::Error::msg)?;
     let mut urls = word.urls.clone();
     urls.sort_by_key(|other| *other != url);
-    let membership = Membership { hub_id, urls, name: details.name.clone(), joined_ms: now_ms, identity };
+    let membership =
+        Membership { hub_id, urls, name: details.name.clone(), joined_ms: now_ms, identity, previous: None };
     Hubs::of(data).save(&membership)?;
     Ok(Joined { membership, ahead_ms: now_ms - details.time_ms, details })
 }
@@ -130,21 +132,26 @@ fn told(error: &LinkError) -> anyhow::Error {
     exit::failure(exit::FAILED, format!("error: {error}{advice}"))
 }
 
-fn read_word() -> anyhow::Result<JoinString> {
+/// Reads a secret word from the standard input: as it is, and understood. `what`: its name for
+/// people; `advice`: where it comes from.
+pub fn read_word<W>(what: &str, advice: &str) -> anyhow::Result<(String, W)>
+where
+    W: FromStr<Err = WordError>,
+{
     if terminal::asks() {
-        terminal::err("paste the join string, then press Enter:");
+        terminal::err(&format!("paste the {what}, then press Enter:"));
     }
     let mut text = String::new();
     let mut input = std::io::stdin().lock().take(WORD_BYTES_MAX);
     if terminal::asks() {
         std::io::BufRead::read_line(&mut input, &mut text)?;
     } else {
-        input.read_to_string(&mut text).context("the join string is no text")?;
+        input.read_to_string(&mut text).with_context(|| format!("the {what} is no text"))?;
     }
     let Some(word) = text.split_whitespace().find(|word| word.starts_with("fp")) else {
-        bail!("there is no join string on standard input; make one at the hub: fieldpost hub token create");
+        bail!("there is no {what} on standard input; {advice}");
     };
-    Ok(word.parse()?)
+    Ok((word.to_owned(), word.parse()?))
 }
 
 /// What this host calls itself.

@@ -34,8 +34,11 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     if refreshed.is_err() {
         terminal::err("the agent does not run, or is not yours; it knows when it starts");
     }
-    let url = left.urls.first().map(ToString::to_string).unwrap_or_default();
-    terminal::out(&format!("left {url} ({}); its key is removed", left.hub_id))?;
+    let hub = match left.urls.first() {
+        Some(url) => format!("{url} ({})", left.hub_id),
+        None => format!("hub {}", left.hub_id),
+    };
+    terminal::out(&format!("left {hub}; its key is removed"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -19,6 +19,7 @@ mod hub;
 mod hub_serve;
 mod info;
 mod instant;
+mod invite;
 mod join;
 mod leave;
 mod man;
@@ -31,6 +32,7 @@ mod series;
 mod serve;
 mod terminal;
 mod top;
+mod up;
 
 use std::process::ExitCode;
 
@@ -59,10 +61,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::Args),
     Agent(agent::Args),
     Hub(hub::Args),
     Join(join::Args),
     Leave(leave::Args),
+    Invite(invite::Args),
     Check(check::Args),
     Sample(sample::Args),
     Info(info::Args),
@@ -86,10 +90,12 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let global = self.global;
         let done = match self.command {
+            Command::Up(args) => up::run(&args, &global),
             Command::Agent(args) => agent::run(&args, &global),
             Command::Hub(args) => hub::run(&args, &global),
             Command::Join(args) => join::run(&args, &global),
             Command::Leave(args) => leave::run(&args, &global),
+            Command::Invite(args) => invite::run(&args, &global),
             Command::Check(args) => check::run(&args, &global),
             Command::Sample(args) => sample::run(&args, &global),
             Command::Info(args) => info::run(&args, &global),

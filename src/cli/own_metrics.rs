@@ -6,6 +6,7 @@ use fieldpost_formats::write;
 
 use crate::agent::Agent;
 use crate::api;
+use crate::sinks::Sinks;
 use crate::telemetry::{OwnMetrics, Readings};
 
 /// Own metrics in the dialect of the page.
@@ -27,6 +28,37 @@ pub fn tell_own(own: &OwnMetrics, agent: &Arc<Agent>) {
         if let Some(agent) = asked.upgrade() {
             tell_sampler(readings, &agent);
             tell_store(readings, &agent.store_stats());
+        }
+    });
+}
+
+/// Has the sinks asked at every scrape.
+pub fn tell_sinks(own: &OwnMetrics, sinks: &Arc<Sinks>) {
+    let asked = Arc::clone(sinks);
+    own.ask(move |readings| {
+        for (name, now) in asked.stats() {
+            let sink = [("sink", name)];
+            for (metric, help, count) in [
+                ("fieldpost_sink_samples_total", "Samples that the receiver has taken.", now.n_sent),
+                (
+                    "fieldpost_sink_refused_samples_total",
+                    "Samples that the receiver refused for good.",
+                    now.n_refused,
+                ),
+                (
+                    "fieldpost_sink_lost_windows_total",
+                    "Windows that were gone before they could be sent.",
+                    now.n_lost_items,
+                ),
+                ("fieldpost_sink_retries_total", "Requests that were sent again.", now.n_retries),
+                ("fieldpost_sink_bytes_total", "Bytes of requests that were taken.", now.n_bytes),
+            ] {
+                readings.counter(metric, help, &sink, count as f64);
+            }
+            let help = "Windows that are still to be sent.";
+            readings.gauge("fieldpost_sink_lag_windows", help, &sink, now.lag_items as f64);
+            let help = "1 while the receiver cannot be reached or takes nothing.";
+            readings.gauge("fieldpost_sink_failing", help, &sink, f64::from(u8::from(now.is_failing)));
         }
     });
 }

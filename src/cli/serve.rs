@@ -4,13 +4,13 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use fieldpost_link::{MakeHandler, handler};
+use fieldpost_link::handler;
 use fieldpost_model::{EventKind, TimeMs};
 use fieldpost_store::{Closed, Opened, Store, StoreOptions};
 use hyper_util::service::TowerToHyperService;
@@ -21,17 +21,18 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::daemon_control::Plan;
-use super::own_metrics::{own_page, tell_own};
+use super::own_metrics::{own_page, tell_own, tell_sinks};
 use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit, runtime, watch};
 use super::reloading::{self, Reloading};
 use crate::agent::{
-    Agent, Clock, Hubs, Identity, Introduction, Outbox, Reload, SamplerOptions, SystemClock, Uplinks,
-    Witness, agent_id,
+    Agent, Clock, Hubs, Identity, Introduction, Outbox, Reload, SamplerOptions, ServeHub, SystemClock,
+    UplinkOptions, Uplinks, Witness, agent_id,
 };
 use crate::api::{self, HubPrincipal, Listener, MetricsState};
 use crate::config::{Config, Root};
 use crate::daemon;
 use crate::shutdown::Signals;
+use crate::sinks::Sinks;
 use crate::telemetry::OwnMetrics;
 
 /// The longest that blocking work (a reload) may go on at the end.
@@ -54,6 +55,9 @@ pub struct Started {
     pub opened: Opened,
 }
 
+/// What is done when a hub refuses the agent for good.
+type OnRefused = Option<Arc<dyn Fn(String) + Send + Sync>>;
+
 /// How an agent ended.
 pub struct Stopped {
     /// What the store had when it was closed.
@@ -74,6 +78,7 @@ pub fn serve(
     let shutdown = signals.shutdown.clone();
     let config = plan.loaded.config.clone();
     let (tcp, address) = runtime.block_on(bind_tcp("metrics.listen", config.metrics.listen))?;
+    let door = bind_door(&runtime, &config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (store, opened) = open_store(&config, &clock)?;
     let unix = bind_socket(&config.socket())?;
@@ -88,7 +93,7 @@ pub fn serve(
         alive: Box::new(shutdown.clone().drop_guard()),
     };
     let (agent, sampler) = Agent::start(
-        identity(&config, &plan.config_name, address, clock.wall_ms()),
+        identity(&config, &plan.config_name, (address, door.as_ref().map(|(_, at)| *at)), clock.wall_ms()),
         sampler_options(&config),
         Arc::clone(&store),
         clock,
@@ -97,7 +102,13 @@ pub fn serve(
     )?;
     tell_own(&own, &agent);
     agent.event(EventKind::Start, start_text(&opened));
-    let uplinks = uplinks(&agent, &store, &config);
+    let refused = Arc::new(OnceLock::new());
+    let uplinks = uplinks(&agent, &store, &config, on_refused(&config, &refused, &shutdown))?;
+    if let Some((listener, _)) = door {
+        uplinks.listen(listener);
+    }
+    let sinks = Arc::new(Sinks::start(&store, &config.sinks, &agent.identity.name)?);
+    tell_sinks(&own, &sinks);
     let tasks = open_doors(&agent, &uplinks, own, (tcp, unix), signals);
     if let Err(error) = uplinks.refresh() {
         agent.set_last_error(format!("{error:#}"));
@@ -115,22 +126,58 @@ pub fn serve(
         on_ready(&Started { agent: Arc::clone(&agent), took: begun.elapsed(), opened }, &shutdown);
         runtime.block_on(watch(|| agent.stats.beats.load(Ordering::Relaxed), &shutdown));
     }
-    end(Running { runtime, tasks, agent, uplinks, sampler, store, socket: config.socket() })
+    let stopped =
+        end(Running { runtime, tasks, agent, uplinks, sinks, sampler, store, socket: config.socket() })?;
+    match refused.get() {
+        Some(reason) => bail!("link.exit_on_fail: {reason}"),
+        None => Ok(stopped),
+    }
+}
+
+/// Where hubs dial this agent, if they do.
+fn bind_door(runtime: &Runtime, config: &Config) -> anyhow::Result<Option<(TcpListener, SocketAddr)>> {
+    let bind = |address| runtime.block_on(bind_tcp("api.listen", address));
+    config.api.listen.map(bind).transpose()
+}
+
+/// With `link.exit_on_fail`, what ends the agent when a hub refuses it for good.
+fn on_refused(config: &Config, refused: &Arc<OnceLock<String>>, shutdown: &CancellationToken) -> OnRefused {
+    let (refused, shutdown) = (Arc::clone(refused), shutdown.clone());
+    config.link.exit_on_fail.then(|| {
+        let end: Arc<dyn Fn(String) + Send + Sync> = Arc::new(move |reason| {
+            // The first reason is the one that ends it.
+            let _ = refused.set(reason);
+            shutdown.cancel();
+        });
+        end
+    })
 }
 
 /// The links to the hubs of this agent. They end last, by themselves, so that what is sealed at
 /// the end still goes over them.
-fn uplinks(agent: &Arc<Agent>, store: &Arc<Store>, config: &Config) -> Arc<Uplinks> {
-    let outbox = Outbox::new(Arc::clone(store));
+fn uplinks(
+    agent: &Arc<Agent>,
+    store: &Arc<Store>,
+    config: &Config,
+    on_refused: OnRefused,
+) -> anyhow::Result<Arc<Uplinks>> {
+    let link = &config.link;
+    let outbox = Outbox::new(Arc::clone(store), link.push_interval.0);
     let introduction =
         Introduction { boot_id: daemon::boot_id().unwrap_or_default(), jobs: "off".to_owned() };
     let (serving, record) = (Arc::clone(agent), Arc::clone(&outbox));
-    let make_handler: MakeHandler = Arc::new(move |_, welcome| {
-        let hub = HubPrincipal(welcome.hub_id.clone());
-        handler(TowerToHyperService::new(api::link_router(Arc::clone(&serving), Arc::clone(&record), hub)))
-    });
+    let serve_hub = |identities| -> ServeHub {
+        Arc::new(move |hub_id| {
+            let (agent, record, hub) =
+                (Arc::clone(&serving), Arc::clone(&record), HubPrincipal(hub_id.to_owned()));
+            let router = api::link_router(agent, record, Arc::clone(&identities), hub);
+            handler(TowerToHyperService::new(router))
+        })
+    };
+    let proxy = link.proxy.as_deref().map(str::parse).transpose().context("link.proxy cannot be used")?;
+    let options = UplinkOptions { reconnect_max: link.reconnect_max.0, proxy, on_refused };
     let clock = Arc::clone(&agent.clock);
-    Uplinks::new(&config.store.path, outbox, clock, introduction, make_handler)
+    Ok(Uplinks::new(&config.store.path, outbox, clock, introduction, options, serve_hub))
 }
 
 /// Starts what listens: the page, the socket, the signal that asks for a reload.
@@ -158,6 +205,7 @@ struct Running {
     tasks: JoinSet<Result<(), Infallible>>,
     agent: Arc<Agent>,
     uplinks: Arc<Uplinks>,
+    sinks: Arc<Sinks>,
     sampler: JoinHandle<()>,
     store: Arc<Store>,
     socket: PathBuf,
@@ -165,7 +213,7 @@ struct Running {
 
 /// Ends the sampler first, so that what it has is sealed before anything may take its time.
 fn end(running: Running) -> anyhow::Result<Stopped> {
-    let Running { runtime, mut tasks, agent, uplinks, sampler, store, socket } = running;
+    let Running { runtime, mut tasks, agent, uplinks, sinks, sampler, store, socket } = running;
     notify(&[NotifyState::Stopping]);
     agent.stop();
     let sampler_ended = sampler.join().is_ok();
@@ -173,7 +221,7 @@ fn end(running: Running) -> anyhow::Result<Stopped> {
     agent.event(EventKind::Stop, "stopped".into());
     drop(std::fs::remove_file(socket));
     store.flush(FLUSH_DEADLINE);
-    runtime.block_on(uplinks.end(LAST_ITEMS_DEADLINE));
+    runtime.block_on(async { tokio::join!(uplinks.end(LAST_ITEMS_DEADLINE), sinks.end()) });
     // A client that does not take its answer must not keep the store from being closed.
     let closed = store.close().context("cannot close the store cleanly")?;
     runtime.shutdown_timeout(LAST_TASKS_DEADLINE);
@@ -198,7 +246,12 @@ fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<St
     Ok((Arc::new(store), opened))
 }
 
-fn identity(config: &Config, config_name: &str, metrics: SocketAddr, started_ms: TimeMs) -> Identity {
+fn identity(
+    config: &Config,
+    config_name: &str,
+    (metrics, listen): (SocketAddr, Option<SocketAddr>),
+    started_ms: TimeMs,
+) -> Identity {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Identity {
         name,
@@ -206,6 +259,7 @@ fn identity(config: &Config, config_name: &str, metrics: SocketAddr, started_ms:
         config: config_name.to_owned(),
         data: config.store.path.clone(),
         metrics: format!("http://{metrics}/metrics"),
+        listen,
     }
 }
 

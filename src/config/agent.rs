@@ -1,6 +1,7 @@
 //! The config of the agent: agent.yaml.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use fieldpost_collectors::COLLECTORS;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::root::{Names, Root, below};
 use super::yaml::Value;
-use crate::{agent, hub, telemetry};
+use crate::{agent, hub, sinks, telemetry};
 
 /// Everything that can be set of an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,8 +26,12 @@ pub struct Config {
     pub metrics: agent::Metrics,
     /// The tables of processes and units that are kept.
     pub history: agent::History,
-    /// Where the programs of this machine reach the agent.
+    /// Where the programs of this machine, and hubs that dial, reach the agent.
     pub api: Api,
+    /// How the agent goes to its hubs.
+    pub link: agent::Link,
+    /// Programs of others to which samples are pushed.
+    pub sinks: Vec<sinks::SinkConfig>,
     /// What the agent says about itself.
     pub log: telemetry::Config,
 }
@@ -40,17 +45,21 @@ impl Default for Config {
             metrics: agent::Metrics::default(),
             history: agent::History::default(),
             api: Api::default(),
+            link: agent::Link::default(),
+            sinks: Vec::new(),
             log: telemetry::Config::default(),
         }
     }
 }
 
-/// The `api` section: the door for programs on this machine.
+/// The `api` section: the door for programs on this machine, and the one for hubs that dial.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
     /// The Unix socket; unset: fieldpost.sock in `store.path`.
     pub socket: Option<PathBuf>,
+    /// Where hubs that this agent has invited dial it; unset: nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 impl Root for Config {
@@ -65,8 +74,16 @@ impl Root for Config {
         port: 7701,
         open_port: 9100,
     };
-    const NEED_RESTART: &'static [&'static str] =
-        &["store", "metrics.listen", "api.socket", "log.file", "collectors.backend"];
+    const NEED_RESTART: &'static [&'static str] = &[
+        "store",
+        "metrics.listen",
+        "api.socket",
+        "api.listen",
+        "link",
+        "log.file",
+        "collectors.backend",
+        "sinks",
+    ];
 
     fn in_state_dir(mut self, state_dir: &Path) -> Self {
         self.store.path = state_dir.to_owned();
@@ -74,7 +91,10 @@ impl Root for Config {
     }
 
     fn absolute(mut self, base: &Path) -> Self {
-        let Self { collectors, store, api, log, .. } = &mut self;
+        let Self { collectors, store, api, sinks, log, .. } = &mut self;
+        for file in sinks.iter_mut().flat_map(sinks::SinkConfig::files) {
+            *file = below(base, file);
+        }
         store.path = below(base, &store.path);
         api.socket = api.socket.take().map(|socket| below(base, &socket));
         log.file = log.file.take().map(|file| below(base, &file));
@@ -92,8 +112,12 @@ impl Root for Config {
     }
 
     fn faults(&self) -> Vec<(String, String)> {
-        let faults = self.store.faults().into_iter();
-        faults.map(|(key, text)| (format!("store.{key}"), text)).collect()
+        let within = |section: &'static str, faults: Vec<(String, String)>| {
+            faults.into_iter().map(move |(key, text)| (format!("{section}.{key}"), text))
+        };
+        let of_sinks = sinks::faults(&self.sinks).into_iter().map(|text| ("sinks".to_owned(), text));
+        let of_link = within("link", self.link.faults());
+        within("store", self.store.faults()).chain(of_link).chain(of_sinks).collect()
     }
 
     fn worked_out(&self) -> HashMap<String, Value> {

@@ -48,7 +48,7 @@ impl Root for hub::Config {
     fn worked_out(&self) -> HashMap<String, Value> {
         let value = |key: &str, text: String| (key.to_owned(), Value::String(text));
         HashMap::from([
-            value("public_url", self.public_url(self.listen)),
+            value("public_url", self.public_url(self.listen, "(this host)")),
             value("api.socket", self.socket().display().to_string()),
         ])
     }

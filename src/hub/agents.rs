@@ -1,5 +1,7 @@
 //! Agents as people see them: what the state knows, what the links show, what the store holds.
 
+use std::time::Duration;
+
 use fieldpost_model::TimeMs;
 use fieldpost_model::hub_state::{AgentRecord, Labels, Mode, Roles, StateResult, Status};
 use fieldpost_store::hub::{Coverage as Known, Stretch};
@@ -31,6 +33,8 @@ pub struct AgentView {
     pub mode: Mode,
     /// Age of its newest stored sample, milliseconds; none if there is none.
     pub lag_ms: Option<i64>,
+    /// First instant after its newest stored sample.
+    pub newest_ms: Option<TimeMs>,
     /// What the store has of the last day.
     pub coverage: Coverage,
     /// Its roles.
@@ -91,7 +95,10 @@ impl Hub {
 
     fn view(&self, agent: &AgentRecord, newest_ms: Option<TimeMs>, now_ms: TimeMs) -> AgentView {
         let late_after = self.options.late_after;
+        // A window ends when it was to end, even if it was sealed before.
+        let newest_ms = newest_ms.map(|newest_ms| newest_ms.min(now_ms));
         let link = self.links.state(&agent.id, agent.last_seen_ms, late_after, now_ms);
+        let link = between_visits(link, &agent.mode, late_after, now_ms);
         AgentView {
             id: agent.id.clone(),
             name: agent.name.clone(),
@@ -99,7 +106,8 @@ impl Hub {
             comment: agent.status.comment.clone(),
             link,
             mode: agent.mode.clone(),
-            lag_ms: newest_ms.map(|newest_ms| (now_ms - newest_ms).max(0)),
+            lag_ms: newest_ms.map(|newest_ms| now_ms - newest_ms),
+            newest_ms,
             coverage: self.coverage(&agent.id, now_ms),
             roles: agent.roles.clone(),
             labels: agent.labels.clone(),
@@ -132,6 +140,18 @@ impl Hub {
     }
 }
 
+/// An agent that is dialled now and then is not down as long as its next visit is not overdue.
+fn between_visits(link: LinkState, mode: &Mode, late_after: Duration, now_ms: TimeMs) -> LinkState {
+    match (link, mode) {
+        (LinkState::Down { since_ms }, Mode::Poll { interval_seconds: seconds @ 1.., .. }) => {
+            let patience = Duration::from_secs(*seconds).saturating_add(late_after);
+            let is_due = (now_ms - since_ms) as u128 <= patience.as_millis();
+            if is_due { LinkState::Between { since_ms } } else { link }
+        }
+        _ => link,
+    }
+}
+
 /// What is whole, from the first sample on.
 fn share(stretches: &[Stretch]) -> Coverage {
     let is_whole = |stretch: &&Stretch| stretch.coverage == Known::Whole;
@@ -145,6 +165,17 @@ fn share(stretches: &[Stretch]) -> Coverage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn polled_agent_is_down_only_when_its_visit_is_overdue() {
+        let poll = |interval_seconds| Mode::Poll { address: "a:1".into(), interval_seconds };
+        let down = LinkState::Down { since_ms: 1_000 };
+        let state = |mode: &Mode, now_ms| between_visits(down, mode, Duration::from_secs(30), now_ms);
+        assert_eq!(state(&poll(300), 331_000), LinkState::Between { since_ms: 1_000 });
+        assert_eq!(state(&poll(300), 331_001), down);
+        assert_eq!(state(&poll(0), 2_000), down);
+        assert_eq!(state(&Mode::Push, 2_000), down);
+    }
 
     #[test]
     fn share_counts_from_the_first_sample() {

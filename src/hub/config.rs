@@ -209,11 +209,16 @@ pub struct Api {
 }
 
 impl Config {
-    /// The address by which others know the hub, where it listens at `bound`.
-    pub fn public_url(&self, bound: SocketAddr) -> String {
+    /// The address by which others know the hub, where it listens at `bound`. One that listens
+    /// everywhere goes by the name of its host.
+    pub fn public_url(&self, bound: SocketAddr, host_name: &str) -> String {
         let scheme =
             if bound.ip().is_loopback() && self.tls.certificate.is_none() { "http" } else { "https" };
-        self.public_url.clone().unwrap_or_else(|| format!("{scheme}://{bound}"))
+        let own = || match bound.ip().is_unspecified() {
+            true => format!("{scheme}://{host_name}:{}", bound.port()),
+            false => format!("{scheme}://{bound}"),
+        };
+        self.public_url.clone().unwrap_or_else(own)
     }
 
     /// What is wrong with the values, each with the path of its key; empty when all is well.
@@ -380,9 +385,11 @@ mod tests {
     #[test]
     fn address_for_others_follows_the_listener_unless_it_is_set() {
         let mut config = Config::default();
-        assert_eq!(config.public_url(config.listen), "http://127.0.0.1:7700");
-        assert_eq!(config.public_url(SocketAddr::from(([10, 0, 0, 1], 1))), "https://10.0.0.1:1");
+        assert_eq!(config.public_url(config.listen, "web1"), "http://127.0.0.1:7700");
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], 7700));
+        assert_eq!(config.public_url(everywhere, "web1"), "https://web1:7700");
+        assert_eq!(config.public_url(SocketAddr::from(([10, 0, 0, 1], 1)), "web1"), "https://10.0.0.1:1");
         config.public_url = Some("https://hub.example".to_owned());
-        assert_eq!(config.public_url(config.listen), "https://hub.example");
+        assert_eq!(config.public_url(config.listen, "web1"), "https://hub.example");
     }
 }

@@ -11,6 +11,7 @@ use fieldpost_model::TimeMs;
 use fieldpost_model::hub_state::{Act, Actor, HubState};
 use fieldpost_store::hub::{AgentLabels, HubReader, HubStore};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::Labels;
 use super::agents::Coverage;
@@ -20,6 +21,7 @@ use super::links::Links;
 use super::live::Live;
 use super::people::nobodys_password;
 use super::places::Places;
+use super::pushed::{self, Pushed};
 
 /// What tells the time, in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
@@ -39,9 +41,13 @@ pub struct HubOptions {
     pub live_series_max: usize,
 }
 
-/// The labels of an agent's series. One that was forgotten goes by its id.
+/// The labels of an agent's series. One that was forgotten goes by its id. What others pushed says
+/// itself whose it is.
 fn labels_of(state: Arc<dyn HubState>, labels: Labels) -> AgentLabels {
     Arc::new(move |agent_id| {
+        if pushed::is_pseudo(agent_id) {
+            return Vec::new();
+        }
         let record = state.agent(agent_id).unwrap_or_default();
         let name = record.map_or_else(|| agent_id.to_owned(), |agent| agent.name);
         let instance = labels.instance_of(&name, agent_id);
@@ -71,6 +77,11 @@ pub struct Hub {
     pub(super) tls: ServerTls,
     pub(super) identity: Identity,
     clock: Clock,
+    /// Told when the agents that are polled may be others.
+    pub(super) polls_changed: Notify,
+    /// When it was last noted that a copy of an agent was sent away, by agent.
+    pub(super) copies_noted: Mutex<HashMap<String, TimeMs>>,
+    pub(super) pushed: Pushed,
     pub(super) coverages: Mutex<HashMap<String, (TimeMs, Coverage)>>,
     /// Passwords are hashed one at a time: each takes 19 MiB.
     pub(super) hashing: Mutex<()>,
@@ -96,9 +107,11 @@ impl Hub {
         let tls = ServerTls::hub(&identity).context("the hub's certificate cannot be used")?;
         let reader = HubReader::open(store.folder(), labels_of(Arc::clone(&state), options.labels.clone()))
             .context("cannot read the hub's store")?;
+        let pushed = Pushed::new(Arc::clone(&store), clock());
         Ok(Self {
             state,
             store,
+            pushed,
             reader,
             links: Links::default(),
             live: Live::default(),
@@ -109,6 +122,8 @@ impl Hub {
             tls,
             identity,
             clock,
+            polls_changed: Notify::new(),
+            copies_noted: Mutex::default(),
             coverages: Mutex::default(),
             hashing: Mutex::new(()),
             attempts: Attempts::default(),

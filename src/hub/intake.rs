@@ -14,6 +14,8 @@ use super::{Hub, Link};
 
 /// Items that are asked for at once of the past.
 const N_BACKLOG_ITEMS: u64 = 256;
+/// Each round of a visit draws what was sealed during the one before.
+const N_DRAIN_ROUNDS: usize = 8;
 /// Frames that are handed to the store at once.
 const N_BATCH_FRAMES: usize = 64;
 /// Bytes of such frames.
@@ -39,6 +41,28 @@ pub async fn draw(hub: Arc<Hub>, link: Arc<Link>) -> anyhow::Result<()> {
     }
     while let Some(done) = streams.join_next().await {
         done.context("drawing the record broke off")??;
+    }
+    Ok(())
+}
+
+/// Draws what is missing until nothing is, and then ends: a visit.
+pub async fn drain(hub: Arc<Hub>, link: Arc<Link>) -> anyhow::Result<()> {
+    for _ in 0..N_DRAIN_ROUNDS {
+        let head = settled_head(&hub, &link).await?;
+        let mut streams = tokio::task::JoinSet::new();
+        for (stream, span) in head.streams {
+            let (hub, link, spool_id) = (Arc::clone(&hub), Arc::clone(&link), head.spool_id.clone());
+            let intake = Intake { hub, link, spool_id, stream };
+            if intake.misses_any(span) {
+                streams.spawn(async move { intake.backlog(span).await });
+            }
+        }
+        if streams.is_empty() {
+            return Ok(());
+        }
+        while let Some(done) = streams.join_next().await {
+            done.context("drawing the record broke off")??;
+        }
     }
     Ok(())
 }
@@ -82,6 +106,11 @@ struct Intake {
 impl Intake {
     fn store(&self) -> &HubStore {
         &self.hub.store
+    }
+
+    fn misses_any(&self, span: SeqSpan) -> bool {
+        let known = self.store().progress(&self.link.agent_id, &self.spool_id, self.stream);
+        !known.missing(span.first.max(1), span.last).is_empty()
     }
 
     /// Takes what is sealed from now on.

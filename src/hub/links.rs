@@ -42,6 +42,11 @@ pub enum LinkState {
         /// Since when.
         since_ms: TimeMs,
     },
+    /// There is none, for the hub dials this agent now and then; the last visit went well.
+    Between {
+        /// When the agent was last heard of.
+        since_ms: TimeMs,
+    },
     /// There never was one.
     Never,
 }

@@ -9,18 +9,22 @@ use fieldpost_link::{
     Refusal, RefusalCode, accept, upgrade,
 };
 use fieldpost_model::hub_state::{
-    AgentRecord, Certificate, EnrolRefusal, Enrolment, Fingerprint, Mode, NewAgent,
+    AgentRecord, AuditNote, EnrolRefusal, Enrolment, Fingerprint, Mode, NewAgent,
 };
 use fieldpost_model::{Period, TimeMs};
 use http::{Request, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::enrol::certificate_of;
 use super::people::token_hash;
-use super::{Hub, Link, intake};
+use super::{Hub, Link, intake, renewal};
 
 /// An expired certificate may be renewed for this long; after that the host joins anew.
 const RENEWABLE: Period = Period::from_secs(365 * 86_400);
+
+/// A copy that tries again and again is noted this often.
+const COPIES_NOTED_EVERY: Period = Period::from_secs(3_600);
 
 /// What a host tells when it joins, beside its key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,12 +54,21 @@ pub struct JoinedDetails {
     pub time_ms: TimeMs,
 }
 
+/// How long a link is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Visit {
+    /// As long as it stands.
+    Stay,
+    /// Until nothing is missing.
+    Drain,
+}
+
 impl Hub {
     /// Serves whoever comes over this carrier until they go.
     pub async fn receive(self: Arc<Self>, carrier: impl Io + 'static, address: Option<String>) {
         let face = self.face();
         match accept(carrier, &self.tls, &face).await {
-            Ok(Accepted::Link(link)) => self.hold(*link).await,
+            Ok(Accepted::Link(link)) => self.hold(*link, Visit::Stay).await,
             Ok(Accepted::Join(call)) => self.enrol(call, address).await,
             Err(error) => tracing::info!(address, %error, "nobody came in"),
         }
@@ -79,7 +92,7 @@ impl Hub {
         answer
     }
 
-    fn face(self: &Arc<Self>) -> HubFace {
+    pub(super) fn face(self: &Arc<Self>) -> HubFace {
         let hub = Arc::clone(self);
         let admit: Admit = Arc::new(move |peer, hello| hub.admit(peer, hello));
         HubFace::new(&self.hub_id, env!("CARGO_PKG_VERSION"), self.clock(), admit)
@@ -123,24 +136,48 @@ impl Hub {
         if held.is_none_or(|link| link.boot_id == hello.boot_id) {
             return Ok(());
         }
-        tracing::warn!(agent = agent.name, "a second host with the identity of this agent was sent away");
+        self.note_copy(agent, hello);
         let text = "another host with this identity is linked already; if this one is a copy of it, remove its \
                     identity and join anew (after a reboot it comes in by itself within 30 s)";
         Err(Refusal::new(RefusalCode::Cloned, text))
     }
 
-    /// Holds a link until it ends.
-    async fn hold(self: Arc<Self>, came: fieldpost_link::Link) {
+    /// Notes that a copy was sent away, but not at each of its tries.
+    fn note_copy(&self, agent: &AgentRecord, hello: &Hello) {
+        let now_ms = self.now_ms();
+        let noted = self.copies_noted.lock().insert(agent.id.clone(), now_ms);
+        if noted.is_some_and(|noted_ms| (0..COPIES_NOTED_EVERY.as_ms()).contains(&(now_ms - noted_ms))) {
+            return;
+        }
+        tracing::warn!(agent = agent.name, "a second host with the identity of this agent was sent away");
+        let note = AuditNote {
+            action: "agent.copy_refused".to_owned(),
+            subject: agent.id.clone(),
+            detail: json!({ "name": agent.name, "boot_id": hello.boot_id }).to_string(),
+        };
+        if let Err(error) = self.state.note(&self.act(), &note) {
+            tracing::error!(%error, "cannot note in the audit log that a copy was sent away");
+        }
+    }
+
+    /// Holds a link until it ends, whoever dialled it; on a visit, until everything is here.
+    pub(super) async fn hold(self: Arc<Self>, came: fieldpost_link::Link, visit: Visit) {
         let now_ms = self.now_ms();
         let agent_id = came.peer.id.clone();
         self.note_hello(&came, now_ms).await;
+        if came.peer.is_expired(now_ms) {
+            return renewal::renew_expired(self, came).await;
+        }
         let link = self.links.attach(Link::new(&came, now_ms));
         tracing::info!(agent_id, program = came.hello.program, "link up");
+        let care = renewal::care(Arc::clone(&self), Arc::clone(&link), came.peer);
+        let drawing = self.drawing(&link, visit);
         let ended = tokio::select! {
-            drawn = intake::draw(Arc::clone(&self), Arc::clone(&link)) => match drawn {
+            drawn = drawing => match drawn {
                 Ok(()) => "the agent has told everything".to_owned(),
                 Err(error) => format!("{error:#}"),
             },
+            never = care => match never {},
             why = link.client.closed() => why,
             () = link.cancel.cancelled() => "ended by the hub".to_owned(),
         };
@@ -148,6 +185,14 @@ impl Hub {
         self.links.detach(&link);
         tracing::info!(agent_id, reason = ended, "link down");
         self.note_seen(vec![(agent_id, link.heard_ms())]).await;
+    }
+
+    async fn drawing(self: &Arc<Self>, link: &Arc<Link>, visit: Visit) -> anyhow::Result<()> {
+        let (hub, link) = (Arc::clone(self), Arc::clone(link));
+        match visit {
+            Visit::Stay => intake::draw(hub, link).await,
+            Visit::Drain => intake::drain(hub, link).await,
+        }
     }
 
     async fn note_hello(&self, came: &fieldpost_link::Link, now_ms: TimeMs) {
@@ -188,7 +233,7 @@ impl Hub {
             })
         });
         if let Err(error) = call.answer(answering).await {
-            tracing::info!(%error, "an enrolment broke off");
+            tracing::debug!(%error, "an enrolment broke off");
         }
     }
 
@@ -200,17 +245,11 @@ impl Hub {
         let now_ms = self.now_ms();
         let issued = self.authority.issue_agent(&request.request, &request.agent_id, now_ms);
         let issued = issued.map_err(|error| Refusal::new(RefusalCode::Other, error.to_string()))?;
-        let certificate = Certificate {
-            serial: issued.certificate.serial.clone(),
-            key: Fingerprint(*issued.certificate.key_pin.as_bytes()),
-            issued_ms: now_ms,
-            expires_ms: issued.certificate.not_after_ms,
-        };
         let enrolment = Enrolment {
             secret: token_hash(&request.token),
             agent: NewAgent {
                 id: request.agent_id,
-                certificate,
+                certificate: certificate_of(&issued, now_ms),
                 name: request.name,
                 roles: details.roles,
                 labels: details.labels,
@@ -240,7 +279,7 @@ impl Hub {
     }
 }
 
-fn refusal(refused: &EnrolRefusal) -> Refusal {
+pub(super) fn refusal(refused: &EnrolRefusal) -> Refusal {
     let code = match refused {
         EnrolRefusal::KnownAgent(_) | EnrolRefusal::KnownKey(_) => RefusalCode::Cloned,
         EnrolRefusal::RevokedAgent => RefusalCode::Revoked,

@@ -21,17 +21,21 @@ const COMMANDS: &[&str] = &[
     "hub api-token",
     "hub audit",
     "hub backup",
+    "hub poll",
     "hub restore",
     "hub token",
+    "hub token create",
     "hub user",
     "info",
     "join",
     "leave",
+    "invite",
     "man",
     "processes",
     "sample",
     "series",
     "top",
+    "up",
 ];
 
 /// Runs the program with nothing of this machine's environment that it would heed.

@@ -81,24 +81,44 @@ fn unit_gives_the_agent_no_view_of_its_own() {
     }
 }
 
+/// A unit and its drop-ins, with this program in place of the one that is not installed here.
+fn placed(scratch: &fieldpost_bed::Scratch, unit: &str) -> PathBuf {
+    let text = std::fs::read_to_string(crate::repository_file("systemd").join(unit)).unwrap();
+    scratch.write(unit, &text.replace("/usr/bin/fieldpost", crate::fieldpost())).unwrap()
+}
+
+fn assert_sound(unit: &str, path: &Path) {
+    let checked = Command::new("systemd-analyze").arg("verify").arg("--man=no").arg(path).output();
+    let output = checked.expect("systemd-analyze is missing; install systemd");
+    let said = String::from_utf8_lossy(&output.stderr);
+    // No manual is installed here either.
+    let is_ours = |line: &&str| line.contains(&format!("{unit}:")) && !line.contains("'man ");
+    let ours: Vec<&str> = said.lines().filter(is_ours).collect();
+    assert!(ours.is_empty(), "systemd-analyze verify says: {ours:#?}");
+}
+
 #[test]
 fn units_are_sound() {
     let scratch = fieldpost_bed::Scratch::new().unwrap();
-    let unit = std::fs::read_to_string(crate::repository_file("systemd/fieldpost-agent.service")).unwrap();
-    // The program is not installed here, nor is its manual.
-    let unit = unit
-        .replace("/usr/bin/fieldpost", crate::fieldpost())
-        .replace("Documentation=man:fieldpost(1)\n", "");
-    let root = std::fs::read_to_string(crate::repository_file("systemd/root.conf")).unwrap();
-    let path = scratch.write("fieldpost-agent.service", &unit).unwrap();
-    for drop_in in [None, Some(root)] {
-        if let Some(text) = drop_in {
-            scratch.write("fieldpost-agent.service.d/root.conf", &text).unwrap();
-        }
-        let checked = Command::new("systemd-analyze").arg("verify").arg("--man=no").arg(&path).output();
-        let output = checked.expect("systemd-analyze is missing; install systemd");
-        let said = String::from_utf8_lossy(&output.stderr);
-        let ours: Vec<&str> = said.lines().filter(|line| line.contains("fieldpost-agent.service:")).collect();
-        assert!(ours.is_empty(), "systemd-analyze verify says: {ours:#?}");
+    for unit in ["fieldpost-agent.service", "fieldpost-hub.service"] {
+        let path = placed(&scratch, unit);
+        assert_sound(unit, &path);
     }
+    let root = std::fs::read_to_string(crate::repository_file("systemd/root.conf")).unwrap();
+    scratch.write("fieldpost-agent.service.d/root.conf", &root).unwrap();
+    assert_sound("fieldpost-agent.service", &scratch.path().join("fieldpost-agent.service"));
+}
+
+#[test]
+fn hub_may_next_to_nothing() {
+    let scratch = fieldpost_bed::Scratch::new().unwrap();
+    let path = placed(&scratch, "fieldpost-hub.service");
+    // systemd counts from 0 (sealed) to 100 (open); what is left is the network and its own user.
+    let checked = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--threshold=15"])
+        .arg(&path)
+        .output()
+        .expect("systemd-analyze is missing; install systemd");
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success(), "{}", said.lines().last().unwrap_or_default());
 }

@@ -155,6 +155,7 @@ fn dial(address: SocketAddr, authority: &Authority, agent_id: &str) -> Outcome<(
         identity: Arc::new(move || identity.clone()),
         hello: Arc::new(move || hello.clone()),
         clock: clock(),
+        reconnect_max: fieldpost_link::PAUSE_MAX,
         random: Arc::new(|| 0.5),
         settings: Settings::default(),
         state: watch::channel(LinkState::Connecting).0,

@@ -14,7 +14,7 @@ use crate::backoff::backoff;
 use crate::carrier::{dial_hub, within};
 use crate::error::LinkError;
 use crate::handler::Handler;
-use crate::handshake::{Hello, Welcome, introduce};
+use crate::handshake::{Hello, RefusalCode, Welcome, introduce};
 use crate::identity::Identity;
 use crate::metered::Traffic;
 use crate::peer::PeerCertificate;
@@ -44,8 +44,8 @@ pub enum LinkState {
         since_ms: TimeMs,
         /// Why, for people.
         reason: String,
-        /// Did the hub say no, rather than not answer?
-        refused: bool,
+        /// What the hub said, if it said no rather than nothing.
+        refused: Option<RefusalCode>,
         /// When it is dialled again.
         next_ms: TimeMs,
     },
@@ -77,6 +77,8 @@ pub struct Dialler {
     pub hello: Arc<dyn Fn() -> Hello + Send + Sync>,
     /// The agent's clock.
     pub clock: Clock,
+    /// The longest pause between two dials.
+    pub reconnect_max: Duration,
     /// Numbers from 0 to 1.
     pub random: Arc<dyn Fn() -> f64 + Send + Sync>,
     /// How the link is tuned.
@@ -104,7 +106,7 @@ impl Dialler {
             }
             let good = up_since.is_some_and(|since: Instant| since.elapsed() >= GOOD_LINK);
             failures = if good { 1 } else { failures.saturating_add(1) };
-            let pause = backoff(failures, (self.random)());
+            let pause = backoff(failures, self.reconnect_max, (self.random)());
             self.report(&ended, pause);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -153,7 +155,10 @@ impl Dialler {
             Ok(()) => "the hub ended the link".to_owned(),
             Err(error) => reason(error),
         };
-        let refused = matches!(ended, Err(LinkError::Refused(_)));
+        let refused = match ended {
+            Err(LinkError::Refused(refusal)) => Some(refusal.code),
+            _ => None,
+        };
         tracing::debug!(%reason, ?pause, "link down");
         let since_ms = (self.clock)();
         let next_ms = since_ms.saturating_add(TimeMs::try_from(pause.as_millis()).unwrap_or(TimeMs::MAX));

@@ -108,6 +108,24 @@ pub enum RefusalCode {
     Other,
 }
 
+impl RefusalCode {
+    /// Will asking again never help, until somebody does something about it?
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::AgentTooOld
+            | Self::HubTooOld
+            | Self::Revoked
+            | Self::Expired
+            | Self::NoCertificate
+            | Self::UnknownAgent
+            | Self::WrongAgent
+            | Self::BadToken => true,
+            // A copy is told apart only while the other one lives; people approve; hubs restart.
+            Self::Cloned | Self::NotApproved | Self::Busy | Self::Other => false,
+        }
+    }
+}
+
 /// Why a hub says no.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {

@@ -43,7 +43,7 @@ mod wire;
 pub use accept::{Accepted, Admit, HubFace, JoinCall, Link, accept, connect_agent};
 pub use address::{AddressError, AgentAddress, HubUrl};
 pub use authority::{AGENT_CERTIFICATE_DAYS, Authority, AuthorityError, Issued};
-pub use backoff::backoff;
+pub use backoff::{PAUSE_MAX, backoff, chance};
 pub use body::{Body, BodyError, Received, empty, full};
 pub use carrier::dial_hub;
 pub use dialler::{Dialler, DiallerStats, LinkState, MakeHandler};

@@ -49,6 +49,8 @@ pub struct PeerCertificate {
     pub not_after_ms: TimeMs,
     /// Pin of its key.
     pub key_pin: Pin,
+    /// Pin of the authority that certified it, as the accepting end of a handshake found out.
+    pub authority: Option<Pin>,
 }
 
 impl PeerCertificate {
@@ -67,6 +69,7 @@ impl PeerCertificate {
             not_before_ms: validity.not_before.timestamp().saturating_mul(1000),
             not_after_ms: validity.not_after.timestamp().saturating_mul(1000),
             key_pin: Pin::of_key(certificate.public_key().raw),
+            authority: None,
         })
     }
 

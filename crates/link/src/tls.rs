@@ -191,8 +191,9 @@ impl ServerTls {
         let Some([leaf, ..]) = session.peer_certificates() else { return Ok(None) };
         let signer = signer_of(leaf, &self.authorities, self.role, &PROVIDER);
         let signer = signer.ok_or(LinkError::NoCertificate)?;
-        if session.server_name() == Some(server_name(&spki_pin(signer)?).as_str()) {
-            Ok(Some(peer))
+        let authority = spki_pin(signer)?;
+        if session.server_name() == Some(server_name(&authority).as_str()) {
+            Ok(Some(PeerCertificate { authority: Some(authority), ..peer }))
         } else {
             Err(LinkError::Name)
         }

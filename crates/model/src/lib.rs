@@ -21,7 +21,7 @@ pub use record::{Frame, Intervals, Item, Lost, SEQ_MAX, Seq, Stream};
 pub use table::{Entity, EntityRow, ProcessRow, TableKind, TableTick, USER_HZ};
 pub use tick::{Sample, Tick};
 pub use units::{ByteSize, Period, UnitError, format_bytes, format_span};
-pub use window::{ABSENT, Group, Window, is_absent};
+pub use window::{ABSENT, ENDED, Group, Window, is_absent, is_ended};
 
 /// Milliseconds since 1970-01-01T00:00:00Z; the one unit of time in ticks, windows and rows.
 pub type TimeMs = i64;

@@ -15,6 +15,16 @@ pub fn is_absent(value: f64) -> bool {
     value.to_bits() == ABSENT.to_bits()
 }
 
+/// A sample which says that its series has ended, as it is stored: where others push, Prometheus'
+/// marker is a sample like any other, and in a column `ABSENT` is none. Whoever reads gets `ABSENT`.
+pub const ENDED: f64 = f64::from_bits(0x7ff0_0000_0000_0003);
+
+/// Is this the sample which says that its series has ended?
+#[inline]
+pub fn is_ended(value: f64) -> bool {
+    value.to_bits() == ENDED.to_bits()
+}
+
 /// Series that were sampled at the very same instants.
 #[derive(Debug, Clone, Default)]
 pub struct Group {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use fieldpost_model::TimeMs;
+use fieldpost_model::{TimeMs, is_absent, is_ended};
 use rusqlite::Connection;
 
 use crate::calendar::HOUR_MS;
@@ -47,19 +47,22 @@ impl Rollup {
 /// Rolls samples of rising time up into spans of this length.
 pub(crate) fn of_samples(samples: &[(TimeMs, f64)], span_ms: i64) -> Vec<Rollup> {
     let same_span = |a: &(TimeMs, f64), b: &(TimeMs, f64)| a.0.div_euclid(span_ms) == b.0.div_euclid(span_ms);
-    samples.chunk_by(same_span).map(|chunk| of_span(chunk, span_ms)).collect()
+    samples.chunk_by(same_span).filter_map(|chunk| of_span(chunk, span_ms)).collect()
 }
 
-fn of_span(chunk: &[(TimeMs, f64)], span_ms: i64) -> Rollup {
-    let values: Vec<f64> = chunk.iter().map(|(_, value)| *value).collect();
-    Rollup {
+/// None where nothing but the end of the series is in the span.
+fn of_span(chunk: &[(TimeMs, f64)], span_ms: i64) -> Option<Rollup> {
+    let measured = |value: &f64| !is_absent(*value) && !is_ended(*value);
+    let values: Vec<f64> = chunk.iter().map(|(_, value)| *value).filter(measured).collect();
+    let last = *values.last()?;
+    Some(Rollup {
         from_ms: chunk[0].0.div_euclid(span_ms) * span_ms,
         min: values.iter().copied().fold(f64::NAN, f64::min),
         max: values.iter().copied().fold(f64::NAN, f64::max),
         sum: sum(&values),
         count: values.len() as u64,
-        last: values[values.len() - 1],
-    }
+        last,
+    })
 }
 
 /// Decimals are added as whole numbers: the sum is exact, and packs as well as they do.

@@ -34,9 +34,13 @@ pub struct Setup<R> {
 impl<R: Root> Setup<R> {
     /// Loads the config.
     pub fn new(global: &Global) -> anyhow::Result<Self> {
+        Self::of(&global.request()?)
+    }
+
+    /// Loads the config that is asked for.
+    pub fn of(request: &Request) -> anyhow::Result<Self> {
         let base = std::env::current_dir().context("the present folder is gone; change to another")?;
         // Faults are told with the paths as they were given, so they are looked for first.
-        let request = global.request()?;
         request.load::<R>()?;
         let request = request.absolute(&base);
         let loaded = request.load()?;
@@ -97,8 +101,13 @@ pub fn now_ms() -> TimeMs {
 }
 
 /// Runs until a signal comes, and tells the terminal.
-pub fn in_foreground<F: Face>(global: &Global) -> anyhow::Result<ExitCode> {
-    let setup = Setup::<F::Config>::new(global)?;
+pub fn in_foreground<F: Face>(global: &Global, with_parent: bool) -> anyhow::Result<ExitCode> {
+    let mut request = global.request()?;
+    if with_parent {
+        request.for_both = true;
+        daemon::end_with_parent().context("cannot tie this process to the one that started it")?;
+    }
+    let setup = Setup::<F::Config>::of(&request)?;
     let Some(lock) = setup.lock()? else {
         let folder = setup.config().data_dir().display();
         let (a_face, face) = (F::Config::NAMES.a_face, F::Config::NAMES.face);

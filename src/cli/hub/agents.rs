@@ -138,13 +138,15 @@ fn status(agent: &AgentView) -> String {
     format!("{word} ({})", agent.comment)
 }
 
-fn link(agent: &AgentView) -> String {
+/// What the hub sees of an agent's link, in words.
+pub fn link(agent: &AgentView) -> String {
     match agent.link {
         _ if agent.revoked => "revoked".to_owned(),
         _ if agent.waits_for_approval => "waits for approval".to_owned(),
         LinkState::Up { .. } => "up".to_owned(),
         LinkState::Late { since_ms } => format!("late since {}", instant::show(since_ms)),
         LinkState::Down { since_ms } => format!("down since {}", instant::show(since_ms)),
+        LinkState::Between { since_ms } => format!("between visits, last {}", instant::show(since_ms)),
         LinkState::Never => "never".to_owned(),
     }
 }
@@ -178,7 +180,7 @@ mod tests {
         let shown = |share, of_ms| coverage(Coverage { share, of_ms });
         assert_eq!(shown(1.0, 86_400_000), "100 %");
         assert_eq!(shown(0.999_99, 86_400_000), "99.9 %");
-        assert_eq!(shown(1.0, 41 * 60_000), "100 % of 41 min");
+        assert_eq!(shown(1.0, 41 * 60_000), "100 % of 41 min 0 s");
         assert_eq!(shown(0.0, 0), "-");
     }
 }

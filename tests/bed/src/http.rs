@@ -71,6 +71,16 @@ impl Connection {
         self.send("POST", path, &[], body)
     }
 
+    /// POST of a body with more headers.
+    pub fn post_with(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> anyhow::Result<Response> {
+        self.send("POST", path, headers, body)
+    }
+
     fn send(
         &mut self,
         method: &str,

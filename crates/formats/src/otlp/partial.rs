@@ -48,7 +48,7 @@ pub struct Rejections {
 
 impl Rejections {
     /// Rejects points of a metric, or records where the name is empty. The same words for the same name are kept once.
-    pub(super) fn add(&mut self, name: &str, n_rejected: u64, reason: impl fmt::Display) {
+    pub fn add(&mut self, name: &str, n_rejected: u64, reason: impl fmt::Display) {
         self.n_rejected += n_rejected;
         let reason = (shown(name), reason.to_string());
         if self.reasons.contains(&reason) {

@@ -253,6 +253,7 @@ impl Agent {
             identity: Arc::new(move || identity.clone()),
             hello: Arc::new(move || hello.clone()),
             clock,
+            reconnect_max: fieldpost_link::PAUSE_MAX,
             random: Arc::new(|| 0.05),
             settings,
             state: sender,

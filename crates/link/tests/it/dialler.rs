@@ -22,7 +22,7 @@ async fn the_state_says_what_is_so() {
     link.client.hang_up();
     let why = agent.down().await;
     assert!(!why.is_empty());
-    assert!(matches!(&*agent.state.borrow(), LinkState::Down { refused: false, since_ms: NOW_MS, .. }));
+    assert!(matches!(&*agent.state.borrow(), LinkState::Down { refused: None, since_ms: NOW_MS, .. }));
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn a_refusal_is_told_and_tried_again() {
     let mut hub = Hub::with(refusing, false).await;
     let mut agent = hub.agent("a1");
     assert_eq!(agent.down().await, "refused: come back later");
-    assert!(matches!(&*agent.state.borrow(), LinkState::Down { refused: true, .. }));
+    assert!(matches!(&*agent.state.borrow(), LinkState::Down { refused: Some(RefusalCode::Busy), .. }));
     for _ in 0..3 {
         assert!(hub.next().await.is_err());
     }

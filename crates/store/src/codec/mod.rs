@@ -49,6 +49,25 @@ pub(crate) fn pack(plain: &[u8], level: i32) -> Vec<u8> {
     zstd::bulk::compress(plain, level).unwrap_or_default()
 }
 
+/// Packs many blobs one after the other, at one level: what zstd needs for it is made only once.
+pub(crate) struct Packer {
+    compressor: Option<zstd::bulk::Compressor<'static>>,
+}
+
+impl Packer {
+    /// Makes what zstd needs.
+    pub(crate) fn new(level: i32) -> Self {
+        // It fails only when memory does, as compressing does then.
+        Self { compressor: zstd::bulk::Compressor::new(level).ok() }
+    }
+
+    /// Packs bytes as `pack` does.
+    pub(crate) fn pack(&mut self, plain: &[u8]) -> Vec<u8> {
+        let compressor = self.compressor.as_mut();
+        compressor.and_then(|compressor| compressor.compress(plain).ok()).unwrap_or_default()
+    }
+}
+
 /// Unpacks what `pack` made, at most `UNPACKED_BYTES_MAX`.
 pub(crate) fn unpack(packed: &[u8]) -> Result<Vec<u8>, CodecError> {
     let claimed = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();

@@ -7,12 +7,12 @@
 //! series of an hour share one.
 
 use fieldpost_model::{ABSENT, TimeMs, is_absent};
-use pco::ChunkConfig;
 use pco::data_types::Number;
 use pco::standalone::{simple_compress, simple_decompress_into};
+use pco::{ChunkConfig, DeltaSpec, ModeSpec};
 
 use super::window::{put_times, take_times};
-use super::{CodecError, Cursor, N_VALUES_MAX, Scale, pack, put_signed, put_varint, unpack};
+use super::{CodecError, Cursor, N_VALUES_MAX, Packer, Scale, pack, put_signed, put_varint, unpack};
 
 /// Bump it when the layout changes, and keep reading the old one.
 const VERSION: u8 = 1;
@@ -20,6 +20,13 @@ const VERSION: u8 = 1;
 const ZSTD_LEVEL: i32 = 9;
 /// The level at which pco is within 1 % of its best on host data.
 const PCO_LEVEL: usize = 8;
+/// The level for shorter columns: fewer numbers have fewer kinds.
+const PCO_LEVEL_SHORT: usize = 4;
+/// Shorter columns are not worth the head that pco puts before each.
+const PCO_LENGTH_MIN: usize = 100;
+/// Columns from this length on are worth pco's own search for the best model, which takes some
+/// hundred microseconds whatever the length.
+const PCO_LENGTH_SEARCHED: usize = 1_000;
 /// The most columns of a row.
 const N_COLUMNS_MAX: usize = 4_096;
 
@@ -73,10 +80,11 @@ pub fn decode_axis(blob: &[u8]) -> Result<Vec<TimeMs>, CodecError> {
 /// Packs the columns of a row.
 pub fn encode_row(columns: &[RowColumn]) -> Vec<u8> {
     let (mut head, mut chunks) = (Vec::new(), Vec::new());
+    let mut packer = Packer::new(ZSTD_LEVEL);
     put_varint(&mut head, columns.len() as u64);
     for column in columns {
         let start = chunks.len();
-        let descriptor = encode_column(&column.values, &mut chunks);
+        let descriptor = encode_column(&column.values, &mut packer, &mut chunks);
         put_varint(&mut head, u64::from(column.id));
         head.push(column.part);
         put_varint(&mut head, u64::from(column.axis));
@@ -84,7 +92,7 @@ pub fn encode_row(columns: &[RowColumn]) -> Vec<u8> {
         head.extend_from_slice(&descriptor);
         put_varint(&mut head, (chunks.len() - start) as u64);
     }
-    let head = pack(&head, ZSTD_LEVEL);
+    let head = packer.pack(&head);
     let mut blob = vec![VERSION];
     put_varint(&mut blob, head.len() as u64);
     blob.extend_from_slice(&head);
@@ -121,7 +129,7 @@ pub fn decode_row(blob: &[u8], wanted: impl Fn(u32, u8) -> bool) -> Result<Vec<R
 }
 
 /// Appends a column's chunk; answers mode and flag, and scale.
-fn encode_column(values: &[f64], out: &mut Vec<u8>) -> [u8; 2] {
+fn encode_column(values: &[f64], packer: &mut Packer, out: &mut Vec<u8>) -> [u8; 2] {
     let present: Vec<f64> = values.iter().copied().filter(|value| !is_absent(*value)).collect();
     let Some(first) = present.first() else { return [MODE_EMPTY, 0] };
     let mut flag = 0;
@@ -143,22 +151,22 @@ fn encode_column(values: &[f64], out: &mut Vec<u8>) -> [u8; 2] {
         };
     }
     let (mode, scale, chunk) = match Scale::find(&present, &mut whole) {
-        Some(scale) => shortest_whole(&whole, scale),
-        None => shortest_float(&present),
+        Some(scale) => shortest_whole(&whole, scale, packer),
+        None => shortest_float(&present, packer),
     };
     out.extend_from_slice(&chunk);
     [flag | mode, scale]
 }
 
-fn shortest_whole(whole: &[i64], scale: Scale) -> (u8, u8, Vec<u8>) {
-    let delta = encode_delta(whole);
-    match encode_pco(whole) {
+fn shortest_whole(whole: &[i64], scale: Scale, packer: &mut Packer) -> (u8, u8, Vec<u8>) {
+    let delta = encode_delta(whole, packer);
+    match encode_pco_whole(whole) {
         Some(packed) if packed.len() < delta.len() => (MODE_WHOLE, scale.code(), packed),
         _ => (MODE_DELTA, scale.code(), delta),
     }
 }
 
-fn shortest_float(present: &[f64]) -> (u8, u8, Vec<u8>) {
+fn shortest_float(present: &[f64], packer: &mut Packer) -> (u8, u8, Vec<u8>) {
     let bits: Vec<u64> = present.iter().map(|value| value.to_bits()).collect();
     // Checked by unpacking, for a lossless promise about floats has more corners than one about bits.
     let exact = |packed: &Vec<u8>| {
@@ -175,7 +183,7 @@ fn shortest_float(present: &[f64]) -> (u8, u8, Vec<u8>) {
         (None, None) => {
             let whole: Vec<i64> = bits.iter().map(|bits| *bits as i64).collect();
             // The scale that no column has says that these are bits.
-            (MODE_DELTA, SCALE_BITS, encode_delta(&whole))
+            (MODE_DELTA, SCALE_BITS, encode_delta(&whole, packer))
         }
     }
 }
@@ -183,14 +191,14 @@ fn shortest_float(present: &[f64]) -> (u8, u8, Vec<u8>) {
 /// Stands for the scale of a column of differences of bits.
 const SCALE_BITS: u8 = 0xff;
 
-fn encode_delta(whole: &[i64]) -> Vec<u8> {
+fn encode_delta(whole: &[i64], packer: &mut Packer) -> Vec<u8> {
     let mut plain = Vec::new();
     let mut last = 0_i64;
     for &number in whole {
         put_signed(&mut plain, number.wrapping_sub(last));
         last = number;
     }
-    pack(&plain, ZSTD_LEVEL)
+    packer.pack(&plain)
 }
 
 fn decode_delta(packed: &[u8], n_values: usize) -> Result<Vec<i64>, CodecError> {
@@ -203,6 +211,30 @@ fn decode_delta(packed: &[u8], n_values: usize) -> Result<Vec<i64>, CodecError> 
         whole.push(last);
     }
     Ok(whole)
+}
+
+/// A long column is worth a search for the best model; a shorter one is given the likely one.
+fn encode_pco_whole(whole: &[i64]) -> Option<Vec<u8>> {
+    if whole.len() < PCO_LENGTH_MIN {
+        return None;
+    }
+    if whole.len() >= PCO_LENGTH_SEARCHED {
+        return encode_pco(whole);
+    }
+    let delta = if steps_are_smaller(whole) { DeltaSpec::TryConsecutive(1) } else { DeltaSpec::NoOp };
+    let config = ChunkConfig::default().with_compression_level(PCO_LEVEL_SHORT);
+    simple_compress(whole, &config.with_mode_spec(ModeSpec::Classic).with_delta_spec(delta)).ok()
+}
+
+/// Do the differences spread less than the numbers?
+fn steps_are_smaller(whole: &[i64]) -> bool {
+    let spread = |numbers: &mut dyn Iterator<Item = i64>| {
+        let (least, most) =
+            numbers.fold((i64::MAX, i64::MIN), |(least, most), n| (n.min(least), n.max(most)));
+        most.wrapping_sub(least) as u64
+    };
+    let steps = spread(&mut whole.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])));
+    steps < spread(&mut whole.iter().copied())
 }
 
 fn encode_pco<T: Number>(numbers: &[T]) -> Option<Vec<u8>> {
@@ -316,10 +348,22 @@ mod tests {
             proptest::collection::vec(any_value(), 0..60),
             (any_value(), 0_usize..60).prop_map(|(value, n)| vec![value; n]),
             proptest::collection::vec((0_u32..1000).prop_map(f64::from), 0..300),
+            proptest::collection::vec((0_u64..1 << 50).prop_map(|n| n as f64), 90..130),
+            proptest::collection::vec(0_u32..1000, 90..130).prop_map(counter),
+            proptest::collection::vec(0_u32..1000, 1_000..1_010).prop_map(counter),
         ];
         let column = (any::<u32>(), 0_u8..6, any::<u32>(), values);
         let column = column.prop_map(|(id, part, axis, values)| RowColumn { id, part, axis, values });
         proptest::collection::vec(column, 0..6)
+    }
+
+    /// A counter that grows by these steps.
+    fn counter(steps: Vec<u32>) -> Vec<f64> {
+        let sum = |total: &mut f64, step: u32| {
+            *total += f64::from(step);
+            Some(*total)
+        };
+        steps.into_iter().scan(1e9, sum).collect()
     }
 
     fn bits(columns: &[RowColumn]) -> Vec<(u32, u8, u32, Vec<u64>)> {
@@ -352,7 +396,7 @@ mod tests {
         #[test]
         fn damaged_columns_never_panic(values in proptest::collection::vec(any_value(), 1..80), mode in 0_u8..8, scale: u8, n in 0_usize..200, at in any::<prop::sample::Index>(), flip: u8) {
             let mut chunk = Vec::new();
-            let descriptor = encode_column(&values, &mut chunk);
+            let descriptor = encode_column(&values, &mut Packer::new(ZSTD_LEVEL), &mut chunk);
             let _ = decode_column([mode, scale], &chunk, n);
             if !chunk.is_empty() {
                 let position = at.index(chunk.len());

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fieldpost_model::{Item, Selector, Seq, Stream, TimeMs, series_text};
+use fieldpost_model::{ABSENT, Item, Selector, Seq, Stream, TimeMs, is_ended, series_text};
 use parking_lot::Mutex;
 
 use crate::calendar::{DAY_HOURS, HOUR_MS};
@@ -25,7 +25,8 @@ use crate::{Samples, StoreError, StoredSeries};
 const N_ATTEMPTS: usize = 5;
 
 /// The labels that say whose a series is, by the id of the agent: `instance` at least. They win
-/// over labels of the same name that the agent itself gave, which go by `exported_` and theirs.
+/// over labels of the same name that the agent itself gave, which go by `exported_` and theirs. None
+/// at all: series have the labels that were given with them, as those that others push.
 pub type AgentLabels = Arc<dyn Fn(&str) -> Vec<(String, String)> + Send + Sync>;
 
 /// A series of an agent.
@@ -90,7 +91,7 @@ impl HubReader {
     }
 
     /// Samples in `[from_ms, to_ms)` of every series that the selector accepts, by agent and text,
-    /// each by rising time.
+    /// each by rising time. `ABSENT` says that the series ended then.
     pub fn samples(
         &self,
         selector: &Selector,
@@ -352,6 +353,7 @@ impl Question<'_> {
         for (shape, mut samples) in found {
             samples.retain(|(time_ms, _)| (span.from_ms..span.to_ms).contains(time_ms));
             settle(&mut samples);
+            samples.iter_mut().filter(|(_, value)| is_ended(*value)).for_each(|(_, value)| *value = ABSENT);
             let (Some(first), Some(last)) = (samples.first(), samples.last()) else { continue };
             let Some(shape) = self.shapes.shape(shape) else { continue };
             series.push((stored_series(labels, &shape, first.0, last.0), samples));

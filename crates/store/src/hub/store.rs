@@ -17,7 +17,7 @@ use crate::hub::batch::{Batch, Check, Checked};
 use crate::hub::floor::Floor;
 use crate::hub::intake::{self, read_received};
 use crate::hub::ledger::{Ledger, Numbers, SourceKey};
-use crate::hub::options::HubStoreOptions;
+use crate::hub::options::{HubLimits, HubStoreOptions};
 use crate::hub::queue::{Answer, Job};
 use crate::hub::shared::Shared;
 use crate::hub::stats::HubStoreStats;
@@ -162,6 +162,18 @@ impl HubStore {
     /// most this long; answers whether it is done.
     pub fn tend(&self, patience: Duration) -> bool {
         self.shared.wake.settle(patience)
+    }
+
+    /// How much it takes from one agent.
+    pub fn limits(&self) -> &HubLimits {
+        &self.shared.options.limits
+    }
+
+    /// First instant of which samples are taken now, and first after those.
+    pub fn span_taken(&self) -> (TimeMs, TimeMs) {
+        let (now_ms, options) = (self.shared.now_ms(), &self.shared.options);
+        let oldest_ms = now_ms.saturating_sub(options.retention.raw.as_ms()).max(0);
+        (oldest_ms, now_ms.saturating_add(options.limits.ahead.as_ms()))
     }
 
     /// Figures of now. Looks at the folder: a matter of microseconds a file.

@@ -1,0 +1,281 @@
+//! `fieldpost up`: a hub and an agent in one go, on loopback, enrolled with each other without a
+//! question. Each is a process of its own; this one starts them, watches them, and ends them in
+//! the order in which nothing is lost: the agent hands over the last window, then the hub closes.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use fieldpost_model::{TimeMs, format_span};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::find::{Running, RunningAgent};
+use super::hub::RunningHub;
+use super::join::{Wish, host_name, join};
+use super::{Global, exit, global, instant, terminal};
+use crate::agent::{Hubs, UplinkStatus};
+use crate::api::{TokenMade, TokenRequest};
+use crate::config::Root;
+use crate::hub::{AgentView, LinkState};
+
+/// Folders of the two within the data folder.
+const HUB: &str = "hub";
+const AGENT: &str = "agent";
+/// The longest that either may take to be ready; a store of a gigabyte opens within two seconds.
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+/// How often it is looked whether they are.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The longest that either may take to end; then it is killed.
+const END_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a watched terminal gets a line.
+const SUMMARY_EVERY: Duration = Duration::from_secs(10);
+
+const EXAMPLES: &str = "\
+Examples:
+  fieldpost up
+  fieldpost up --data ./data
+  fieldpost up --data ./data --listen 127.0.0.1:0 --set metrics.listen=127.0.0.1:0
+
+The data are kept in --data, else in $XDG_STATE_HOME/fieldpost or ~/.local/state/fieldpost.";
+
+/// Run a hub and an agent on this machine, enrolled with each other
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Where both keep their data
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where the hub listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7700")]
+    listen: SocketAddr,
+}
+
+/// Does what was asked for.
+pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
+    if !args.listen.ip().is_loopback() {
+        let text = "error: `up` is for this machine alone; for others: fieldpost hub, and fieldpost join on each host";
+        return Err(exit::failure(exit::USAGE, text));
+    }
+    let base = std::env::current_dir().context("the present folder is gone; change to another")?;
+    let data = base.join(args.data.clone().unwrap_or_else(global::own_state_dir));
+    let (hub_data, agent_data) = (data.join(HUB), data.join(AGENT));
+    let signals = Signals::listen()?;
+    let mut hub = Part::start("hub", &hub_data, &[format!("listen={}", args.listen)], global)?;
+    let running: RunningHub = hub.ready(&signals)?;
+
+    enrol(&running, &agent_data)?;
+    let mut agent = Part::start("agent", &agent_data, &[], global)?;
+    let asked: RunningAgent = agent.ready(&signals)?;
+    tell_linked(&asked);
+    let ended = watch(&signals, &mut hub, &mut agent, &running);
+    let agent_end = agent.end()?;
+    let newest = newest(&running);
+    let hub_end = hub.end()?;
+
+    finish(ended, agent_end, hub_end, newest)
+}
+
+fn finish(
+    ended: Option<&'static str>,
+    agent: ExitStatus,
+    hub: ExitStatus,
+    newest: Option<TimeMs>,
+) -> anyhow::Result<ExitCode> {
+    if let Some(face) = ended {
+        bail!("the {face} ended by itself; what it said stands above");
+    }
+    if !agent.success() || !hub.success() {
+        bail!("the agent or the hub did not end cleanly; what they said stands above");
+    }
+    let newest =
+        newest.map_or_else(String::new, |time_ms| format!(" (metrics up to {})", instant::show(time_ms)));
+    terminal::err(&format!("stopped  agent flushed, hub has all of it{newest}, both stores closed clean"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Enrols the agent of this folder with the hub, unless it is.
+fn enrol(hub: &RunningHub, agent_data: &Path) -> anyhow::Result<()> {
+    let known: Vec<AgentView> = hub.get("/api/v1/agents")?;
+    let id = crate::agent::agent_id(agent_data)?;
+    let has_membership = !Hubs::of(agent_data).load()?.is_empty();
+    if has_membership && known.iter().any(|agent| agent.id == id && !agent.revoked) {
+        return Ok(());
+    }
+    let request = TokenRequest {
+        ttl_seconds: 60,
+        uses: 1,
+        roles: Default::default(),
+        labels: Default::default(),
+        needs_approval: false,
+    };
+    let made: TokenMade = hub.send("POST", "/api/v1/tokens", &request)?;
+    let wish = Wish { name: host_name(), roles: Default::default(), labels: Default::default() };
+    join(agent_data, &made.join_string.parse()?, &wish)?;
+    Ok(())
+}
+
+/// Says whether the agent's link is up, once it is, or soon.
+fn tell_linked(agent: &RunningAgent) {
+    let begun = Instant::now();
+    while begun.elapsed() < READY_DEADLINE / 10 {
+        let hubs: Vec<UplinkStatus> = agent.get("/v1/hubs").unwrap_or_default();
+        if let Some(hub) = hubs.iter().find(|hub| hub.state == "up") {
+            let name = terminal::printable(&hub.name).into_owned();
+            terminal::err(&format!("  {name} is enrolled with this hub, link up, remote jobs off"));
+            return;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    terminal::err("  the agent is enrolled; its link is not up yet, see: fieldpost hub agents");
+}
+
+/// Waits for a signal; tells which of the two ended by itself, if one did.
+fn watch(signals: &Signals, hub: &mut Part, agent: &mut Part, running: &RunningHub) -> Option<&'static str> {
+    let mut told = Instant::now();
+    loop {
+        if signals.asked() {
+            return None;
+        }
+        for part in [&mut *hub, &mut *agent] {
+            if part.has_ended() {
+                return Some(part.face);
+            }
+        }
+        if terminal::is_watched() && told.elapsed() >= SUMMARY_EVERY {
+            told = Instant::now();
+            summary(running);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn summary(hub: &RunningHub) {
+    let Ok(agents) = hub.get::<Vec<AgentView>>("/api/v1/agents") else { return };
+    let up = agents.iter().filter(|agent| matches!(agent.link, LinkState::Up { .. })).count();
+    let lag = agents.iter().filter_map(|agent| agent.lag_ms).max();
+    let lag = lag.map_or_else(|| "-".to_owned(), |ms| format_span(Duration::from_millis(ms.max(0) as u64)));
+    let now = chrono::Local::now().format("%H:%M:%S");
+    terminal::err(&format!("{now}  agents {up} of {} up  lag {lag}", agents.len()));
+}
+
+/// The instant of the newest sample that the hub has.
+fn newest(hub: &RunningHub) -> Option<TimeMs> {
+    let agents: Vec<AgentView> = hub.get("/api/v1/agents").ok()?;
+    agents.iter().filter_map(|agent| agent.newest_ms).max()
+}
+
+/// One of the two processes.
+struct Part {
+    face: &'static str,
+    data: PathBuf,
+    child: Child,
+}
+
+impl Part {
+    /// Starts it, in a process group of its own: Ctrl-C is for this process, which knows the order.
+    fn start(face: &'static str, data: &Path, settings: &[String], global: &Global) -> anyhow::Result<Self> {
+        use std::os::unix::process::CommandExt;
+        let program = std::env::current_exe().context("cannot find this program itself")?;
+        let mut command = Command::new(program);
+        command.arg(face).arg("--with-parent");
+        command.arg("--set").arg(format!("store.path={}", data.display()));
+        for setting in settings {
+            command.arg("--set").arg(setting);
+        }
+        // Each takes the keys that are its own.
+        for (key, value) in &global.set {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        if let Some(level) = global.log_level {
+            command.arg("--log-level").arg(level.to_string());
+        }
+        let files = [("--config-dir", &global.config_dir), ("--config", &global.config)];
+        for (flag, path) in files {
+            // One file cannot be both; it is the agent's, as everywhere.
+            if let Some(path) = path.as_ref().filter(|_| flag == "--config-dir" || face == "agent") {
+                command.arg(flag).arg(path);
+            }
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().with_context(|| format!("cannot start the {face}"))?;
+        if let Some(said) = child.stderr.take() {
+            // What it says is said on; it ends with the process.
+            std::thread::spawn(move || {
+                BufReader::new(said).lines().map_while(Result::ok).for_each(|line| terminal::err(&line));
+            });
+        }
+        Ok(Self { face, data: data.to_owned(), child })
+    }
+
+    /// Waits until it answers on its socket.
+    fn ready<R: Root>(&mut self, signals: &Signals) -> anyhow::Result<Running<R>> {
+        let begun = Instant::now();
+        let socket = self.data.join(R::NAMES.socket);
+        loop {
+            if let Ok(running) = Running::<R>::at(&socket)
+                && running.get::<serde_json::Value>("/v1/status").is_ok()
+            {
+                return Ok(running);
+            }
+            let face = self.face;
+            if self.has_ended() {
+                bail!("the {face} could not start; what it said stands above");
+            }
+            if signals.asked() || begun.elapsed() > READY_DEADLINE {
+                self.end()?;
+                bail!("the {face} was not ready");
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Asks it to end and waits; kills it if it does not.
+    fn end(&mut self) -> anyhow::Result<ExitStatus> {
+        if let (false, Some(pid)) = (self.has_ended(), Pid::from_raw(self.child.id() as i32)) {
+            // It may end by itself in this very moment.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let begun = Instant::now();
+        while !self.has_ended() && begun.elapsed() < END_DEADLINE {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        if !self.has_ended() {
+            self.child.kill()?;
+        }
+        Ok(self.child.wait()?)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // On the way out of an error nothing stays behind.
+        let _ = self.end();
+    }
+}
+
+/// Ctrl-C and SIGTERM, as a flag to look at.
+struct Signals {
+    _runtime: tokio::runtime::Runtime,
+    shutdown: tokio_util::sync::CancellationToken,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let inside = runtime.enter();
+        let shutdown = crate::shutdown::Signals::listen()?.shutdown;
+        drop(inside);
+        Ok(Self { _runtime: runtime, shutdown })
+    }
+
+    fn asked(&self) -> bool {
+        self.shutdown.is_cancelled()
+    }
+}

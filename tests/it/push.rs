@@ -1,0 +1,344 @@
+//! Others push to the hub: a real Prometheus by remote write, and every case of the protocols.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fieldpost_bed::{Connection, Process, Response, Scratch, free_port, get, peer, wait_for};
+use fieldpost_formats::otlp::{Metric, MetricKind, MetricsEncoder, PartialSuccess, Point};
+use fieldpost_formats::remote_write::{Encoder, Version, Written};
+use fieldpost_formats::{Limits, PushedSeries, Sample};
+use fieldpost_link::Token;
+use fieldpost_model::hub_state::{Act, Actor, NewApiToken, Role, Scope, Sessions};
+use fieldpost_model::{ABSENT, Selector, TimeMs, is_absent};
+use fieldpost_store::hub::HubReader;
+use fieldpost_store::{SqliteHubState, secret_hash};
+use serde_json::Value;
+
+const WRITE: &str = "/api/v1/write";
+
+/// A hub of its own with API tokens.
+pub struct Hub {
+    pub address: SocketAddr,
+    /// Good for handing in.
+    pub token: String,
+    /// Good for looking only.
+    viewer: String,
+    process: Process,
+    scratch: Scratch,
+}
+
+impl Hub {
+    pub fn start(config: &str) -> Self {
+        let scratch = Scratch::new().unwrap();
+        scratch.write("config/hub.yaml", config).unwrap();
+        std::fs::create_dir_all(scratch.path().join("data")).unwrap();
+        let state = SqliteHubState::open(&scratch.path().join("data")).unwrap();
+        let token = api_token(&state, Scope::Ingest);
+        let viewer = api_token(&state, Scope::Role(Role::Viewer));
+        drop(state);
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+        let process = spawn(&scratch, address);
+        let mut hub = Self { address, token, viewer, process, scratch };
+        hub.wait();
+        hub
+    }
+
+    fn wait(&mut self) {
+        let address = self.address;
+        let ready = || get(address, "/-/ready").ok().filter(|answer| answer.status == 200);
+        self.process.until("/-/ready", ready).unwrap();
+    }
+
+    pub fn kill_and_start_again(&mut self) {
+        self.process.kill().unwrap();
+        self.process = spawn(&self.scratch, self.address);
+        self.wait();
+    }
+
+    fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        let bearer = format!("Bearer {}", self.token);
+        let mut all = vec![("Authorization", bearer.as_str())];
+        all.extend(headers);
+        Connection::open(self.address).unwrap().post_with(path, &all, body).unwrap()
+    }
+
+    fn write(&self, version: Version, body: &[u8]) -> Response {
+        let headers = [("Content-Type", version.content_type()), ("Content-Encoding", "snappy")];
+        self.post(WRITE, &headers, body)
+    }
+
+    fn record(&self) -> PathBuf {
+        self.scratch.path().join("data/record")
+    }
+
+    /// Samples of all series that the selector accepts, by their text.
+    pub fn samples(
+        &self,
+        selector: &str,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+    ) -> BTreeMap<String, Vec<(TimeMs, f64)>> {
+        let reader = HubReader::open(&self.record(), Arc::new(|_| Vec::new())).unwrap();
+        let found = reader.samples(&Selector::parse(selector).unwrap(), from_ms, to_ms).unwrap();
+        found
+            .into_iter()
+            .map(|(series, samples)| (text(&series.series.labels, &series.series.name), samples))
+            .collect()
+    }
+}
+
+fn spawn(scratch: &Scratch, address: SocketAddr) -> Process {
+    let config = scratch.path().join("config").display().to_string();
+    let store = format!("store.path={}", scratch.path().join("data").display());
+    let listen = format!("listen={address}");
+    let arguments = ["hub", "--config-dir", &config, "--set", &store, "--set", &listen];
+    let no_environment: [(&str, &OsStr); 0] = [];
+    Process::start("hub", Path::new(crate::fieldpost()), &arguments, &no_environment, scratch.path()).unwrap()
+}
+
+fn api_token(state: &SqliteHubState, scope: Scope) -> String {
+    let token = Token::random().unwrap();
+    let secret = secret_hash(token.reveal());
+    let new = NewApiToken { secret, name: "test".to_owned(), owner: None, scope, expires_ms: None };
+    state.add_api_token(&Act::new(Actor::Hub, now_ms()), &new).unwrap();
+    String::from(token)
+}
+
+pub fn now_ms() -> TimeMs {
+    TimeMs::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+/// Labels in one order, whoever says them.
+pub fn text(labels: &[(String, String)], name: &str) -> String {
+    let mut labels = labels.to_vec();
+    labels.sort_unstable();
+    format!("{name}{labels:?}")
+}
+
+/// A request of one series.
+fn body(version: Version, labels: &[(&str, &str)], samples: &[(TimeMs, f64)]) -> Vec<u8> {
+    let mut encoder = Encoder::new(version, Limits { labels_max: 1_000, ..Limits::default() });
+    let samples: Vec<Sample> = samples
+        .iter()
+        .map(|(time_ms, value)| Sample { time_ms: *time_ms, value: *value, start_ms: None })
+        .collect();
+    encoder.push(PushedSeries { labels, metadata: None, samples: &samples }).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A Prometheus that scrapes itself once a second and pushes to the hub.
+fn prometheus(hub: &Hub, scratch: &Scratch) -> (SocketAddr, Process) {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let (hub_address, token) = (hub.address, &hub.token);
+    let config = format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
+         remote_write:\n  - url: http://{hub_address}{WRITE}\n    authorization: {{credentials: {token}}}\n\
+         scrape_configs:\n  - job_name: itself\n    static_configs: [{{targets: ['{address}']}}]\n"
+    );
+    let config = scratch.write("prometheus.yml", &config).unwrap();
+    let arguments = [
+        format!("--config.file={}", config.display()),
+        format!("--storage.tsdb.path={}", scratch.path().join("tsdb").display()),
+        format!("--web.listen-address={address}"),
+    ];
+    let program = peer("prometheus", "usr/bin/prometheus").unwrap();
+    let no_environment: [(&str, &OsStr); 0] = [];
+    let process =
+        Process::start("prometheus", &program, &arguments, &no_environment, scratch.path()).unwrap();
+    (address, process)
+}
+
+/// What Prometheus itself has of the span: samples by series.
+fn own_answer(address: SocketAddr, from_ms: TimeMs, to_ms: TimeMs) -> BTreeMap<String, Vec<(TimeMs, f64)>> {
+    // A range selector takes both of its ends in this version.
+    let (span, at) = (to_ms - from_ms - 1, (to_ms - 1) as f64 / 1_000.0);
+    let query = format!("/api/v1/query?time={at:.3}&query=%7B__name__!%3D%22%22%7D%5B{span}ms%5D");
+    let answer: Value = serde_json::from_str(get(address, &query).unwrap().ok().unwrap()).unwrap();
+    let mut all = BTreeMap::new();
+    for series in answer["data"]["result"].as_array().unwrap() {
+        let mut labels: BTreeMap<String, String> = serde_json::from_value(series["metric"].clone()).unwrap();
+        let name = labels.remove("__name__").unwrap();
+        let samples = series["values"].as_array().unwrap().iter().map(|sample| {
+            let time_ms = (sample[0].as_f64().unwrap() * 1_000.0).round() as TimeMs;
+            (time_ms, sample[1].as_str().unwrap().parse::<f64>().unwrap())
+        });
+        all.insert(text(&labels.into_iter().collect::<Vec<_>>(), &name), samples.collect::<Vec<_>>());
+    }
+    all
+}
+
+#[test]
+fn hub_has_what_a_prometheus_pushes_sample_by_sample() {
+    let mut hub = Hub::start("");
+    let scratch = Scratch::new().unwrap();
+    let (address, mut process) = prometheus(&hub, &scratch);
+    let scrapes = |hub: &Hub| hub.samples("up", 0, TimeMs::MAX).into_values().next().unwrap_or_default();
+    let first = process.until("pushed samples", || scrapes(&hub).first().copied()).unwrap();
+    process.until("5 scrapes", || (scrapes(&hub).len() >= 5).then_some(())).unwrap();
+    hub.kill_and_start_again();
+    let n_before = scrapes(&hub).len();
+    process.until("5 more scrapes", || (scrapes(&hub).len() >= n_before + 5).then_some(())).unwrap();
+    // All series of a scrape are there once a later scrape is.
+    let scrapes = scrapes(&hub);
+    let (from_ms, to_ms) = (first.0, scrapes[scrapes.len() - 2].0);
+    let theirs = own_answer(address, from_ms, to_ms);
+    let n_theirs: usize = theirs.values().map(Vec::len).sum();
+    assert!(theirs.len() > 300 && n_theirs > 5 * 300, "{} series, {n_theirs} samples", theirs.len());
+    let bits = |all: &BTreeMap<String, Vec<(TimeMs, f64)>>| -> BTreeMap<String, Vec<(TimeMs, String)>> {
+        let samples = |samples: &Vec<(TimeMs, f64)>| {
+            let present = samples.iter().filter(|(_, value)| !is_absent(*value));
+            present.map(|(time_ms, value)| (*time_ms, value.to_string())).collect::<Vec<_>>()
+        };
+        all.iter().map(|(series, all)| (series.clone(), samples(all))).collect()
+    };
+    let same = || {
+        let ours = bits(&hub.samples("{__name__!=\"\"}", from_ms, to_ms));
+        (ours == bits(&theirs)).then_some(())
+    };
+    wait_for("the same samples", same).unwrap();
+}
+
+#[test]
+fn what_is_no_remote_write_is_refused_with_its_status() {
+    let hub = Hub::start("");
+    let time_ms = now_ms();
+    let good = body(Version::V1, &[("__name__", "x")], &[(time_ms, 1.0)]);
+    let protobuf = ("Content-Type", "application/x-protobuf");
+    let snappy = ("Content-Encoding", "snappy");
+    for (headers, body, status) in [
+        (&[protobuf, snappy][..], &good[..], 204),
+        (&[protobuf], &good, 204),
+        (&[("Content-Type", "application/json"), snappy], &good, 415),
+        (&[("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v9.Request")], &good, 415),
+        (&[protobuf, ("Content-Encoding", "zstd")], &good, 415),
+        (&[protobuf, snappy], b"no snappy at all", 400),
+        (&[protobuf, snappy], &[0x80, 0x80, 0x80, 0x14], 413),
+    ] {
+        let answer = hub.post(WRITE, headers, body);
+        assert_eq!(answer.status, status, "{headers:?}: {}", String::from_utf8_lossy(&answer.body));
+    }
+    let mut stranger = Connection::open(hub.address).unwrap();
+    assert_eq!(stranger.post(WRITE, &good).unwrap().status, 401);
+    let viewer = format!("Bearer {}", hub.viewer);
+    assert_eq!(stranger.post_with(WRITE, &[("Authorization", &viewer)], &good).unwrap().status, 403);
+    let mut reader = Connection::open(hub.address).unwrap();
+    let token = format!("Bearer {}", hub.token);
+    assert_eq!(reader.get("/api/v1/agents", &[("Authorization", &token)]).unwrap().status, 403);
+    assert_eq!(hub.samples("x", 0, TimeMs::MAX).into_values().collect::<Vec<_>>(), [vec![(time_ms, 1.0)]]);
+}
+
+#[test]
+fn order_and_repetition_do_no_harm_and_ends_of_series_are_kept() {
+    let mut hub = Hub::start("");
+    let now_ms = now_ms() / 1_000 * 1_000;
+    let labels = [("__name__", "x"), ("instance", "mine"), ("job", "theirs")];
+    let at = |seconds: i64| now_ms - 300_000 + seconds * 1_000;
+    for (version, samples) in [
+        (Version::V1, [(at(10), 1.0), (at(11), 2.0)]),
+        (Version::V2, [(at(9), 0.5), (at(12), ABSENT)]),
+        (Version::V1, [(at(10), 1.0), (at(11), 2.0)]),
+        (Version::V2, [(at(11), 7.0), (at(70), f64::INFINITY)]),
+    ] {
+        let answer = hub.write(version, &body(version, &labels, &samples));
+        assert_eq!(answer.status, 204, "{}", String::from_utf8_lossy(&answer.body));
+        let counted = Written::read(|name| answer.header(&name.to_ascii_lowercase()));
+        let wanted = (version == Version::V2).then_some(2);
+        assert_eq!(counted.map(|written| written.n_samples), wanted);
+    }
+    for _ in 0..2 {
+        let found = hub.samples("x", 0, TimeMs::MAX);
+        assert_eq!(found.len(), 1);
+        let (series, samples) = found.into_iter().next().unwrap();
+        assert_eq!(series, "x[(\"instance\", \"mine\"), (\"job\", \"theirs\")]");
+        let bits = |samples: &[(TimeMs, f64)]| -> Vec<_> {
+            samples.iter().map(|(time_ms, value)| (*time_ms, value.to_bits())).collect()
+        };
+        let wanted = [(at(9), 0.5), (at(10), 1.0), (at(11), 7.0), (at(12), ABSENT), (at(70), f64::INFINITY)];
+        assert_eq!(bits(&samples), bits(&wanted));
+        hub.kill_and_start_again();
+    }
+}
+
+#[test]
+fn what_goes_beyond_a_limit_is_refused_and_the_rest_is_written() {
+    let hub = Hub::start("limits: {series_per_agent: 100, labels_per_series: 8}\n");
+    let now_ms = now_ms();
+    let said = |answer: &Response| String::from_utf8_lossy(&answer.body).into_owned();
+    let labels = [("__name__", "x")];
+    let old_and_new = [(5, 1.0), (now_ms - 1_000, 2.0), (now_ms + 3_600_000, 3.0)];
+    let answer = hub.write(Version::V2, &body(Version::V2, &labels, &old_and_new));
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.header("x-prometheus-remote-write-samples-written"), Some("1"));
+    assert!(said(&answer).contains("1 samples written; 2 samples refused:"), "{}", said(&answer));
+    assert!(said(&answer).contains("is too old or too far ahead"), "{}", said(&answer));
+    let names: Vec<String> = (0..9).map(|n| format!("a{n}")).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).chain([("__name__", "x")]).collect();
+    let answer = hub.write(Version::V1, &body(Version::V1, &many, &[(now_ms, 1.0)]));
+    assert_eq!(
+        (answer.status, said(&answer).contains("more than 9 labels")),
+        (400, true),
+        "{}",
+        said(&answer)
+    );
+    let long = "v".repeat(60_000);
+    let answer =
+        hub.write(Version::V1, &body(Version::V1, &[("__name__", "x"), ("a", &long)], &[(now_ms, 1.0)]));
+    assert_eq!(
+        (answer.status, said(&answer).contains("a text of 60000 bytes")),
+        (400, true),
+        "{}",
+        said(&answer)
+    );
+    let mut encoder = Encoder::new(Version::V1, Limits::default());
+    for n in 0..120 {
+        let (n, samples) = (n.to_string(), [Sample { time_ms: now_ms, value: 1.0, start_ms: None }]);
+        let series =
+            PushedSeries { labels: &[("__name__", "y"), ("n", &n)], metadata: None, samples: &samples };
+        encoder.push(series).unwrap();
+    }
+    let answer = hub.write(Version::V1, &encoder.finish().unwrap());
+    assert_eq!(answer.status, 400);
+    assert!(
+        said(&answer).contains("99 samples written; 21 samples refused: more than 100 series"),
+        "{}",
+        said(&answer)
+    );
+    assert_eq!(hub.samples("y", 0, TimeMs::MAX).len(), 99);
+}
+
+#[test]
+fn otlp_metrics_are_stored_and_logs_are_refused_honestly() {
+    let hub = Hub::start("");
+    let now_ms = now_ms();
+    let mut encoder = MetricsEncoder::new(&[("service.name", "shop")], "test", "1");
+    let sample = Sample { time_ms: now_ms, value: 5.0, start_ms: None };
+    encoder.push(Metric {
+        name: "queue.length",
+        description: "How many wait.",
+        unit: "1",
+        kind: MetricKind::Gauge,
+        points: &[Point { attributes: &[("queue", "out")], sample }],
+    });
+    let message = encoder.finish();
+    let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    zipped.write_all(&message).unwrap();
+    let protobuf = ("Content-Type", "application/x-protobuf");
+    let gzip = ("Content-Encoding", "gzip");
+    let answer = hub.post("/v1/metrics", &[protobuf, gzip], &zipped.finish().unwrap());
+    assert_eq!((answer.status, PartialSuccess::read(&answer.body)), (200, None));
+    let found = hub.samples("{job=\"shop\",queue=\"out\"}", 0, TimeMs::MAX);
+    assert_eq!(found.into_values().collect::<Vec<_>>(), [vec![(now_ms, 5.0)]]);
+    assert_eq!(hub.post("/v1/metrics", &[("Content-Type", "application/json")], b"{}").status, 415);
+    assert_eq!(hub.post("/v1/metrics", &[protobuf, gzip], b"no gzip").status, 400);
+    assert_eq!(hub.post("/v1/metrics", &[protobuf], b"\xff\xff").status, 400);
+    // One record in one scope of one resource.
+    let record = hub.post("/v1/logs", &[protobuf], b"\x0a\x04\x12\x02\x12\x00");
+    let partial = PartialSuccess::read(&record.body).unwrap();
+    assert_eq!((record.status, partial.n_rejected), (200, 1), "{}", partial.message);
+    assert_eq!(Connection::open(hub.address).unwrap().post("/v1/logs", b"x").unwrap().status, 401);
+}
