@@ -34,6 +34,11 @@ impl Default for Watchers {
 }
 
 impl Watchers {
+    /// How many watch.
+    pub fn n_watching(&self) -> usize {
+        N_WATCHERS_MAX - self.0.available_permits()
+    }
+
     /// The ticks of this agent from now on, as lines, without an end: of all series, or of those
     /// that the selector accepts. None if too many watch already.
     pub fn watch(&self, agent: Arc<Agent>, selector: Selector) -> Option<Bytesflow> {
@@ -221,11 +226,11 @@ mod tests {
     }
 
     impl Stage {
-        fn new(selector: &str) -> Self {
+        fn new(selector: Selector) -> Self {
             let (catalog, board) = (Catalog::new(), Board::default());
             board.set_collectors(vec![CollectorState::new("c", Owner(3), Duration::from_secs(1), false)]);
             let tick = Tick::new(Arc::clone(&catalog), Owner(3));
-            Self { catalog, board, tick, teller: Teller::new(Selector::parse(selector).unwrap()) }
+            Self { catalog, board, tick, teller: Teller::new(selector) }
         }
 
         fn publish(&mut self, time_ms: TimeMs, values: &[(&str, f64)]) {
@@ -244,7 +249,7 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_said_and_a_series_is_described_once() {
-        let mut stage = Stage::new("{}");
+        let mut stage = Stage::new(Selector::default());
         stage.publish(1_000, &[("a", 1.0), ("b", 2.0)]);
         let first = stage.look(1_000);
         let names: Vec<_> = first[0].series.iter().map(|series| (series.n, series.name.as_str())).collect();
@@ -258,7 +263,7 @@ mod tests {
 
     #[test]
     fn reader_that_looks_seldom_is_told_what_it_missed_and_has_the_newest() {
-        let mut stage = Stage::new("a");
+        let mut stage = Stage::new(Selector::parse("a").unwrap());
         for (time_ms, value) in [(1_000, 1.0), (2_000, 2.0), (3_000, 3.0), (4_000, 4.0)] {
             stage.publish(time_ms, &[("a", value), ("b", value)]);
             if time_ms == 1_000 {
@@ -273,7 +278,7 @@ mod tests {
 
     #[test]
     fn series_that_goes_is_said_to_be_gone_once_and_comes_back_under_its_number() {
-        let mut stage = Stage::new("{}");
+        let mut stage = Stage::new(Selector::default());
         stage.publish(1_000, &[("a", 1.0), ("b", 2.0)]);
         stage.look(1_000);
         stage.publish(2_000, &[("a", 1.0)]);

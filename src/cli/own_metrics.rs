@@ -91,6 +91,8 @@ fn tell_sampler(readings: &mut Readings, agent: &Agent) {
     readings.gauge("fieldpost_sampler_lateness_max_seconds", help, &[], seconds(latest));
     let help = "Series refused because another collector feeds the very same one.";
     readings.counter("fieldpost_series_refused_total", help, &[], agent.catalog.refused() as f64);
+    let help = "Who watches the live lane at this moment.";
+    readings.gauge("fieldpost_live_watchers", help, &[], agent.watchers.n_watching() as f64);
     tell_stuck(readings, agent);
 }
 

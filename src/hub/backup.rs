@@ -35,7 +35,16 @@ pub fn back_up(
     ensure!(to.is_absolute(), "{} is no absolute path", to.display());
     ensure!(is_free(to)?, "{} holds something already; name a new folder", to.display());
     private_file::make_folder(to)?;
-    let act = hub.act();
+    let made = fill(hub, state, keys, wish);
+    if made.is_err() {
+        // A part of a backup is none.
+        drop(fs::remove_dir_all(to));
+    }
+    made
+}
+
+fn fill(hub: &Hub, state: &SqliteHubState, keys: &Path, wish: &BackupWish) -> anyhow::Result<BackupMade> {
+    let (to, act) = (&wish.to, hub.act());
     let note = AuditNote {
         action: "hub.backup".to_owned(),
         subject: to.display().to_string(),

@@ -86,6 +86,8 @@ pub struct Hub {
     /// Passwords are hashed one at a time: each takes 19 MiB.
     pub(super) hashing: Mutex<()>,
     pub(super) attempts: Attempts,
+    /// When sessions and API tokens were last used, by id; those that count only.
+    pub(super) used: Mutex<HashMap<String, TimeMs>>,
     pub(super) nobodys_password: String,
 }
 
@@ -125,6 +127,7 @@ impl Hub {
             coverages: Mutex::default(),
             hashing: Mutex::new(()),
             attempts: Attempts::default(),
+            used: Mutex::default(),
             nobodys_password: nobodys_password()?,
         })
     }

@@ -124,6 +124,7 @@ impl Intake {
                 bail!("the agent ended its tail");
             };
             self.link.heard(self.hub.now_ms());
+            self.hub.live.heard(&self.link.agent_id, self.stream, &frame);
             let settled = matches!(frame, Frame::Newest(_)) || !frames.has_more();
             batch.push(frame);
             if settled || batch.is_full() {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use fieldpost_link::{LiveReader, LiveSeries, LiveTick, LiveValue};
+use fieldpost_model::{Event, EventKind, Frame, Stream};
+use fieldpost_store::record::{Note, decode_note};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -18,11 +20,17 @@ use super::Hub;
 
 /// Ticks kept of each watched agent.
 const N_TICKS_KEPT: usize = 60;
+/// Events kept of it, for watchers that are held up.
+const N_EVENTS_KEPT: usize = 60;
 /// A subscription goes on for this long after the last watcher has left: a page that is loaded
 /// anew finds it again.
 const LINGER: Duration = Duration::from_secs(5);
 /// How often it is looked whether anybody watches still, and whether a link has come up.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Time from one tick of an agent to the next at least: of collectors, and of instants, there are few.
+const PACE: Duration = Duration::from_millis(5);
+/// Bytes of names and labels that an agent may describe in one subscription.
+const DESCRIBED_BYTES_MAX: usize = 32 << 20;
 /// An agent that says nothing for this long is asked anew.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -33,6 +41,8 @@ pub enum LiveNews {
     Whole(LiveTick),
     /// What changed.
     Tick(Arc<LiveTick>),
+    /// Something happened to the agent.
+    Event(Arc<Event>),
     /// The link to the agent is up, and ticks follow; or there is none.
     Link {
         /// Is it up?
@@ -50,6 +60,9 @@ struct Ring {
     /// Changes with every subscription: numbers of series begin anew.
     turn: u64,
     up: bool,
+    /// The newest events, and the number of the first of them.
+    events: VecDeque<Arc<Event>>,
+    first_event: u64,
 }
 
 /// All series of an agent, with their newest values.
@@ -93,7 +106,27 @@ impl State {
 
 impl Ring {
     fn new() -> Self {
-        Self { base: State::default(), ticks: VecDeque::new(), first: 0, turn: 0, up: false }
+        Self {
+            base: State::default(),
+            ticks: VecDeque::new(),
+            first: 0,
+            turn: 0,
+            up: false,
+            events: VecDeque::new(),
+            first_event: 0,
+        }
+    }
+
+    fn end_of_events(&self) -> u64 {
+        self.first_event + self.events.len() as u64
+    }
+
+    fn push_event(&mut self, event: Event) {
+        self.events.push_back(Arc::new(event));
+        if self.events.len() > N_EVENTS_KEPT {
+            self.events.pop_front();
+            self.first_event += 1;
+        }
     }
 
     fn end(&self) -> u64 {
@@ -147,9 +180,23 @@ impl Live {
         self.end.cancel();
     }
 
-    /// How many agents are watched.
-    pub fn n_watched(&self) -> usize {
-        self.feeds.lock().len()
+    /// Something new of an agent's record: its events go to whoever watches it.
+    pub(super) fn heard(&self, agent_id: &str, stream: Stream, frame: &Frame) {
+        let (Stream::Events, Frame::Item(item)) = (stream, frame) else { return };
+        let Some(feed) = self.feeds.lock().get(agent_id).cloned() else { return };
+        // What cannot be read is refused where it is stored.
+        let event = match decode_note(&item.blob) {
+            Ok(Some(Note::Event(event))) => event,
+            Ok(Some(Note::Gap(gap))) => Event {
+                time_ms: gap.from_ms,
+                kind: EventKind::Gap,
+                subject: String::new(),
+                text: format!("samples are missing until {}", gap.to_ms),
+            },
+            _ => return,
+        };
+        feed.ring.lock().push_event(event);
+        feed.told.send_replace(());
     }
 }
 
@@ -164,6 +211,7 @@ impl Hub {
         });
         // Under the lock: a feed that is about to end sees this watcher, or is in the map no more.
         let told = feed.told.subscribe();
+        let next_event = feed.ring.lock().end_of_events();
         LiveWatcher {
             feed: Arc::clone(feed),
             told,
@@ -171,6 +219,7 @@ impl Hub {
             next: 0,
             turn: None,
             up: None,
+            next_event,
         }
     }
 }
@@ -184,6 +233,7 @@ pub struct LiveWatcher {
     /// Which subscription it has been told of.
     turn: Option<u64>,
     up: Option<bool>,
+    next_event: u64,
 }
 
 impl LiveWatcher {
@@ -210,6 +260,9 @@ impl LiveWatcher {
             self.up = Some(ring.up);
             news.push(LiveNews::Link { up: ring.up });
         }
+        let skip = self.next_event.saturating_sub(ring.first_event) as usize;
+        news.extend(ring.events.iter().skip(skip).map(|event| LiveNews::Event(Arc::clone(event))));
+        self.next_event = ring.end_of_events();
         let is_new = self.turn != Some(ring.turn);
         if ring.ticks.is_empty() || (!is_new && self.next >= ring.end()) {
             return news;
@@ -277,8 +330,7 @@ async fn draw(hub: &Hub, agent_id: &str, feed: &Feed) -> anyhow::Result<()> {
     let answer = asked.context("the agent does not answer")??;
     ensure!(answer.status().is_success(), "the agent answers {}", answer.status());
     let mut ticks = LiveReader::new(answer.into_body());
-    let n_series_max = hub.options.live_series_max;
-    let mut n_series = 0;
+    let mut bounds = Bounds { n_series_max: hub.options.live_series_max, n_series: 0, n_bytes: 0 };
     feed.ring.lock().begin();
     loop {
         let next = tokio::select! {
@@ -286,13 +338,36 @@ async fn draw(hub: &Hub, agent_id: &str, feed: &Feed) -> anyhow::Result<()> {
             () = link.cancel.cancelled() => bail!("the link was ended"),
         };
         let Some(tick) = next.context("the agent has gone silent")?? else { bail!("the agent ended it") };
-        n_series += tick.series.len();
-        // What an agent says of itself must not fill the hub's memory.
-        ensure!(n_series <= n_series_max, "the agent describes more than {n_series_max} series");
-        ensure!(tick.values.len() <= n_series && tick.gone.len() <= n_series, "a tick is too long");
+        bounds.admit(&tick)?;
         link.heard(hub.now_ms());
         feed.ring.lock().push(tick);
         feed.told.send_replace(());
+        // An agent that says more than this has to wait, and passes ticks over.
+        tokio::time::sleep(PACE).await;
+    }
+}
+
+/// What an agent says of itself must not fill the hub's memory: how much it has described in this
+/// subscription.
+struct Bounds {
+    n_series_max: usize,
+    n_series: usize,
+    n_bytes: usize,
+}
+
+impl Bounds {
+    fn admit(&mut self, tick: &LiveTick) -> anyhow::Result<()> {
+        let of_labels = |series: &LiveSeries| -> usize {
+            series.labels.iter().map(|(name, value)| name.len() + value.len()).sum()
+        };
+        let n_bytes: usize = tick.series.iter().map(|series| series.name.len() + of_labels(series)).sum();
+        self.n_series += tick.series.len();
+        self.n_bytes += n_bytes;
+        ensure!(self.n_series <= self.n_series_max, "it describes more than {} series", self.n_series_max);
+        ensure!(self.n_bytes <= DESCRIBED_BYTES_MAX, "its series have too much text");
+        let longest = tick.values.len().max(tick.gone.len());
+        ensure!(longest <= self.n_series, "a tick has more values than there are series");
+        Ok(())
     }
 }
 
@@ -313,7 +388,7 @@ mod tests {
 
     fn watcher(feed: &Arc<Feed>) -> LiveWatcher {
         let (told, end) = (feed.told.subscribe(), CancellationToken::new());
-        LiveWatcher { feed: Arc::clone(feed), told, end, next: 0, turn: None, up: None }
+        LiveWatcher { feed: Arc::clone(feed), told, end, next: 0, turn: None, up: None, next_event: 0 }
     }
 
     fn feed() -> Arc<Feed> {
@@ -331,7 +406,7 @@ mod tests {
                     state.apply(tick);
                 }
                 LiveNews::Tick(tick) => state.apply(tick),
-                LiveNews::Link { .. } => {}
+                LiveNews::Event(_) | LiveNews::Link { .. } => {}
             }
         }
     }
@@ -365,6 +440,20 @@ mod tests {
         known(&mut state, &news);
         assert_eq!(state.series[&1].1, Some(LiveValue(100.0)));
         assert!(slow.look().is_empty());
+    }
+
+    #[test]
+    fn agent_that_says_too_much_of_itself_is_cut_off() {
+        let bounds = || Bounds { n_series_max: 2, n_series: 0, n_bytes: 0 };
+        let mut counted = bounds();
+        counted.admit(&described(0)).unwrap();
+        counted.admit(&changed(1)).unwrap();
+        counted.admit(&described(2)).unwrap();
+        assert!(counted.admit(&described(3)).is_err());
+        assert!(bounds().admit(&changed(0)).is_err(), "values of nothing");
+        let mut long = described(0);
+        long.series[0].labels.push(("a".into(), "x".repeat(DESCRIBED_BYTES_MAX)));
+        assert!(bounds().admit(&long).is_err());
     }
 
     #[test]

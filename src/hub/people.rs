@@ -1,13 +1,14 @@
 //! People at the hub: passwords, sessions, and the one-time secret that makes the first admin.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHash as Phc, PasswordHasher, PasswordVerifier, Version};
 use fieldpost_link::Token;
 use fieldpost_model::TimeMs;
 use fieldpost_model::hub_state::{
-    Act, ApiToken, HubStateError, NewApiToken, NewSession, NewUser, PasswordHash, Role, Scope, SecretHash,
-    Session, SignInRefusal,
+    Act, ApiToken, AuditNote, HubStateError, NewApiToken, NewSession, NewUser, PasswordHash, Role, Scope,
+    SecretHash, Session, SignInRefusal,
 };
 use fieldpost_store::secret_hash;
 
@@ -25,6 +26,9 @@ const PASSWORD_CHARS_MIN: usize = 10;
 const PASSWORD_BYTES_MAX: usize = 1_024;
 /// Argon2id with 19 MiB, two passes, one lane: what OWASP recommends at least.
 const ARGON2: (u32, u32, u32) = (19_456, 2, 1);
+
+/// As much of a name that somebody tried is noted.
+const NAME_CHARS_NOTED: usize = 128;
 
 /// Why somebody is not signed in.
 #[derive(Debug)]
@@ -101,7 +105,7 @@ impl Hub {
         name: &str,
         password: &str,
     ) -> Result<(String, Session), SignInFault> {
-        self.limited(act, || {
+        self.limited(act, name, || {
             let hash = hash_of(secret).ok_or(SignInRefusal::Unknown)?;
             let password = Some(self.password_hash(password)?);
             let user = NewUser { name: name.to_owned(), password, role: Role::Admin };
@@ -114,6 +118,7 @@ impl Hub {
     fn limited<T>(
         &self,
         act: &Act,
+        name: &str,
         attempt: impl FnOnce() -> Result<T, SignInFault>,
     ) -> Result<T, SignInFault> {
         let address = act.address.as_deref();
@@ -121,16 +126,27 @@ impl Hub {
             return Err(SignInFault::TooMany(wait));
         }
         let done = attempt();
-        if !matches!(done, Err(SignInFault::Refused(_))) {
+        if matches!(done, Err(SignInFault::Refused(_))) {
+            self.note_refused(act, name);
+        } else {
             self.attempts.forgive(address);
         }
         done
     }
 
+    /// The limit on attempts bounds how many of these there are.
+    fn note_refused(&self, act: &Act, name: &str) {
+        let subject: String = name.chars().filter(|c| !c.is_control()).take(NAME_CHARS_NOTED).collect();
+        let (action, detail) = ("sign_in.refuse".to_owned(), "{}".to_owned());
+        if let Err(error) = self.state.note(act, &AuditNote { action, subject, detail }) {
+            tracing::warn!(%error, "cannot note that a sign-in was refused");
+        }
+    }
+
     /// Signs somebody in by name and password. An unknown name costs as much time as a wrong
     /// password, so that nobody learns which names there are.
     pub fn sign_in(&self, act: &Act, name: &str, password: &str) -> Result<(String, Session), SignInFault> {
-        self.limited(act, || self.check_password(act, name, password))
+        self.limited(act, name, || self.check_password(act, name, password))
     }
 
     /// A one-time secret by which this user signs in.
@@ -145,7 +161,7 @@ impl Hub {
 
     /// Signs somebody in by such a secret, once.
     pub fn redeem_sign_in(&self, act: &Act, secret: &str) -> Result<(String, Session), SignInFault> {
-        self.limited(act, || {
+        self.limited(act, "", || {
             let hash = hash_of(secret).ok_or(SignInRefusal::Unknown)?;
             let (secret, own) = new_secret().map_err(SignInFault::Failed)?;
             let expires_ms = act.now_ms + SESSION_LIFE.as_millis() as i64;
@@ -201,12 +217,28 @@ impl Hub {
 
     /// The session of this secret, if it counts.
     pub fn session(&self, secret: &str) -> Result<Option<Session>, HubStateError> {
-        hash_of(secret).map_or(Ok(None), |hash| self.state.session(&hash, self.now_ms()))
+        let found = hash_of(secret).map_or(Ok(None), |hash| self.state.session(&hash, self.now_ms()))?;
+        Ok(found.inspect(|session| self.note_use(&session.id)))
     }
 
     /// The API token of this secret, if it counts.
     pub fn api_token(&self, secret: &str) -> Result<Option<ApiToken>, HubStateError> {
-        hash_of(secret).map_or(Ok(None), |hash| self.state.api_token(&hash, self.now_ms()))
+        let found = hash_of(secret).map_or(Ok(None), |hash| self.state.api_token(&hash, self.now_ms()))?;
+        Ok(found.inspect(|token| self.note_use(&token.id)))
+    }
+
+    fn note_use(&self, id: &str) {
+        self.used.lock().insert(id.to_owned(), self.now_ms());
+    }
+
+    /// Writes down which sessions and API tokens were used since the last time.
+    pub(super) async fn note_used(&self) {
+        let used: Vec<_> = self.used.lock().drain().collect();
+        let state = Arc::clone(&self.state);
+        let noted = tokio::task::spawn_blocking(move || state.note_used(&used)).await;
+        if let Ok(Err(error)) = noted {
+            tracing::warn!(%error, "cannot note which sessions and API tokens were used");
+        }
     }
 
     /// A password as it is kept. Refused if it is too short.

@@ -1,4 +1,4 @@
-//! What the hub does by itself now and then: notes who was heard of, and removes what has expired.
+//! What the hub does by itself now and then: notes who was heard of and what was used, and removes what has expired.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +22,15 @@ pub async fn keep_up(hub: Arc<Hub>, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
-            _ = notes.tick() => hub.note_seen(heard(&hub)).await,
+            _ = notes.tick() => {
+                hub.note_seen(heard(&hub)).await;
+                hub.note_used().await;
+            }
             _ = purges.tick() => purge(Arc::clone(&hub)).await,
         }
     }
     hub.note_seen(heard(&hub)).await;
+    hub.note_used().await;
 }
 
 fn heard(hub: &Hub) -> Vec<(String, TimeMs)> {

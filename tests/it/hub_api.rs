@@ -104,6 +104,8 @@ fn who_guesses_passwords_is_told_to_wait() {
     let refused = sign_in("alice", PASSWORD);
     assert_eq!((refused.status, refused.code().as_str()), (429, "too_many_attempts"));
     assert_eq!(refused.header("retry-after"), Some("30"));
+    let noted = stage.ask_socket("GET", "/api/v1/audit?limit=1", "").json();
+    assert_eq!(noted["entries"][0]["action"], "sign_in.refuse");
     let on_this_machine = format!(r#"{{"name":"alice","password":"{PASSWORD}"}}"#);
     assert_eq!(stage.ask_socket("POST", "/api/v1/session", &on_this_machine).status, 201);
 }

@@ -85,7 +85,9 @@ impl Known {
 #[test]
 fn watched_agent_shows_its_ticks_as_changes_at_the_hub() {
     let hub = HubProcess::start();
-    let _agent = hub.joined_agent("web1", CONFIG);
+    let agent = hub.joined_agent("web1", CONFIG);
+    let n_watchers = || agent.page().unwrap().value("fieldpost_live_watchers", &[]).unwrap();
+    assert_eq!(n_watchers(), 0.0);
     let mut all = Lines::open(&hub.socket(), "/api/v1/live?agent=web1").unwrap();
     let chosen = format!("/api/v1/live?agent=web1&match=%7B__name__%3D%22{MOVES}%22%7D");
     let mut one = Lines::open(&hub.socket(), &chosen).unwrap();
@@ -109,6 +111,9 @@ fn watched_agent_shows_its_ticks_as_changes_at_the_hub() {
         }
     }
     assert_eq!(known.names.into_values().collect::<Vec<_>>(), [MOVES]);
+    assert_eq!(n_watchers(), 1.0, "both share one subscription");
+    drop((all, one));
+    wait_for("the end of the subscription", || (n_watchers() == 0.0).then_some(())).unwrap();
 }
 
 #[test]
@@ -127,6 +132,10 @@ fn stream_of_an_agent_that_is_away_says_so_and_goes_on_when_it_is_back() {
     until(&|name, data| name == "link" && data["up"] == false);
     agent.start_again().unwrap();
     until(&|name, data| name == "link" && data["up"] == true);
+    assert!(agent.client(&["agent", "--reload"]).unwrap().status.success());
+    until(&|name, data| name == "event" && data["event"]["kind"] == "reload");
+    agent.kill().unwrap();
+    agent.start_again().unwrap();
     until(&|name, data| name == "tick" && data["whole"] == true);
 }
 

@@ -134,7 +134,7 @@ const ENTRIES: &[Entry] = &[
     ]),
     Entry::get(
         "GET /api/v1/live",
-        "Ticks of chosen agents as they come: events `tick` and `link`",
+        "Ticks of chosen agents as they come: events `tick`, `event` and `link`",
         "text/event-stream",
     )
     .asking(&[("agent", "string"), ("match", "string")]),

@@ -122,6 +122,10 @@ impl Watched {
                 let link = json!({ "agent": self.name, "agent_id": self.id, "up": up });
                 Event::default().event("link").json_data(link)
             }
+            LiveNews::Event(event) => {
+                let event = json!({ "agent": self.name, "agent_id": self.id, "event": **event });
+                Event::default().event("event").json_data(event)
+            }
             LiveNews::Whole(tick) => {
                 self.choice.chosen.clear();
                 self.tick(tick, true)
