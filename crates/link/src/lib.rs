@@ -22,6 +22,7 @@ mod error;
 mod frames;
 mod handler;
 mod handshake;
+mod heard;
 mod identity;
 mod join;
 mod listener;
