@@ -70,7 +70,7 @@ pub use token::Token;
 /// Makes the TLS of a listener out of its TCP.
 pub use tokio_rustls::TlsAcceptor as OuterTls;
 pub use websocket::{Upgrade, upgrade};
-pub use wire::{Acknowledgement, RecordHead, RefusedItem, SeqSpan};
+pub use wire::{Acknowledgement, ItemMark, RecordHead, RefusedItem, SeqSpan};
 
 use std::sync::Arc;
 
