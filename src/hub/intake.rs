@@ -9,6 +9,7 @@ use anyhow::{Context, bail, ensure};
 use fieldpost_link::{Acknowledgement, FrameReader, ItemMark, RecordHead, RefusedItem, SeqSpan};
 use fieldpost_model::{Frame, Intervals, Lost, Seq, Stream};
 use fieldpost_store::hub::{Accepted, Batch, HubStore, NotTaken, Refusal};
+use tokio::time::Instant;
 
 use super::{Hub, Link};
 
@@ -18,6 +19,9 @@ const N_BACKLOG_ITEMS: u64 = 256;
 const N_BATCH_FRAMES: usize = 64;
 /// Bytes of such frames.
 const BATCH_BYTES: usize = 1 << 20;
+/// What came of the past is stored at least this often: a slow link that breaks now and then
+/// would bring the same items again and again.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// A tail must say something this often, if only that nothing is new.
 const TAIL_DEADLINE: Duration = Duration::from_secs(30);
 /// Pause when the store does not take more.
@@ -148,11 +152,13 @@ impl Intake {
         let mut frames =
             self.frames(&format!("/v1/record/{stream}?from={from}&to={to}&order=newest")).await?;
         let mut batch = Collected::default();
+        let mut committed = Instant::now();
         while let Some(frame) = frames.next().await? {
             self.link.heard(self.hub.now_ms());
             batch.push(frame);
-            if batch.is_full() {
+            if batch.is_full() || (!frames.has_more() && committed.elapsed() >= COMMIT_EVERY) {
                 self.commit(batch.take()).await?;
+                committed = Instant::now();
             }
         }
         self.commit(batch.take()).await
