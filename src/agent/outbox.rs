@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use fieldpost_link::{Acknowledgement, RecordHead, SeqSpan};
-use fieldpost_model::{Frame, SEQ_MAX, Seq, Stream};
+use fieldpost_link::{Acknowledgement, ItemMark, RecordHead, SeqSpan};
+use fieldpost_model::{Frame, Item, SEQ_MAX, Seq, Stream};
 use fieldpost_store::Store;
 use fieldpost_store::record::{Ask, CursorStatus, Known, Part, Subscription};
 use futures_util::stream::{self, Stream as Flow};
@@ -65,6 +65,14 @@ impl Outbox {
         };
         let streams = record.streams.into_iter().map(span).collect();
         RecordHead { agent_id: record.agent_id, spool_id: record.spool_id, streams }
+    }
+
+    /// By what an item is told from others; none where it is no item (any more).
+    pub async fn mark(self: &Arc<Self>, stream: Stream, seq: Seq) -> anyhow::Result<Option<ItemMark>> {
+        let outbox = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || outbox.store.item(stream, seq));
+        let item = read.await.context("reading the record broke off")??;
+        Ok(item.map(|Item { seq, to_ms, checksum, .. }| ItemMark { seq, to_ms, checksum }))
     }
 
     /// Every asked number as an item or as lost, and then the end.

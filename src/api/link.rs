@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::local;
 use super::problem::Problem;
-use crate::agent::{Acknowledgement, Agent, Identities, Order, Outbox, RecordHead, Status};
+use crate::agent::{Acknowledgement, Agent, Identities, ItemMark, Order, Outbox, RecordHead, Status};
 
 /// The hub at the other end, as the link has proved it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,7 @@ pub fn router(
         .route("/v1/record/ack", post(acknowledge))
         .route("/v1/record/spool", post(renumber))
         .route("/v1/record/{stream}", get(record))
+        .route("/v1/record/{stream}/{seq}", get(item))
         .route("/v1/identity/request", post(request_identity))
         .route("/v1/identity", post(renew_identity))
         .route("/v1/identity/seen", post(identity_seen))
@@ -83,6 +84,18 @@ async fn record(
         _ => return Err(Problem::bad_request("ask for after=N, or for from=N&to=M with 1 <= N <= M")),
     };
     Ok(Body::from_stream(frames).into_response())
+}
+
+/// By what an item is told from others, so that the hub sees whether a number still stands for
+/// what it has under it.
+async fn item(
+    State(link): State<LinkState>,
+    Path((stream, seq)): Path<(String, Seq)>,
+) -> Result<Json<ItemMark>, Problem> {
+    let stream: Stream = stream.parse().map_err(Problem::bad_request)?;
+    let mark = link.outbox.mark(stream, seq).await?;
+    mark.map(Json)
+        .ok_or_else(|| Problem::not_found("no_item", format!("{} {seq} is no item", stream.as_str())))
 }
 
 async fn acknowledge(

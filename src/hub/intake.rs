@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use fieldpost_link::{Acknowledgement, FrameReader, RecordHead, RefusedItem, SeqSpan};
+use fieldpost_link::{Acknowledgement, FrameReader, ItemMark, RecordHead, RefusedItem, SeqSpan};
 use fieldpost_model::{Frame, Intervals, Lost, Seq, Stream};
 use fieldpost_store::hub::{Accepted, Batch, HubStore, NotTaken, Refusal};
+use tokio::time::Instant;
 
 use super::{Hub, Link};
 
@@ -20,10 +21,15 @@ const N_DRAIN_ROUNDS: usize = 8;
 const N_BATCH_FRAMES: usize = 64;
 /// Bytes of such frames.
 const BATCH_BYTES: usize = 1 << 20;
+/// What came of the past is stored at least this often: a slow link that breaks now and then
+/// would bring the same items again and again.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// A tail must say something this often, if only that nothing is new.
 const TAIL_DEADLINE: Duration = Duration::from_secs(30);
 /// Pause when the store does not take more.
 const FULL_PAUSE: Duration = Duration::from_millis(200);
+/// The most that an agent may say of one item.
+const MARK_BYTES_MAX: usize = 1 << 10;
 /// The word for numbers that the hub does not take.
 const REFUSED: &str = "refused";
 
@@ -67,8 +73,9 @@ pub async fn drain(hub: Arc<Hub>, link: Arc<Link>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the agent has. If the hub knows numbers that the agent has not given yet, the agent was
-/// put back to an earlier state: it begins a new spool, so that nothing new is taken for known.
+/// What the agent has. If the hub knows numbers that the agent has not given yet, or under which
+/// it now has something else, the agent was put back to an earlier state: it begins a new spool,
+/// so that nothing new is taken for known.
 async fn settled_head(hub: &Hub, link: &Link) -> anyhow::Result<RecordHead> {
     let head: RecordHead = link.get_json("/v1/record").await.context("the agent does not tell its record")?;
     ensure!(
@@ -77,11 +84,7 @@ async fn settled_head(hub: &Hub, link: &Link) -> anyhow::Result<RecordHead> {
         head.agent_id,
         link.agent_id
     );
-    let is_behind = Stream::ALL.into_iter().any(|stream| {
-        let known = hub.store.progress(&link.agent_id, &head.spool_id, stream).last().unwrap_or(0);
-        known > head.streams.get(&stream).map_or(0, |span| span.last)
-    });
-    if !is_behind {
+    if !was_put_back(hub, link, &head).await? {
         return Ok(head);
     }
     tracing::warn!(
@@ -89,10 +92,37 @@ async fn settled_head(hub: &Hub, link: &Link) -> anyhow::Result<RecordHead> {
         spool = head.spool_id,
         "the agent was put back; it begins a new spool"
     );
-    let reason = serde_json::json!({ "reason": "the hub has newer items of this spool than the agent" });
+    let reason = serde_json::json!({ "reason": "the hub has other items of this spool than the agent" });
     let renewed: RecordHead = link.post_json("/v1/record/spool", &reason).await?;
-    ensure!(renewed.spool_id != head.spool_id, "the agent keeps a spool that is behind the hub");
+    ensure!(renewed.spool_id != head.spool_id, "the agent keeps a spool that is not what the hub knows");
     Ok(renewed)
+}
+
+/// Does the agent's record contradict what is here of it? An agent that was put back and went on
+/// alone may have numbered on beyond what the hub knows: then only the items tell.
+async fn was_put_back(hub: &Hub, link: &Link, head: &RecordHead) -> anyhow::Result<bool> {
+    for stream in Stream::ALL {
+        let span = head.streams.get(&stream).copied().unwrap_or(SeqSpan { first: 1, last: 0 });
+        let known = hub.store.progress(&link.agent_id, &head.spool_id, stream).last().unwrap_or(0);
+        if known > span.last {
+            return Ok(true);
+        }
+        let newest = hub.store.newest_item(&link.agent_id, &head.spool_id, stream);
+        let Some(known) = newest.filter(|item| (span.first..=span.last).contains(&item.seq)) else {
+            continue;
+        };
+        let path = format!("/v1/record/{}/{}", stream.as_str(), known.seq);
+        let answer = link.get(&path).await.with_context(|| format!("cannot ask for {path}"))?;
+        // What is no item any more tells nothing; an older agent does not know the question.
+        if !answer.status().is_success() {
+            continue;
+        }
+        let there: ItemMark = answer.into_body().json(MARK_BYTES_MAX).await?;
+        if there.to_ms != known.to_ms || known.checksum.is_some_and(|checksum| checksum != there.checksum) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// One stream of one spool of one agent.
@@ -152,11 +182,13 @@ impl Intake {
         let mut frames =
             self.frames(&format!("/v1/record/{stream}?from={from}&to={to}&order=newest")).await?;
         let mut batch = Collected::default();
+        let mut committed = Instant::now();
         while let Some(frame) = frames.next().await? {
             self.link.heard(self.hub.now_ms());
             batch.push(frame);
-            if batch.is_full() {
+            if batch.is_full() || (!frames.has_more() && committed.elapsed() >= COMMIT_EVERY) {
                 self.commit(batch.take()).await?;
+                committed = Instant::now();
             }
         }
         self.commit(batch.take()).await

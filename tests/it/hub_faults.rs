@@ -127,7 +127,7 @@ fn cuts_at_any_byte_lose_and_double_nothing() {
     hub.front().set(Faults { cuts: true, stall_ms_max: 300, bytes_per_second: 0 });
     hub.front().cut_all();
     while hub.front().n_cuts() < n_cuts {
-        live(4_000);
+        live(2_000);
         println!("{} cuts, {} connections", hub.front().n_cuts(), hub.front().n_connections());
         // Pauses grow with each link that breaks; who starts anew dials at once.
         let one = random.below(N_AGENTS as u64) as usize;
@@ -157,7 +157,7 @@ fn dead_link_is_noticed_on_both_sides() {
 
 #[test]
 fn backlog_of_an_outage_arrives_newest_first_beside_what_is_fresh() {
-    const SLOW: u64 = 12_000;
+    const SLOW: u64 = 8_000;
     let mut random = Random::seeded();
     let mut hub = hub_behind_proxy(&mut random);
     let mut agent = joined(&hub, FAST, NAME);
@@ -165,10 +165,10 @@ fn backlog_of_an_outage_arrives_newest_first_beside_what_is_fresh() {
     let agent_id = hub.agent(NAME).unwrap()["id"].as_str().unwrap().to_owned();
     live(1_500);
     assert!(hub.stop().unwrap().success());
-    live(4_000);
+    live(5_000);
     agent.kill().unwrap();
     agent.start_again().unwrap();
-    live(4_000);
+    live(5_000);
     agent.stop().unwrap();
     let known = numbers(&hub, &agent_id);
     let last = Sealed::read(&agent.store()).unwrap().last(Stream::Metrics);

@@ -94,6 +94,9 @@ pub enum LinkError {
         /// What the system says.
         source: io::Error,
     },
+    /// Nothing came, not even an answer to our asking after the other side.
+    #[error("nothing came from the other side for {} s", .0.as_secs())]
+    Silent(Duration),
     /// HTTP on the link failed.
     #[error("the link failed")]
     Http(#[from] hyper::Error),

@@ -22,6 +22,7 @@ mod error;
 mod frames;
 mod handler;
 mod handshake;
+mod heard;
 mod identity;
 mod join;
 mod listener;
@@ -71,7 +72,7 @@ pub use token::Token;
 /// Makes the TLS of a listener out of its TCP.
 pub use tokio_rustls::TlsAcceptor as OuterTls;
 pub use websocket::{Upgrade, upgrade};
-pub use wire::{Acknowledgement, RecordHead, RefusedItem, SeqSpan};
+pub use wire::{Acknowledgement, ItemMark, RecordHead, RefusedItem, SeqSpan};
 
 use std::sync::Arc;
 

@@ -18,6 +18,7 @@ use crate::Io;
 use crate::body::{Body, Received};
 use crate::error::LinkError;
 use crate::handler::Handler;
+use crate::heard::Listened;
 use crate::metered::{Metered, Traffic};
 use crate::severable::Severable;
 
@@ -74,7 +75,9 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), LinkError> {
     let service = service_fn(move |request| handler(request));
-    let io = TokioIo::new(Metered::new(io, traffic));
+    let io = Listened::new(Metered::new(io, traffic));
+    let (heard, limit) = (io.heard(), settings.ping_every + settings.ping_patience);
+    let io = TokioIo::new(io);
     let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -89,6 +92,7 @@ pub async fn serve(
     let mut connection = std::pin::pin!(builder.serve_connection(io, service));
     tokio::select! {
         ended = connection.as_mut() => return ended.map_err(LinkError::from),
+        () = heard.silence(limit) => return Err(LinkError::Silent(limit)),
         () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     timeout(DRAIN_DEADLINE, connection).await.unwrap_or(Ok(())).map_err(LinkError::from)
@@ -243,4 +247,25 @@ fn whole(uri: &Uri) -> Result<Uri, LinkError> {
     parts.scheme = Some(Scheme::HTTPS);
     parts.authority = Some(Authority::from_static("agent"));
     Uri::from_parts(parts).map_err(|_| LinkError::Message("address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// A wire that is cut takes no bytes, so that not even a farewell can be sent.
+    #[tokio::test]
+    async fn other_side_that_neither_speaks_nor_listens_is_given_up() {
+        let (near, _far) = tokio::io::duplex(16);
+        let ms = Duration::from_millis;
+        let settings = Settings { ping_every: ms(20), ping_patience: ms(20), ..Settings::default() };
+        let echo = crate::handler(service_fn(|request: Request<hyper::body::Incoming>| async {
+            Ok::<_, std::convert::Infallible>(Response::new(request.into_body().boxed_unsync()))
+        }));
+        let served = serve(near, echo, &settings, Arc::default(), CancellationToken::new());
+        let ended = timeout(Duration::from_secs(60), served).await.expect("it is held for ever");
+        assert!(matches!(ended, Err(LinkError::Silent(_))), "{ended:?}");
+    }
 }

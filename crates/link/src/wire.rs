@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fieldpost_model::{Intervals, Seq, Stream};
+use fieldpost_model::{Intervals, Seq, Stream, TimeMs};
 use serde::{Deserialize, Serialize};
 
 /// Which numbers a stream has.
@@ -23,6 +23,18 @@ pub struct RecordHead {
     pub spool_id: String,
     /// Its streams.
     pub streams: BTreeMap<Stream, SeqSpan>,
+}
+
+/// By what an item is told from others: the answer to `GET /v1/record/{stream}/{seq}`, where the
+/// item is still there as it was sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemMark {
+    /// Its number.
+    pub seq: Seq,
+    /// First instant after it.
+    pub to_ms: TimeMs,
+    /// CRC-32 of its blob.
+    pub checksum: u32,
 }
 
 /// What a hub has committed: the body of `POST /v1/record/ack`.

@@ -178,7 +178,7 @@ async fn a_half_open_link_is_noticed_on_both_sides() {
     let why = soon(link.client.closed()).await;
     assert!(why.contains("keep-alive"), "{why}");
     let why = agent.down().await;
-    assert!(why.contains("keep-alive"), "{why}");
+    assert!(why.contains("keep-alive") || why.contains("nothing came"), "{why}");
     fault.black_hole.store(false, Ordering::Relaxed);
     let link = hub.link().await;
     assert!(soon(link.client.request(Request::new(empty()))).await.is_ok());

@@ -20,6 +20,18 @@ pub(crate) struct SourceKey {
 /// A source's number in this process.
 pub(crate) type SourceId = u32;
 
+/// By what an item is told from another one of the same number: an agent that was put back to an
+/// earlier state gives numbers anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownItem {
+    /// Its number.
+    pub seq: Seq,
+    /// First instant after it.
+    pub to_ms: TimeMs,
+    /// CRC-32 of its blob; none where it is merged.
+    pub checksum: Option<u32>,
+}
+
 /// The numbers of some sources.
 pub(crate) type Numbers = HashMap<SourceId, Intervals>;
 
@@ -31,6 +43,8 @@ struct Source {
     newest: Seq,
     /// First instant after the newest item.
     newest_ms: TimeMs,
+    /// The item with the highest number.
+    newest_item: Option<KnownItem>,
 }
 
 #[derive(Default)]
@@ -74,8 +88,8 @@ impl Ledger {
         let id = inner.sources.len() as SourceId;
         let key = Arc::new(key.clone());
         inner.ids.insert(Arc::clone(&key), id);
-        let (floor, all) = Default::default();
-        inner.sources.push(Source { key, floor, all, newest: 0, newest_ms: TimeMs::MIN });
+        let (floor, all, newest_item) = Default::default();
+        inner.sources.push(Source { key, floor, all, newest: 0, newest_ms: TimeMs::MIN, newest_item });
         id
     }
 
@@ -189,11 +203,21 @@ impl Ledger {
         }
     }
 
-    /// The newest item of a source ends here.
-    pub(crate) fn note_end(&self, source: SourceId, to_ms: TimeMs) {
+    /// This item of a source is here.
+    pub(crate) fn note_item(&self, source: SourceId, item: KnownItem) {
         if let Some(source) = self.inner.lock().sources.get_mut(source as usize) {
-            source.newest_ms = source.newest_ms.max(to_ms);
+            source.newest_ms = source.newest_ms.max(item.to_ms);
+            if source.newest_item.is_none_or(|known| known.seq <= item.seq) {
+                source.newest_item = Some(item);
+            }
         }
+    }
+
+    /// The item of a source with the highest number.
+    pub(crate) fn newest_item(&self, key: &SourceKey) -> Option<KnownItem> {
+        let inner = self.inner.lock();
+        let source = inner.ids.get(key).and_then(|id| inner.sources.get(*id as usize));
+        source.and_then(|source| source.newest_item)
     }
 
     /// First instant after the newest sample of each agent that has any.

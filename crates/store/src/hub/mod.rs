@@ -41,6 +41,7 @@ mod writer;
 pub use backup::HubBackup;
 pub use batch::{Accepted, Batch, Refusal};
 pub use coverage::{Coverage, Stretch};
+pub use ledger::KnownItem;
 pub use options::{HubLimits, HubStoreOptions};
 pub use queue::Answer;
 pub use reader::{AgentLabels, HubReader, HubSeries};

@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use crate::folder::{self, FileKind, StoreFile};
-use crate::hub::batch::{Batch, Check, Checked};
+use crate::hub::batch::{Batch, Check, Checked, HUB_SEQ_MAX};
 use crate::hub::floor::Floor;
 use crate::hub::intake::{self, read_received};
-use crate::hub::ledger::{Ledger, Numbers, SourceKey};
+use crate::hub::ledger::{KnownItem, Ledger, Numbers, SourceKey};
 use crate::hub::options::{HubLimits, HubStoreOptions};
 use crate::hub::queue::{Answer, Job};
 use crate::hub::shared::Shared;
@@ -153,6 +153,11 @@ impl HubStore {
         }
     }
 
+    /// The item of a stream with the highest number, of those that are here or were.
+    pub fn newest_item(&self, agent_id: &str, spool_id: &str, stream: Stream) -> Option<KnownItem> {
+        self.shared.ledger.newest_item(&source_key(agent_id, spool_id, stream))
+    }
+
     /// First instant after the newest stored sample of each agent that has any.
     pub fn newest_ms(&self) -> HashMap<String, TimeMs> {
         self.shared.ledger.newest_ms()
@@ -276,28 +281,33 @@ fn recall_file(ledger: &Ledger, file: &StoreFile) -> Result<(), StoreError> {
     let received = read_received(&connection).map_err(failed())?;
     let numbers = received.into_iter().map(|(key, numbers)| (ledger.source(&key), numbers));
     ledger.add(&file.path, &numbers.collect());
-    for (key, to_ms) in ends(&connection, file).map_err(failed())? {
-        ledger.note_end(ledger.source(&key), to_ms);
+    for (key, item) in newest_items(&connection, file).map_err(failed())? {
+        ledger.note_item(ledger.source(&key), item);
     }
     Ok(())
 }
 
-/// Where the newest item of each source ends.
-fn ends(connection: &Connection, file: &StoreFile) -> rusqlite::Result<Vec<(SourceKey, TimeMs)>> {
+/// The newest items of each source.
+fn newest_items(connection: &Connection, file: &StoreFile) -> rusqlite::Result<Vec<(SourceKey, KnownItem)>> {
     let sql = match file.kind {
         // The item with the highest number of each part: its key is the last of the part's.
         FileKind::Hot => {
-            "SELECT max((SELECT to_ms FROM items WHERE key < (part + 1) << 40 ORDER BY key DESC LIMIT 1)) \
-             FROM parts WHERE source = ?1 \
-             AND EXISTS (SELECT 1 FROM items WHERE key >= part << 40 AND key < (part + 1) << 40)"
+            "SELECT items.key, items.to_ms, items.crc FROM parts, items WHERE source = ?1 AND items.key = \
+             (SELECT max(key) FROM items WHERE key >= part << 40 AND key < (part + 1) << 40)"
         }
-        _ => "SELECT max(to_ms) FROM spans WHERE source = ?1",
+        _ => "SELECT last, to_ms, NULL FROM spans WHERE source = ?1",
     };
     let mut statement = connection.prepare(sql)?;
     let mut all = Vec::new();
     for (number, key) in intake::read_sources(connection)? {
-        let to_ms: Option<TimeMs> = statement.query_row([number], |row| row.get(0))?;
-        all.extend(to_ms.map(|to_ms| (key, to_ms)));
+        let items = statement.query_map([number], |row| {
+            let seq = row.get::<_, i64>(0)? as Seq & HUB_SEQ_MAX;
+            let checksum = row.get::<_, Option<i64>>(2)?.map(|crc| crc as u32);
+            Ok(KnownItem { seq, to_ms: row.get(1)?, checksum })
+        })?;
+        for item in items {
+            all.push((key.clone(), item?));
+        }
     }
     Ok(all)
 }

@@ -10,8 +10,9 @@ use fieldpost_model::{Intervals, Lost, Seq};
 
 use crate::StoreError;
 use crate::folder::{self, FileKind, StoreFile};
+use crate::hub::batch::CheckedItem;
 use crate::hub::intake::{Intake, Share, are_kept};
-use crate::hub::ledger::{Numbers, SourceId};
+use crate::hub::ledger::{KnownItem, Numbers, SourceId};
 use crate::hub::queue::Job;
 use crate::hub::shared::Shared;
 use crate::writer::chain;
@@ -81,7 +82,7 @@ impl Writer {
         let open = self.intake_of(hour)?;
         let numbers = open.intake.append(share, &shared.ledger)?;
         shared.ledger.add(&open.intake.file.path, &numbers);
-        note_ends(&shared, share);
+        note_items(&shared, share);
         // A log that cannot be copied now is copied later; the items are safe in it.
         let tended = open.intake.tend_log();
         let mut stats = shared.stats.lock();
@@ -257,11 +258,9 @@ fn shares<'a>(jobs: &'a [Job], lost: &'a [(i64, SourceId, Lost, Intervals)]) -> 
     shares
 }
 
-fn note_ends(shared: &Shared, share: &Share<'_>) {
-    let mut ends: HashMap<SourceId, i64> = HashMap::new();
-    for checked in &share.items {
-        let end = ends.entry(checked.scope.source).or_insert(checked.item.to_ms);
-        *end = checked.item.to_ms.max(*end);
+fn note_items(shared: &Shared, share: &Share<'_>) {
+    for CheckedItem { item, scope, .. } in &share.items {
+        let known = KnownItem { seq: item.seq, to_ms: item.to_ms, checksum: Some(item.checksum) };
+        shared.ledger.note_item(scope.source, known);
     }
-    ends.into_iter().for_each(|(source, to_ms)| shared.ledger.note_end(source, to_ms));
 }

@@ -5,7 +5,7 @@
 mod coding;
 mod read;
 
-use fieldpost_model::{Frame, Seq, Stream, TimeMs};
+use fieldpost_model::{Frame, Item, Seq, Stream, TimeMs};
 use rusqlite::{Connection, OptionalExtension};
 
 pub use crate::spool::{CursorStatus, OnStored, Record, SeqSpan, StreamStatus, Subscription};
@@ -76,6 +76,11 @@ impl Store {
     /// as an item or as lost; over `rest` all of them do. Memory holds `max_bytes` and one item.
     pub fn read_record(&self, ask: &Ask, known: &mut Known) -> Result<Part, StoreError> {
         read::Reading::new(&self.shared, ask, known).run()
+    }
+
+    /// One item; none where the number is no item (any more), or was never given.
+    pub fn item(&self, stream: Stream, seq: Seq) -> Result<Option<Item>, StoreError> {
+        read::one_item(&self.shared, stream, seq)
     }
 
     /// Calls back with the last number of a stream each time new items are on the disk, on the

@@ -253,6 +253,25 @@ impl<'a> Reading<'a> {
     }
 }
 
+/// Reads one item, whose meaning the caller need not know.
+pub(super) fn one_item(shared: &Shared, stream: Stream, seq: Seq) -> Result<Option<Item>, StoreError> {
+    let path = State::path(&shared.folder);
+    match shared.spool.locate(stream, (seq, seq), false) {
+        Place::File(file, _) => match database::open_reader(&file.path) {
+            // It was merged or let go meanwhile.
+            Err(error) if error.is_vanished() => Ok(None),
+            opened => Ok(match read_item(&opened?, &file, seq)? {
+                Frame::Item(item) => Some(item),
+                _ => None,
+            }),
+        },
+        Place::Notes(_) => {
+            read_note(&database::open_reader(&path)?, seq).map_err(StoreError::sql("read", &path))
+        }
+        Place::Nowhere(_) => Ok(None),
+    }
+}
+
 fn lost(from: Seq, to: Seq, reason: &str) -> Lost {
     Lost { from, to, from_ms: 0, to_ms: 0, n_samples: 0, reason: reason.to_owned() }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fieldpost_model::{Event, EventKind, Frame, Intervals, Item, Seq, Stream, TableKind};
 use fieldpost_store::codec::{Rows, encode_table, encode_window};
-use fieldpost_store::hub::{Batch, HubStore};
+use fieldpost_store::hub::{Batch, HubStore, KnownItem};
 use fieldpost_store::record::{Note, TableBlob, encode_note, encode_table_blob};
 use proptest::prelude::*;
 
@@ -70,6 +70,24 @@ fn numbers_survive_a_restart_and_duplicates_are_dropped() {
     let seqs: Vec<Seq> = items(&bench, 0).iter().map(|item| item.seq).collect();
     assert_eq!(seqs, (1..=5).chain(9..=20).collect::<Vec<_>>());
     assert_eq!(store.missing(&agent_id(0), "spool", Stream::Metrics, 1, 30), Intervals::of(21, 30));
+}
+
+#[test]
+fn newest_item_is_known_by_its_content_over_a_restart() {
+    let bench = HubBench::new();
+    bench.set_clock(START_MS + 3_600_000);
+    let newest = |store: &HubStore| store.newest_item(&agent_id(0), "spool", Stream::Metrics);
+    let (store, _) = bench.open();
+    assert_eq!(newest(&store), None);
+    append(&store, batch(0, (1..=7).map(|seq| window(0, seq))));
+    append(&store, lost_batch(0, 8, 9));
+    append(&store, batch(0, [window(0, 5)]));
+    let Item { seq, to_ms, checksum, .. } = window(0, 7);
+    let expected = Some(KnownItem { seq, to_ms, checksum: Some(checksum) });
+    assert_eq!(newest(&store), expected);
+    store.close().unwrap();
+    let (store, _) = bench.open();
+    assert_eq!(newest(&store), expected);
 }
 
 /// Everything that an item can be wrong in, and what is said about it.

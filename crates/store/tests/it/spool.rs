@@ -228,6 +228,24 @@ fn tail_says_what_is_new_and_calls_whoever_listens() {
     assert_eq!(metrics, [1, 2, 3, 4].map(|seq| (Stream::Metrics, seq)));
 }
 
+#[test]
+fn one_item_is_the_same_as_in_the_record() {
+    let bench = Bench::new();
+    let (store, _) = bench.open();
+    append(&bench, &store, START_MS, &bench.series("x", 2));
+    append(&bench, &store, START_MS + 10_000, &bench.series("x", 2));
+    for (_, item) in read(&store, Stream::Metrics, (1, 2), Order::Oldest, 1 << 20).items {
+        assert_eq!(store.item(Stream::Metrics, item.seq).unwrap(), Some(item));
+    }
+    assert_eq!(store.item(Stream::Metrics, 3).unwrap(), None);
+    assert_eq!(store.item(Stream::Processes, 1).unwrap(), None);
+    let (subject, text) = (String::new(), "started".to_owned());
+    store.append_event(Event { time_ms: START_MS, kind: EventKind::Start, subject, text });
+    assert!(store.flush(PATIENCE));
+    let event = store.item(Stream::Events, 1).unwrap().unwrap();
+    assert_eq!((event.seq, event.from_ms), (1, START_MS));
+}
+
 /// The file with the first windows.
 fn first_hot(bench: &Bench) -> std::path::PathBuf {
     let mut paths = std::fs::read_dir(bench.path()).unwrap().map(|entry| entry.unwrap().path());
