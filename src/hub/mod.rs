@@ -9,6 +9,7 @@ mod intake;
 mod keys;
 mod links;
 mod people;
+mod presence;
 mod pushed;
 mod reception;
 mod status;
