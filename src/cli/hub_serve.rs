@@ -23,7 +23,7 @@ use super::reloading::{self, Outcome, Reloading};
 use crate::agent::{Clock, SystemClock};
 use crate::api::{self, Listener};
 use crate::config::Root;
-use crate::hub::{Config, Hub, HubOptions, LocalDoor, Status, keep_up};
+use crate::hub::{Config, Hub, HubOptions, LocalDoor, Status, keep_up, scrape};
 use crate::private_file;
 use crate::shutdown::Signals;
 
@@ -137,6 +137,7 @@ fn open_doors(
 ) -> anyhow::Result<JoinSet<Result<(), Infallible>>> {
     let Signals { shutdown, reloads } = signals;
     let listener = listener(tcp, &plan.loaded.config, hub)?;
+    let jobs = plan.loaded.config.scrape.clone();
     let reloading = Arc::new(Reloading::new(plan));
     // Nothing but the level of the log can change while the hub runs, and that is changed there.
     let reload = move || -> Outcome { reloading.reload(|_| Ok(())) };
@@ -149,6 +150,11 @@ fn open_doors(
     tasks.spawn(api::serve(listener, public, CONNECTIONS_MAX, shutdown.clone()));
     tasks.spawn(api::serve(Listener::Unix(unix), local, LOCAL_CONNECTIONS_MAX, shutdown.clone()));
     tasks.spawn(reloading::on_signal(reload, reloads, shutdown.clone()));
+    let (scraper, end) = (Arc::clone(hub), shutdown.clone());
+    tasks.spawn(async move {
+        scrape(scraper, jobs, end).await;
+        Ok(())
+    });
     let hub = Arc::clone(hub);
     tasks.spawn(async move {
         keep_up(hub, shutdown).await;

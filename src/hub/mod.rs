@@ -12,6 +12,7 @@ mod people;
 mod presence;
 mod pushed;
 mod reception;
+mod scrape;
 mod status;
 mod upkeep;
 
@@ -23,5 +24,6 @@ pub use links::{Link, LinkState, Links};
 pub use people::{SESSION_LIFE, SignInFault};
 pub use pushed::{PushFault, Receipt, Refused};
 pub use reception::{JoinDetails, JoinedDetails};
+pub use scrape::{Authorization, BasicAuth, Scheme, ScrapeJob, StaticConfig, TlsConfig, scrape};
 pub use status::{LocalDoor, Reloaded, Status};
 pub use upkeep::keep_up;

@@ -8,6 +8,7 @@ use fieldpost_formats::{Metadata, Pushed, PushedSeries, Sample};
 use fieldpost_model::hub_state::{AgentRecord, Mode};
 use fieldpost_model::{Kind, TimeMs};
 
+use super::pushed::HUB;
 use super::{Hub, LinkState};
 
 /// How often it is written.
@@ -18,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 impl Hub {
     /// Writes the series of this moment. What cannot be written is left out: the next ones come soon.
     pub(super) async fn note_presence(self: Arc<Self>) {
-        let written = self.store_own(|hub, visit| hub.say_presence(visit));
+        let written = self.store_own(HUB.to_owned(), |hub, visit| hub.say_presence(visit));
         match tokio::time::timeout(DEADLINE, written).await {
             Ok(Ok(refused)) if refused.is_any() => {
                 tracing::warn!(reason = %refused, "series about agents are not stored");

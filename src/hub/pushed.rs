@@ -26,7 +26,9 @@ use dictionary::Dictionary;
 /// Before the id of a token in the id of its pseudo-agent. Ids of agents are hexadecimal.
 const PREFIX: &str = "push-";
 /// The pseudo-agent of the hub's own series.
-const HUB: &str = "hub";
+pub(super) const HUB: &str = "hub";
+/// Before the name of a job in the id of the pseudo-agent of its targets.
+const SCRAPED: &str = "scrape-";
 /// The one numbering of a pseudo-agent: only the hub counts here.
 const SPOOL: &str = "pushed";
 /// Requests that are taken in at a time; each may need some 100 MiB at the worst.
@@ -38,7 +40,12 @@ const N_REASONS_MAX: usize = 8;
 
 /// Is this the id of a pseudo-agent, whose series keep the labels that they came with?
 pub(super) fn is_pseudo(agent_id: &str) -> bool {
-    agent_id == HUB || agent_id.starts_with(PREFIX)
+    agent_id == HUB || agent_id.starts_with(PREFIX) || agent_id.starts_with(SCRAPED)
+}
+
+/// The pseudo-agent of a job's targets.
+pub(super) fn scraped(job: &str) -> String {
+    format!("{SCRAPED}{job}")
 }
 
 /// Why nothing of a request was taken, or not for sure.
@@ -233,15 +240,16 @@ impl Waiting {
 }
 
 impl Hub {
-    /// Stores series of the hub's own. Answers once they are on the disk.
+    /// Stores series of the hub's own under a pseudo-agent. Answers once they are on the disk.
     pub(super) async fn store_own(
         self: Arc<Self>,
+        agent_id: String,
         build: impl FnOnce(&Hub, &mut dyn FnMut(Said<'_>)) -> anyhow::Result<()> + Send + 'static,
     ) -> Result<Refused, PushFault> {
         let taking = tokio::task::spawn_blocking(move || {
             let mut refused = Refused::default();
             let say = |visit: &mut dyn FnMut(Said<'_>)| Ok(build(&self, visit)?);
-            let ((), waiting) = self.pushed.take(HUB, self.now_ms(), &mut refused, say)?;
+            let ((), waiting) = self.pushed.take(&agent_id, self.now_ms(), &mut refused, say)?;
             Ok::<_, PushFault>((waiting, refused))
         });
         let (waiting, mut refused) = taking.await.context("writing own series broke off")??;

@@ -374,3 +374,28 @@ fn hub_says_of_each_agent_whether_it_is_up() {
     agent.kill().unwrap();
     wait_for("up to be 0", || newest("up").and_then(is(0.0))).unwrap();
 }
+
+#[test]
+fn hub_scrapes_what_runs_no_agent_and_says_when_it_is_gone() {
+    let mut agent = Agent::start(Path::new(crate::fieldpost()), "").unwrap();
+    let target = agent.metrics_address();
+    let hub = Hub::start(&format!(
+        "scrape:\n  - {{job_name: others, scrape_interval: 1s, scrape_timeout: 1s, \
+         static_configs: [{{targets: ['{target}'], labels: {{site: berlin}}}}]}}\n"
+    ));
+    let newest = |name: &str| {
+        let selector = format!("{name}{{job=\"others\",instance=\"{target}\",site=\"berlin\"}}");
+        hub.samples(&selector, 0, TimeMs::MAX)
+            .into_values()
+            .next()
+            .and_then(|samples| samples.last().copied())
+    };
+    let is_up = |value: f64| newest("up").filter(|newest| newest.1 == value);
+    wait_for("a scrape", || is_up(1.0)).unwrap();
+    let n_samples = newest("scrape_samples_scraped").unwrap().1;
+    assert!(n_samples > 100.0, "{n_samples}");
+    assert!(newest("node_load1").is_some_and(|newest| newest.1 >= 0.0));
+    agent.kill().unwrap();
+    wait_for("up to be 0", || is_up(0.0)).unwrap();
+    assert!(is_absent(newest("node_load1").unwrap().1), "the series has ended");
+}
