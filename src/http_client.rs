@@ -160,6 +160,54 @@ impl PushClient {
     }
 }
 
+/// A client that gets pages of measurements. Redirections are not followed.
+pub struct PageClient {
+    http: reqwest::Client,
+}
+
+impl PageClient {
+    /// With a CA (PEM) that one is trusted and no other; without, those of the system.
+    pub fn new(ca: Option<&[u8]>, deadline: Duration) -> anyhow::Result<Self> {
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(deadline)
+            .user_agent(concat!("fieldpost/", env!("CARGO_PKG_VERSION")));
+        if let Some(pem) = ca {
+            builder = builder.tls_certs_only(Certificate::from_pem_bundle(pem).context("no certificates")?);
+        }
+        Ok(Self { http: builder.build().context("cannot make an HTTP client")? })
+    }
+
+    /// A page of this address, of so many bytes at most, if it answers 200.
+    pub async fn get(
+        &self,
+        url: &str,
+        accept: &'static str,
+        credential: Option<&Credential>,
+        bytes_max: usize,
+    ) -> anyhow::Result<Vec<u8>> {
+        let mut request = self.http.get(url).header("accept", accept);
+        request = match credential {
+            Some(Credential::Bearer(token)) => request.bearer_auth(token),
+            Some(Credential::Basic(user, password)) => request.basic_auth(user, Some(password)),
+            None => request,
+        };
+        let mut answer = request.send().await?;
+        if answer.status().as_u16() != 200 {
+            bail!("it answers {}", answer.status());
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.context("the page broke off")? {
+            if body.len() + chunk.len() > bytes_max {
+                bail!("the page is larger than {bytes_max} bytes");
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,7 +24,7 @@ use super::reloading::{self, Outcome, Reloading};
 use crate::agent::{Clock, SystemClock};
 use crate::api::{self, Listener};
 use crate::config::Root;
-use crate::hub::{Config, Hub, HubOptions, LocalDoor, Status, back_up, keep_up, poll};
+use crate::hub::{Config, Hub, HubOptions, LocalDoor, Status, back_up, keep_up, poll, scrape};
 use crate::private_file;
 use crate::shutdown::Signals;
 
@@ -144,6 +144,7 @@ fn open_doors(
 ) -> anyhow::Result<JoinSet<Result<(), Infallible>>> {
     let Signals { shutdown, reloads } = signals;
     let listener = listener(tcp, &plan.loaded.config, hub)?;
+    let jobs = plan.loaded.config.scrape.clone();
     let reloading = Arc::new(Reloading::new(plan));
     // Nothing but the level of the log can change while the hub runs, and that is changed there.
     let reload = move || -> Outcome { reloading.reload(|_| Ok(())) };
@@ -163,6 +164,11 @@ fn open_doors(
     let (polling, until) = (Arc::clone(hub), shutdown.clone());
     tasks.spawn(async move {
         poll(polling, until).await;
+        Ok(())
+    });
+    let (scraper, end) = (Arc::clone(hub), shutdown.clone());
+    tasks.spawn(async move {
+        scrape(scraper, jobs, end).await;
         Ok(())
     });
     let hub = Arc::clone(hub);

@@ -24,8 +24,18 @@ impl Root for hub::Config {
         port: 7700,
         open_port: 7700,
     };
-    const NEED_RESTART: &'static [&'static str] =
-        &["listen", "public_url", "tls", "store", "limits", "agents", "labels", "api.socket", "log.file"];
+    const NEED_RESTART: &'static [&'static str] = &[
+        "listen",
+        "public_url",
+        "tls",
+        "store",
+        "limits",
+        "agents",
+        "labels",
+        "scrape",
+        "api.socket",
+        "log.file",
+    ];
 
     fn in_state_dir(mut self, state_dir: &Path) -> Self {
         self.store.path = state_dir.join(FOLDER);
@@ -33,7 +43,10 @@ impl Root for hub::Config {
     }
 
     fn absolute(mut self, base: &Path) -> Self {
-        let Self { tls, store, api, log, .. } = &mut self;
+        let Self { tls, store, scrape, api, log, .. } = &mut self;
+        for file in scrape.iter_mut().flat_map(hub::ScrapeJob::files) {
+            *file = below(base, file);
+        }
         store.path = below(base, &store.path);
         for path in [&mut tls.certificate, &mut tls.key, &mut api.socket, &mut log.file] {
             *path = path.take().map(|path| below(base, &path));

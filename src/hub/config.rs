@@ -50,6 +50,8 @@ pub struct Config {
     pub agents: Agents,
     /// Labels that are added to every series of an agent.
     pub labels: Labels,
+    /// Targets that run no agent.
+    pub scrape: Vec<super::ScrapeJob>,
     /// Where the programs of this machine reach the hub.
     pub api: Api,
     /// What the hub says about itself.
@@ -66,6 +68,7 @@ impl Default for Config {
             limits: Limits::default(),
             agents: Agents::default(),
             labels: Labels::default(),
+            scrape: Vec::new(),
             api: Api::default(),
             log: telemetry::Config::default(),
         }
@@ -237,6 +240,9 @@ impl Config {
         faults.need(!self.labels.job.is_empty(), "labels.job", "must not be empty");
         if let Err(text) = instance_is_sound(&self.labels.instance) {
             faults.need(false, "labels.instance", text);
+        }
+        for text in super::scrape::faults(&self.scrape) {
+            faults.need(false, "scrape", &text);
         }
         faults.0
     }

@@ -15,9 +15,11 @@ mod live;
 mod people;
 mod places;
 mod poller;
+mod presence;
 mod pushed;
 mod reception;
 mod renewal;
+mod scrape;
 mod status;
 mod upkeep;
 
@@ -35,5 +37,6 @@ pub use places::{Place, Places};
 pub use poller::poll;
 pub use pushed::{PushFault, Receipt, Refused};
 pub use reception::{JoinDetails, JoinedDetails};
+pub use scrape::{Authorization, BasicAuth, Scheme, ScrapeJob, StaticConfig, TlsConfig, scrape};
 pub use status::{BackupMade, BackupWish, LocalDoor, Reloaded, Status};
 pub use upkeep::keep_up;

@@ -25,6 +25,10 @@ use dictionary::Dictionary;
 
 /// Before the id of a token in the id of its pseudo-agent. Ids of agents are hexadecimal.
 const PREFIX: &str = "push-";
+/// The pseudo-agent of the hub's own series.
+pub(super) const HUB: &str = "hub";
+/// Before the name of a job in the id of the pseudo-agent of its targets.
+const SCRAPED: &str = "scrape-";
 /// The one numbering of a pseudo-agent: only the hub counts here.
 const SPOOL: &str = "pushed";
 /// Requests that are taken in at a time; each may need some 100 MiB at the worst.
@@ -36,7 +40,12 @@ const N_REASONS_MAX: usize = 8;
 
 /// Is this the id of a pseudo-agent, whose series keep the labels that they came with?
 pub(super) fn is_pseudo(agent_id: &str) -> bool {
-    agent_id.starts_with(PREFIX)
+    agent_id == HUB || agent_id.starts_with(PREFIX) || agent_id.starts_with(SCRAPED)
+}
+
+/// The pseudo-agent of a job's targets.
+pub(super) fn scraped(job: &str) -> String {
+    format!("{SCRAPED}{job}")
 }
 
 /// Why nothing of a request was taken, or not for sure.
@@ -135,10 +144,10 @@ impl Pushed {
         Limits { labels_max: self.store.limits().labels.saturating_add(1), ..Limits::default() }
     }
 
-    fn source(&self, sender: &str) -> Arc<Mutex<Source>> {
+    fn source(&self, agent_id: &str) -> Arc<Mutex<Source>> {
         let mut sources = self.sources.lock();
-        let source = sources.entry(sender.to_owned()).or_insert_with(|| {
-            let agent_id = format!("{PREFIX}{sender}");
+        let source = sources.entry(agent_id.to_owned()).or_insert_with(|| {
+            let agent_id = agent_id.to_owned();
             let last = self.store.progress(&agent_id, SPOOL, Stream::Metrics).last().unwrap_or(0);
             let dictionary = Dictionary::new(self.started_ms, self.store.limits());
             Arc::new(Mutex::new(Source { agent_id, dictionary, next_seq: last + 1 }))
@@ -149,12 +158,12 @@ impl Pushed {
     /// Reads a request and hands it to the store. Waits for nothing but its turn with the sender.
     fn take<T>(
         &self,
-        sender: &str,
+        agent_id: &str,
         now_ms: TimeMs,
         refused: &mut Refused,
         decode: impl FnOnce(&mut dyn FnMut(Said<'_>)) -> Result<T, PushFault>,
     ) -> Result<(T, Option<Waiting>), PushFault> {
-        let shared = self.source(sender);
+        let shared = self.source(agent_id);
         let mut source = shared.lock();
         source.dictionary.begin(now_ms);
         let mut columns = Columns::new(self.store.span_taken());
@@ -231,6 +240,23 @@ impl Waiting {
 }
 
 impl Hub {
+    /// Stores series of the hub's own under a pseudo-agent. Answers once they are on the disk.
+    pub(super) async fn store_own(
+        self: Arc<Self>,
+        agent_id: String,
+        build: impl FnOnce(&Hub, &mut dyn FnMut(Said<'_>)) -> anyhow::Result<()> + Send + 'static,
+    ) -> Result<Refused, PushFault> {
+        let taking = tokio::task::spawn_blocking(move || {
+            let mut refused = Refused::default();
+            let say = |visit: &mut dyn FnMut(Said<'_>)| Ok(build(&self, visit)?);
+            let ((), waiting) = self.pushed.take(&agent_id, self.now_ms(), &mut refused, say)?;
+            Ok::<_, PushFault>((waiting, refused))
+        });
+        let (waiting, mut refused) = taking.await.context("writing own series broke off")??;
+        settled(waiting, &mut refused).await?;
+        Ok(refused)
+    }
+
     /// Takes in a request of remote write as it came, from the holder of this token. Answers once
     /// it is on the disk.
     pub async fn push_remote_write(
@@ -247,7 +273,8 @@ impl Hub {
             let decode = |visit: &mut dyn FnMut(Said<'_>)| {
                 Ok(remote_write::decode(version, &message, &limits, visit)?)
             };
-            let (outcome, waiting) = hub.pushed.take(&sender, hub.now_ms(), &mut refused, decode)?;
+            let (outcome, waiting) =
+                hub.pushed.take(&format!("{PREFIX}{sender}"), hub.now_ms(), &mut refused, decode)?;
             note_outcome(&outcome, &mut refused);
             Ok::<_, PushFault>((waiting, refused))
         });
@@ -269,7 +296,8 @@ impl Hub {
             let (limits, now_ms, mut refused) = (hub.pushed.limits(), hub.now_ms(), Refused::default());
             let decode =
                 |visit: &mut dyn FnMut(Said<'_>)| Ok(otlp::decode_metrics(&message, &limits, now_ms, visit)?);
-            let (rejections, waiting) = hub.pushed.take(&sender, now_ms, &mut refused, decode)?;
+            let (rejections, waiting) =
+                hub.pushed.take(&format!("{PREFIX}{sender}"), now_ms, &mut refused, decode)?;
             Ok::<_, PushFault>((rejections, waiting, refused))
         });
         let (mut rejections, waiting, mut refused) = taking.await.context("taking in a push broke off")??;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fieldpost_model::TimeMs;
 use tokio_util::sync::CancellationToken;
 
-use super::Hub;
+use super::{Hub, presence};
 
 /// How often it is noted who was heard of: what a crash may forget of it.
 const NOTE_EVERY: Duration = Duration::from_secs(10);
@@ -19,6 +19,7 @@ const KEPT_MS: TimeMs = 7 * 86_400_000;
 pub async fn keep_up(hub: Arc<Hub>, shutdown: CancellationToken) {
     let mut notes = tokio::time::interval(NOTE_EVERY);
     let mut purges = tokio::time::interval(PURGE_EVERY);
+    let mut presences = tokio::time::interval(presence::EVERY);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
@@ -26,6 +27,7 @@ pub async fn keep_up(hub: Arc<Hub>, shutdown: CancellationToken) {
                 hub.note_seen(heard(&hub)).await;
                 hub.note_used().await;
             }
+            _ = presences.tick() => Arc::clone(&hub).note_presence().await,
             _ = purges.tick() => purge(Arc::clone(&hub)).await,
         }
     }

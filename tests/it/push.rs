@@ -5,10 +5,11 @@ use std::ffi::OsStr;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fieldpost_bed::{Connection, Process, Response, Scratch, free_port, get, peer, wait_for};
+use fieldpost_bed::{Agent, Connection, Process, Response, Scratch, free_port, get, peer, wait_for};
 use fieldpost_formats::otlp::{Metric, MetricKind, MetricsEncoder, PartialSuccess, Point};
 use fieldpost_formats::remote_write::{Encoder, Version, Written};
 use fieldpost_formats::{Limits, PushedSeries, Sample};
@@ -70,6 +71,17 @@ impl Hub {
     fn write(&self, version: Version, body: &[u8]) -> Response {
         let headers = [("Content-Type", version.content_type()), ("Content-Encoding", "snappy")];
         self.post(WRITE, &headers, body)
+    }
+
+    /// A client command beside it.
+    fn client(&self, arguments: &[&str]) -> String {
+        let config = self.scratch.path().join("config").display().to_string();
+        let store = format!("store.path={}", self.scratch.path().join("data").display());
+        let mut command = Command::new(crate::fieldpost());
+        command.args(arguments).args(["--config-dir", &config, "--set", &store]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     fn record(&self) -> PathBuf {
@@ -341,4 +353,49 @@ fn otlp_metrics_are_stored_and_logs_are_refused_honestly() {
     let partial = PartialSuccess::read(&record.body).unwrap();
     assert_eq!((record.status, partial.n_rejected), (200, 1), "{}", partial.message);
     assert_eq!(Connection::open(hub.address).unwrap().post("/v1/logs", b"x").unwrap().status, 401);
+}
+
+#[test]
+fn hub_says_of_each_agent_whether_it_is_up() {
+    let hub = Hub::start("labels: {job: hosts, instance: 'host-{name}'}\n");
+    let mut agent = Agent::start(Path::new(crate::fieldpost()), "").unwrap();
+    let join_string = hub.client(&["hub", "token", "create"]);
+    let mut join = agent.command(&["join", "-", "--name", "web1"]).stdin(Stdio::piped()).spawn().unwrap();
+    join.stdin.take().unwrap().write_all(join_string.as_bytes()).unwrap();
+    assert!(join.wait().unwrap().success());
+    let series = "[(\"instance\", \"host-web1\"), (\"job\", \"hosts\")]";
+    let newest = |name: &str| {
+        let found = hub.samples(name, 0, TimeMs::MAX);
+        found.get(&format!("{name}{series}")).and_then(|samples| samples.last()).map(|last| last.1)
+    };
+    let is = |value: f64| move |found: f64| (found == value).then_some(());
+    wait_for("up to be 1", || newest("up").and_then(is(1.0))).unwrap();
+    wait_for("its lag", || newest("fieldpost_agent_lag_seconds").filter(|lag| *lag < 60.0)).unwrap();
+    agent.kill().unwrap();
+    wait_for("up to be 0", || newest("up").and_then(is(0.0))).unwrap();
+}
+
+#[test]
+fn hub_scrapes_what_runs_no_agent_and_says_when_it_is_gone() {
+    let mut agent = Agent::start(Path::new(crate::fieldpost()), "").unwrap();
+    let target = agent.metrics_address();
+    let hub = Hub::start(&format!(
+        "scrape:\n  - {{job_name: others, scrape_interval: 1s, scrape_timeout: 1s, \
+         static_configs: [{{targets: ['{target}'], labels: {{site: berlin}}}}]}}\n"
+    ));
+    let newest = |name: &str| {
+        let selector = format!("{name}{{job=\"others\",instance=\"{target}\",site=\"berlin\"}}");
+        hub.samples(&selector, 0, TimeMs::MAX)
+            .into_values()
+            .next()
+            .and_then(|samples| samples.last().copied())
+    };
+    let is_up = |value: f64| newest("up").filter(|newest| newest.1 == value);
+    wait_for("a scrape", || is_up(1.0)).unwrap();
+    let n_samples = newest("scrape_samples_scraped").unwrap().1;
+    assert!(n_samples > 100.0, "{n_samples}");
+    assert!(newest("node_load1").is_some_and(|newest| newest.1 >= 0.0));
+    agent.kill().unwrap();
+    wait_for("up to be 0", || is_up(0.0)).unwrap();
+    assert!(is_absent(newest("node_load1").unwrap().1), "the series has ended");
 }
