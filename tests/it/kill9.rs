@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use fieldpost_bed::{Agent, Page};
+use fieldpost_bed::{Agent, Page, Random, soak};
 
 /// Kills, times `FIELDPOST_SOAK`.
 const N_KILLS: u64 = 100;
@@ -55,32 +55,6 @@ impl Life {
         self.n_ticks = value("fieldpost_sampler_ticks_total")? as u64;
         Ok(())
     }
-}
-
-/// Numbers from a seed: xorshift64.
-pub struct Random(u64);
-
-impl Random {
-    /// From `FIELDPOST_SEED`, else from the clock; printed, so that a failure can be had again.
-    pub fn seeded() -> Self {
-        let given = std::env::var("FIELDPOST_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed: u64 = given.unwrap_or_else(|| Life::begin().begun_ms.unsigned_abs());
-        println!("seed {seed} (again: FIELDPOST_SEED={seed})");
-        Self(seed.max(1))
-    }
-
-    /// Below `limit`.
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
-/// How many times more than in `make test`.
-pub fn soak() -> u64 {
-    std::env::var("FIELDPOST_SOAK").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
 }
 
 #[test]

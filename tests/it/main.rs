@@ -7,6 +7,8 @@
 //! - `hang`: a mount that hangs is told with its age, and holds up nothing else.
 //! - `history`: what a process did is found again after it is gone, the agent restarted or stopped.
 //! - `hostile`: names, files and folders that somebody chose to do harm with.
+//! - `hub`: joining and being refused, the list of agents, the end of trust.
+//! - `hub_faults`: nothing is lost and nothing twice, whatever is killed, cut or put back.
 //! - `kill9`: what was called stored survives kill -9 at any instant, once.
 //! - `node_exporter`: every series of the real node_exporter is found again, with its value.
 //! - `packaging`: the Debian package installs, runs and goes; the unit falsifies nothing.
@@ -15,6 +17,7 @@
 //! - `prometheus`: a real Prometheus scrapes the agent and answers what dashboards ask.
 //! - `reload`: a reload loses no tick and no count, and says what it cannot change.
 //! - `tidy`: rules of the house that a machine can keep: doors, homes, headers, sizes.
+//! - `two_hosts`: a host joins a hub on another over a wire that breaks; network namespaces.
 //! - `top`: the live view draws, obeys its keys and leaves the terminal as it was.
 
 // A test that cannot go on says so by panicking, and what it has counted by printing, also outside
@@ -28,6 +31,8 @@ mod golden;
 mod hang;
 mod history;
 mod hostile;
+mod hub;
+mod hub_faults;
 mod kill9;
 mod node_exporter;
 mod packaging;
@@ -37,6 +42,7 @@ mod prometheus;
 mod reload;
 mod tidy;
 mod top;
+mod two_hosts;
 
 /// A file of the repository.
 fn repository_file(path: &str) -> std::path::PathBuf {

@@ -8,9 +8,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use fieldpost_bed::{Agent, Scratch, library_path, peer};
+use fieldpost_bed::{Agent, Random, Scratch, library_path, peer};
 
-use crate::kill9::{FULL_LOAD, Life, Random, check};
+use crate::kill9::{FULL_LOAD, Life, check};
 
 /// Cuts on each kind of file system.
 const N_CUTS: usize = 30;

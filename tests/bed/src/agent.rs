@@ -1,18 +1,20 @@
 //! A real agent with a scratch config and a scratch store.
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output};
+use std::process::{Command, ExitStatus, Output, Stdio};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 
-use crate::{Page, Process, Response, Scratch, free_port, get, unix_get};
+use crate::{Hub, Page, Place, Process, Response, Scratch, free_port, get, unix_get};
 
 /// An agent that runs from the program given, and ends with this value.
 pub struct Agent {
     program: PathBuf,
+    place: Place,
     scratch: Scratch,
     metrics: SocketAddr,
     process: Process,
@@ -32,24 +34,40 @@ impl Agent {
         config: &str,
         environment: &[(&str, &OsStr)],
     ) -> anyhow::Result<Self> {
+        Self::start_whole(Place::here(), scratch, program, config, environment)
+    }
+
+    /// The same on another host.
+    pub fn start_at(place: Place, program: &Path, config: &str) -> anyhow::Result<Self> {
+        Self::start_whole(place, Scratch::new()?, program, config, &[])
+    }
+
+    fn start_whole(
+        place: Place,
+        scratch: Scratch,
+        program: &Path,
+        config: &str,
+        environment: &[(&str, &OsStr)],
+    ) -> anyhow::Result<Self> {
         scratch.write("config/agent.yaml", config)?;
         let metrics = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let process = spawn(program, &scratch, metrics, environment)?;
-        let mut agent = Self { program: program.to_path_buf(), scratch, metrics, process };
+        let process = spawn(program, &place, &scratch, metrics, environment)?;
+        let mut agent = Self { program: program.to_path_buf(), place, scratch, metrics, process };
         agent.wait_until_ready()?;
         Ok(agent)
     }
 
     /// Starts it again on the same store, after `kill` or `stop`.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
-        self.process = spawn(&self.program, &self.scratch, self.metrics, &[])?;
+        self.process = spawn(&self.program, &self.place, &self.scratch, self.metrics, &[])?;
         self.wait_until_ready()
     }
 
     fn wait_until_ready(&mut self) -> anyhow::Result<()> {
-        let address = self.metrics;
-        self.process
-            .until("/-/ready", || get(address, "/-/ready").ok().filter(|answer| answer.status == 200))?;
+        let (address, socket, is_here) = (self.metrics, self.socket(), self.place.is_here());
+        // The page of another host cannot be reached from here; files can.
+        let ask = || if is_here { get(address, "/-/ready") } else { unix_get(&socket, "/v1/status") };
+        self.process.until("/-/ready", || ask().ok().filter(|answer| answer.status == 200))?;
         Ok(())
     }
 
@@ -95,7 +113,7 @@ impl Agent {
 
     /// A client command beside it, with the same config and store; the agent may be running or not.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = self.place.command(&self.program);
         command.args(arguments).arg("--config-dir").arg(self.config_dir());
         command.arg("--set").arg(store_setting(&self.scratch)).env_remove("FIELDPOST_CONFIGDIR");
         command
@@ -104,6 +122,34 @@ impl Agent {
     /// Runs a client command and takes what it says.
     pub fn client(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         self.command(arguments).output().with_context(|| format!("cannot run {arguments:?}"))
+    }
+
+    /// `fieldpost join -` with this word on its standard input; the agent may be running or not.
+    pub fn join(&self, word: &str, arguments: &[&str]) -> anyhow::Result<Output> {
+        let all = [&["join", "-"], arguments].concat();
+        let mut child = self
+            .command(&all)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run join")?;
+        // One that refuses without reading closes its input first.
+        let _refused = child.stdin.take().context("no input")?.write_all(word.as_bytes());
+        Ok(child.wait_with_output()?)
+    }
+
+    /// Joins a hub, under a name.
+    pub fn join_hub(&self, hub: &Hub, name: &str) -> anyhow::Result<()> {
+        let output = self.join(&hub.join_string()?, &["--name", name])?;
+        ensure!(output.status.success(), "join: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// What it says of its link to its first hub: up, connecting, down.
+    pub fn link_state(&self) -> anyhow::Result<String> {
+        let hubs: serde_json::Value = serde_json::from_str(self.api("/v1/hubs")?.ok()?)?;
+        Ok(hubs[0]["state"].as_str().unwrap_or("none").to_owned())
     }
 
     /// Asks it to stop and waits for its end.
@@ -124,6 +170,7 @@ fn store_setting(scratch: &Scratch) -> String {
 
 fn spawn(
     program: &Path,
+    place: &Place,
     scratch: &Scratch,
     metrics: SocketAddr,
     environment: &[(&str, &OsStr)],
@@ -132,5 +179,5 @@ fn spawn(
     let store = store_setting(scratch);
     let listen = format!("metrics.listen={metrics}");
     let arguments = ["agent", "--config-dir", &config, "--set", &store, "--set", &listen];
-    Process::start("agent", program, &arguments, environment, scratch.path())
+    Process::start_at(place, "agent", program, &arguments, environment, scratch.path())
 }

@@ -1,21 +1,34 @@
 //! What the tests stand on: peers and agents as child processes that end with the test, scratch
 //! folders, a small HTTP client, and a strict reader of metrics pages that shares no code with
-//! what it checks.
+//! what it checks; a proxy that harms connections, and the oracle that compares what an agent has
+//! sealed with what a hub has stored.
 
 mod agent;
+mod copy;
 mod hanging_mount;
 mod http;
+mod hub;
+mod oracle;
 mod page;
 mod peer;
+mod place;
 mod process;
+mod proxy;
+mod random;
 mod scratch;
 
 pub use agent::Agent;
+pub use copy::copy_folder;
 pub use hanging_mount::{BLOCKS as HANGING_MOUNT_BLOCKS, HangingMount};
 pub use http::{Connection, Response, get, get_with, unix_get};
+pub use hub::Hub;
+pub use oracle::{Sealed, Stored, Verdict};
 pub use page::{Family, Labels, Page, PageError, Series};
 pub use peer::{library_path, peer};
+pub use place::{Place, TwoHosts};
 pub use process::Process;
+pub use proxy::{FaultProxy, Faults};
+pub use random::{Random, soak};
 pub use scratch::{Scratch, free_port, repository, target_dir};
 
 use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait_for;
+use crate::{Place, wait_for};
 
 /// A running child; what it says goes into a log file.
 pub struct Process {
@@ -29,10 +29,22 @@ impl Process {
         environment: &[(&str, &OsStr)],
         folder: &Path,
     ) -> anyhow::Result<Self> {
+        Self::start_at(&Place::here(), name, program, arguments, environment, folder)
+    }
+
+    /// The same on another host.
+    pub fn start_at<A: AsRef<OsStr>>(
+        place: &Place,
+        name: &str,
+        program: &Path,
+        arguments: &[A],
+        environment: &[(&str, &OsStr)],
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log)?;
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
+        command.args(["--pdeathsig", "KILL", "--"]).args(place.words()).arg(program).args(arguments);
         command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).current_dir(folder);
         let child = command.spawn().context("cannot start setpriv; install util-linux")?;
