@@ -45,7 +45,8 @@ impl Process {
         let file = File::options().create(true).append(true).open(&log)?;
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).args(place.words()).arg(program).args(arguments);
-        command.envs(environment.iter().copied());
+        // What it shows of itself to clients is not to be found by those of other tests.
+        command.env("RUNTIME_DIRECTORY", folder).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).current_dir(folder);
         let child = command.spawn().context("cannot start setpriv; install util-linux")?;
         Ok(Self { name: name.to_owned(), child, log })
