@@ -110,7 +110,7 @@ fn agents_are_renamed_without_touching_a_file() {
             "agent-0002" => vec![("instance".into(), new.into()), ("site".into(), "x".into())],
             other => vec![("instance".into(), other.into())],
         };
-        fieldpost_store::hub::HubReader::open(bench.path(), std::sync::Arc::new(labels)).unwrap()
+        HubReader::open(bench.path(), Arc::new(labels)).unwrap()
     };
     let asked = |new, selector: &str| labels(new).series(&select(selector), 0, i64::MAX).unwrap().len();
     assert_eq!(asked("old", "x{instance=\"old\",n=\"1\"}"), 1);
