@@ -1,10 +1,12 @@
 //! Hours and days are merged at the hub while others read, and let go by age: no answer changes.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use fieldpost_model::{Event, EventKind, Frame, Intervals, Item, Period, Stream, TimeMs};
-use fieldpost_store::hub::{Batch, HubSeries, HubStore};
+use fieldpost_model::{ABSENT, ENDED, Event, EventKind, Frame, Intervals, Item, Period, Stream, TimeMs};
+use fieldpost_store::codec::encode_window;
+use fieldpost_store::hub::{Batch, HubReader, HubSeries, HubStore};
 use fieldpost_store::record::{Note, encode_note};
 use fieldpost_store::{Rollup, Samples};
 
@@ -108,7 +110,7 @@ fn agents_are_renamed_without_touching_a_file() {
             "agent-0002" => vec![("instance".into(), new.into()), ("site".into(), "x".into())],
             other => vec![("instance".into(), other.into())],
         };
-        fieldpost_store::hub::HubReader::open(bench.path(), std::sync::Arc::new(labels)).unwrap()
+        HubReader::open(bench.path(), Arc::new(labels)).unwrap()
     };
     let asked = |new, selector: &str| labels(new).series(&select(selector), 0, i64::MAX).unwrap().len();
     assert_eq!(asked("old", "x{instance=\"old\",n=\"1\"}"), 1);
@@ -218,4 +220,34 @@ fn damaged_file_is_put_aside_and_its_numbers_are_asked_for_again() {
         assert!(all_samples(&bench_copy) == whole, "{name}");
         assert_eq!(store.stats().n_quarantined, 1);
     }
+}
+
+#[test]
+fn ends_and_labels_of_pushed_series_outlive_the_merge() {
+    let bench = HubBench::new();
+    bench.set_clock(START_MS + 2 * HOUR_MS);
+    let (store, _) = bench.open();
+    let times_ms: Vec<TimeMs> = (0..3).map(|n| START_MS + n * 1_000).collect();
+    let blob = encode_window([(&times_ms[..], &[0][..], &[1.0, 2.0, ENDED][..])].into_iter());
+    append(&store, batch(0, [sealed(1, START_MS, 3, blob)]));
+    let reader = HubReader::open(bench.path(), Arc::new(|_| Vec::new())).unwrap();
+    let answer = || {
+        let found = reader.samples(&select("x"), 0, i64::MAX).unwrap();
+        let bits = found.iter().flat_map(|(_, samples)| samples).map(|(at, value)| (*at, value.to_bits()));
+        let labels = found.iter().flat_map(|(series, _)| series.series.labels.clone()).collect::<Vec<_>>();
+        let rollups = reader.rollup(&select("x"), 0, i64::MAX, 60_000).unwrap();
+        (bits.collect::<Vec<_>>(), labels, rollups.into_iter().flat_map(|(_, all)| all).collect::<Vec<_>>())
+    };
+    let before = answer();
+    let wanted = [1.0, 2.0, ABSENT].map(f64::to_bits);
+    assert_eq!(before.0, times_ms.iter().copied().zip(wanted).collect::<Vec<_>>());
+    assert_eq!(before.1, [("n".to_owned(), "0".to_owned())], "as they were given");
+    assert_eq!(
+        before.2.iter().map(|span| (span.sum, span.count, span.last)).collect::<Vec<_>>(),
+        [(3.0, 2, 2.0)]
+    );
+    let store = reopen(&bench, &store, START_MS + 2 * HOUR_MS);
+    assert!(store.tend(PATIENCE));
+    assert_eq!((bench.files("hot-").len(), bench.files("hour-").len()), (0, 1));
+    assert_eq!(answer(), before);
 }
