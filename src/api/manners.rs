@@ -6,8 +6,8 @@ use std::io::Write;
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::Request;
 use axum::http::header::{
-    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
@@ -16,7 +16,7 @@ use fieldpost_formats::negotiate::accepts_gzip;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::problem::{MEDIA_TYPE, Problem};
+use super::problem::Problem;
 
 /// Shorter answers are not worth compressing.
 const GZIP_BYTES_MIN: u64 = 1 << 10;
@@ -62,7 +62,10 @@ pub async fn mind(request: Request, next: Next) -> Response {
 async fn as_problem(answer: Response) -> Response {
     let status = answer.status();
     let is_refusal = status.is_client_error() || status.is_server_error();
-    if !is_refusal || answer.headers().get(CONTENT_TYPE) == Some(&MEDIA_TYPE) {
+    // Those of other protocols are in the form that these ask for.
+    let is_text =
+        answer.headers().get(CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !is_refusal || !is_text {
         return answer;
     }
     let (parts, body) = answer.into_parts();
@@ -71,8 +74,10 @@ async fn as_problem(answer: Response) -> Response {
     let said: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let detail = if said.is_empty() { "the request is not served".to_owned() } else { said };
     let mut answer = Problem::new(status, code(status), detail).into_response();
-    if let Some(allowed) = parts.headers.get(ALLOW) {
-        answer.headers_mut().insert(ALLOW, allowed.clone());
+    for (name, value) in &parts.headers {
+        if !matches!(*name, CONTENT_TYPE | CONTENT_LENGTH) {
+            answer.headers_mut().append(name, value.clone());
+        }
     }
     answer
 }

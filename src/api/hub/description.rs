@@ -13,6 +13,9 @@ use crate::api::gate::{Need, Route};
 /// What goes into requests and answers.
 const SCHEMAS: &str = include_str!("description/schemas.json");
 
+/// The body of other protocols.
+const PROTOBUF: &str = "application/x-protobuf";
+
 /// What a route is for.
 struct Entry {
     route: &'static str,
@@ -138,6 +141,17 @@ const ENTRIES: &[Entry] = &[
         "text/event-stream",
     )
     .asking(&[("agent", "string"), ("match", "string")]),
+    Entry::with("POST /api/v1/polls", "Take an agent by its invitation and visit it", "PollRequest", "Agent")
+        .making(),
+    Entry::with(
+        "POST /api/v1/agents/{agent}/poll",
+        "Change where or how often an agent is visited",
+        "PollChange",
+        "Agent",
+    ),
+    Entry::with("POST /api/v1/write", "Hand in samples by Prometheus remote write 1.0 or 2.0", PROTOBUF, ""),
+    Entry::with("POST /v1/metrics", "Hand in metrics by OTLP/HTTP", PROTOBUF, PROTOBUF),
+    Entry::with("POST /v1/logs", "Hand in logs by OTLP/HTTP", PROTOBUF, PROTOBUF),
 ];
 
 /// The document.
@@ -191,8 +205,11 @@ fn operation(route: &Route) -> Value {
         "responses": { entry.status.to_string(): answer(entry), "default": problem() },
     });
     if !entry.body.is_empty() {
-        operation["requestBody"] =
-            json!({ "required": true, "content": { "application/json": { "schema": schema(entry.body) } } });
+        let content = match entry.body {
+            media if media.contains('/') => json!({ media: {} }),
+            name => json!({ "application/json": { "schema": schema(name) } }),
+        };
+        operation["requestBody"] = json!({ "required": true, "content": content });
     }
     let (needs, security) = match route.need {
         Need::Nothing => ("nobody has to sign in", json!([])),
