@@ -49,9 +49,14 @@ fn account_for(shared: &Shared, file: &StoreFile, n_samples: u64) -> Result<(), 
         return Ok(());
     };
     let before = shared.spool.seqs_of(file);
-    shared.spool.remove(file);
-    spool::index(shared, file)?;
-    let saved = shared.spool.seqs_of(file).unwrap_or_default();
+    // At no moment are the windows that were saved in no file.
+    let saved = match spool::index(shared, file)? {
+        true => shared.spool.seqs_of(file).filter(|_| file.path.exists()).unwrap_or_default(),
+        false => Intervals::default(),
+    };
+    if saved.is_empty() {
+        shared.spool.remove(file);
+    }
     let first = u64::try_from(file.seq).unwrap_or(0).max(1);
     let before = before.unwrap_or_else(|| Intervals::of(first, saved.last().unwrap_or(0)));
     let gone = before.ranges().iter().flat_map(|(from, to)| saved.missing(*from, *to).ranges().to_vec());

@@ -199,8 +199,7 @@ impl Maintenance<'_> {
         let merged = merge::merge_hour(&self.shared.folder, hour, sources);
         let done = merged.is_ok();
         if done {
-            hot(sources).for_each(|file| self.shared.spool.remove(file));
-            self.shared.spool.merged_anew();
+            self.shared.spool.merged_away(hot(sources));
         }
         self.count(merged)?;
         self.shared.stats.lock().n_hours_merged += u64::from(done);
@@ -341,8 +340,7 @@ impl Maintenance<'_> {
         }
         tracing::info!(file = %file.path.display(), n_samples, reason = reason.as_str(), "removed from the store");
         file.remove()?;
-        self.shared.spool.remove(file);
-        self.shared.spool.merged_anew();
+        self.shared.spool.merged_away([file]);
         Ok(())
     }
 

@@ -80,8 +80,7 @@ impl<'a> Reading<'a> {
             Place::File(file, run) => match self.read_file(&file, run) {
                 Err(error) if error.is_vanished() && !file.path.exists() => {
                     // It was merged or let go: the next look finds what became of its numbers.
-                    self.shared.spool.remove(&file);
-                    self.shared.spool.merged_anew();
+                    self.shared.spool.merged_away([&file]);
                     Ok(0)
                 }
                 read => read,
@@ -392,14 +391,28 @@ fn read_lost(
     found.optional()
 }
 
+/// How often a folder is listed anew, because files went while they were read.
+const N_LOOKS_MAX: usize = 10;
+
 /// Numbers of all windows that are in merged files.
 pub(crate) fn merged_numbers(folder: &std::path::Path) -> Result<Intervals, StoreError> {
+    let mut n_looks = 1;
+    loop {
+        match merged_into_any(&folder::list(folder)?) {
+            // It went into a file of its day meanwhile, or was let go.
+            Err(error) if error.is_vanished() && n_looks < N_LOOKS_MAX => n_looks += 1,
+            looked => return looked,
+        }
+    }
+}
+
+fn merged_into_any(files: &[StoreFile]) -> Result<Intervals, StoreError> {
     let mut all = Intervals::default();
-    for file in folder::list(folder)? {
-        match numbers_merged_into(&file) {
+    for file in files {
+        match numbers_merged_into(file) {
             Ok(numbers) => all.union(&numbers),
-            // What is damaged or gone says nothing; the numbers are lost for an unknown reason.
-            Err(error) if error.is_vanished() || error.is_damage() => {}
+            // What is damaged says nothing; the numbers are lost for an unknown reason.
+            Err(error) if error.is_damage() && !error.is_vanished() => {}
             Err(error) => return Err(error),
         }
     }

@@ -97,6 +97,8 @@ struct Inner {
     cursors: BTreeMap<String, Cursor>,
     /// Numbers of windows that were merged, once somebody asked.
     merged: Option<Arc<Intervals>>,
+    /// How often they changed.
+    n_merges: u64,
 }
 
 /// See the head of the file.
@@ -237,7 +239,18 @@ impl Spool {
 
     /// What was merged is to be looked up anew.
     pub(crate) fn merged_anew(&self) {
-        self.inner.lock().merged = None;
+        self.merged_away([]);
+    }
+
+    /// These files are no more: what was in them was merged, or let go. Whoever does not find a
+    /// number in a file any more finds it among the merged ones.
+    pub(crate) fn merged_away<'a>(&self, files: impl IntoIterator<Item = &'a StoreFile>) {
+        let mut inner = self.inner.lock();
+        for file in files {
+            inner.files.retain(|(other, _)| other != file);
+        }
+        inner.merged = None;
+        inner.n_merges += 1;
     }
 
     /// The numbers of all windows that were merged.
@@ -245,11 +258,16 @@ impl Spool {
         &self,
         read: impl FnOnce() -> Result<Intervals, StoreError>,
     ) -> Result<Arc<Intervals>, StoreError> {
-        if let Some(merged) = &self.inner.lock().merged {
-            return Ok(Arc::clone(merged));
-        }
+        let n_merges = match &*self.inner.lock() {
+            Inner { merged: Some(merged), .. } => return Ok(Arc::clone(merged)),
+            inner => inner.n_merges,
+        };
         let merged = Arc::new(read()?);
-        self.inner.lock().merged = Some(Arc::clone(&merged));
+        let mut inner = self.inner.lock();
+        // What was read while files were merged is right for who asked, not for the next one.
+        if inner.n_merges == n_merges {
+            inner.merged = Some(Arc::clone(&merged));
+        }
         Ok(merged)
     }
 

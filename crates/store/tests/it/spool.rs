@@ -1,6 +1,7 @@
 //! The store as a spool: what a hub reads is what was sealed, and every number is accounted for.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -252,14 +253,27 @@ fn first_hot(bench: &Bench) -> std::path::PathBuf {
     paths.find(|path| path.to_string_lossy().ends_with("-1.db")).unwrap()
 }
 
-/// Copies files with this beginning, logs and all.
+/// Copies files with this beginning, logs and all, as they stood at one moment: the store's threads
+/// may write meanwhile, and a file with the log of another moment is none that a crash leaves.
 pub fn copy_files(from: &Bench, to: &Bench, prefix: &str) {
-    for entry in std::fs::read_dir(from.path()).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if name.starts_with(prefix) && !name.ends_with("-shm") {
-            std::fs::copy(&path, to.path().join(name)).unwrap();
-        }
+    let all = || -> BTreeMap<OsString, Vec<u8>> {
+        let paths = std::fs::read_dir(from.path()).unwrap().map(|entry| entry.unwrap().path());
+        let wanted = paths.filter(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.starts_with(prefix) && !name.ends_with("-shm")
+        });
+        // A file that goes meanwhile is missing in the next look as well.
+        wanted.filter_map(|path| Some((path.file_name()?.to_owned(), std::fs::read(&path).ok()?))).collect()
+    };
+    let mut files = all();
+    // Nothing changed between two equal looks, so that both are of one moment.
+    let same = (0..1000).any(|_| {
+        let before = std::mem::replace(&mut files, all());
+        before == files
+    });
+    assert!(same, "{} never stands still", from.path().display());
+    for (name, bytes) in files {
+        std::fs::write(to.path().join(name), bytes).unwrap();
     }
 }
 

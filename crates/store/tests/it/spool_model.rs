@@ -157,13 +157,21 @@ impl Model {
         }
     }
 
+    fn items(&self) -> BTreeSet<Seq> {
+        let heard = read(self.store(), Stream::Metrics, (1, Seq::MAX), Order::Oldest, 1 << 20);
+        heard.item_seqs().into_iter().collect()
+    }
+
     /// What is owed is what is an item and not acknowledged.
     fn check_cursors(&self) {
-        let items: BTreeSet<Seq> = read(self.store(), Stream::Metrics, (1, Seq::MAX), Order::Oldest, 1 << 20)
-            .item_seqs()
-            .into_iter()
-            .collect();
-        for status in self.store().cursors() {
+        // An hour that is merged just now is an item to one of the two looks only.
+        let (items, cursors) = loop {
+            let (items, cursors) = (self.items(), self.store().cursors());
+            if items == self.items() {
+                break (items, cursors);
+            }
+        };
+        for status in cursors {
             let hub = HUBS.iter().position(|hub| *hub == status.hub).unwrap();
             let mut owed = items.difference(&self.acked[hub]);
             let status = status.streams[&Stream::Metrics];
