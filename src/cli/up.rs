@@ -9,17 +9,18 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use fieldpost_model::{TimeMs, format_span};
+use fieldpost_model::{TimeMs, format_bytes, format_span};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::find::{Running, RunningAgent};
 use super::hub::RunningHub;
 use super::join::{Wish, host_name, join};
 use super::{Global, exit, global, instant, terminal};
-use crate::agent::{Hubs, UplinkStatus};
+use crate::agent::{self, Hubs, UplinkStatus};
 use crate::api::{TokenMade, TokenRequest};
 use crate::config::Root;
 use crate::hub::{AgentView, LinkState};
+use crate::telemetry::Cost;
 
 /// Folders of the two within the data folder.
 const HUB: &str = "hub";
@@ -70,9 +71,10 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     let mut agent = Part::start("agent", &agent_data, &[], global)?;
     let asked: RunningAgent = agent.ready(&signals)?;
     tell_linked(&asked);
-    let ended = watch(&signals, &mut hub, &mut agent, &running);
+    let asked = Asked { hub: running, agent: asked };
+    let ended = watch(&signals, &mut hub, &mut agent, &asked);
     let agent_end = agent.end()?;
-    let newest = newest(&running);
+    let newest = newest(&asked.hub);
     let hub_end = hub.end()?;
 
     finish(ended, agent_end, hub_end, newest)
@@ -99,7 +101,7 @@ fn finish(
 /// Enrols the agent of this folder with the hub, unless it is.
 fn enrol(hub: &RunningHub, agent_data: &Path) -> anyhow::Result<()> {
     let known: Vec<AgentView> = hub.get("/api/v1/agents")?;
-    let id = crate::agent::agent_id(agent_data)?;
+    let id = agent::agent_id(agent_data)?;
     let has_membership = !Hubs::of(agent_data).load()?.is_empty();
     if has_membership && known.iter().any(|agent| agent.id == id && !agent.revoked) {
         return Ok(());
@@ -133,8 +135,8 @@ fn tell_linked(agent: &RunningAgent) {
 }
 
 /// Waits for a signal; tells which of the two ended by itself, if one did.
-fn watch(signals: &Signals, hub: &mut Part, agent: &mut Part, running: &RunningHub) -> Option<&'static str> {
-    let mut told = Instant::now();
+fn watch(signals: &Signals, hub: &mut Part, agent: &mut Part, asked: &Asked) -> Option<&'static str> {
+    let mut before = Look::of(hub, agent, asked);
     loop {
         if signals.asked() {
             return None;
@@ -144,21 +146,62 @@ fn watch(signals: &Signals, hub: &mut Part, agent: &mut Part, running: &RunningH
                 return Some(part.face);
             }
         }
-        if terminal::is_watched() && told.elapsed() >= SUMMARY_EVERY {
-            told = Instant::now();
-            summary(running);
+        if terminal::is_watched() && before.at.elapsed() >= SUMMARY_EVERY {
+            let now = Look::of(hub, agent, asked);
+            terminal::err(&summary(&before, &now));
+            before = now;
         }
         std::thread::sleep(LOOK_EVERY);
     }
 }
 
-fn summary(hub: &RunningHub) {
-    let Ok(agents) = hub.get::<Vec<AgentView>>("/api/v1/agents") else { return };
-    let up = agents.iter().filter(|agent| matches!(agent.link, LinkState::Up { .. })).count();
-    let lag = agents.iter().filter_map(|agent| agent.lag_ms).max();
+/// The two, as they are asked.
+struct Asked {
+    hub: RunningHub,
+    agent: RunningAgent,
+}
+
+/// What there is to see of both at one moment.
+struct Look {
+    at: Instant,
+    agents: Vec<AgentView>,
+    status: Option<agent::Status>,
+    cost: [Cost; 2],
+}
+
+impl Look {
+    fn of(hub: &Part, agent: &Part, asked: &Asked) -> Self {
+        let cost = [hub, agent].map(|part| Cost::of(part.child.id()).unwrap_or_default());
+        let agents = asked.hub.get("/api/v1/agents").unwrap_or_default();
+        Self { at: Instant::now(), agents, status: asked.agent.status().ok(), cost }
+    }
+
+    /// CPU seconds and resident bytes of both together.
+    fn cost(&self) -> (f64, f64) {
+        let [hub, agent] = self.cost;
+        (hub.cpu_seconds + agent.cpu_seconds, hub.rss_bytes + agent.rss_bytes)
+    }
+}
+
+fn summary(before: &Look, now: &Look) -> String {
+    let seconds = now.at.duration_since(before.at).as_secs_f64();
+    let up = now.agents.iter().filter(|agent| matches!(agent.link, LinkState::Up { .. })).count();
+    let lag = now.agents.iter().filter_map(|agent| agent.lag_ms).max();
     let lag = lag.map_or_else(|| "-".to_owned(), |ms| format_span(Duration::from_millis(ms.max(0) as u64)));
-    let now = chrono::Local::now().format("%H:%M:%S");
-    terminal::err(&format!("{now}  agents {up} of {} up  lag {lag}", agents.len()));
+    let stored = |look: &Look| look.status.as_ref().map_or(0, |status| status.store.samples_stored);
+    let (n_series, bytes, lost) = now
+        .status
+        .as_ref()
+        .map_or((0, 0, 0), |status| (status.n_series, status.store.bytes, status.store.samples_lost));
+    format!(
+        "{}  agents {up} of {} up  {n_series} series  {:.0} samples/s  lag {lag}  cpu {:.2} %  rss {}  store {:.2} MiB  lost {lost}",
+        chrono::Local::now().format("%H:%M:%S"),
+        now.agents.len(),
+        stored(now).saturating_sub(stored(before)) as f64 / seconds,
+        (now.cost().0 - before.cost().0) / seconds * 100.0,
+        format_bytes(now.cost().1),
+        bytes as f64 / f64::from(1 << 20),
+    )
 }
 
 /// The instant of the newest sample that the hub has.

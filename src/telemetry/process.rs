@@ -29,6 +29,11 @@ impl Cost {
         Self::parse(&std::fs::read_to_string("/proc/self/stat").ok()?)
     }
 
+    /// Of another process, at this moment.
+    pub fn of(pid: u32) -> Option<Self> {
+        Self::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
     /// Reads /proc/PID/stat (proc_pid_stat(5)); the name may hold anything, so what counts begins
     /// after the last parenthesis.
     fn parse(stat: &str) -> Option<Self> {
