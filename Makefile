@@ -28,8 +28,10 @@ build: toolchain compiler
 	elif [ $$took -lt 60 ]; then echo "build  fieldpost $(VERSION) (release) in $$took s"; \
 	else printf 'build  fieldpost %s (release) in %d min %02d s\n' $(VERSION) $$((took / 60)) $$((took % 60)); fi
 
+# Many tests wait, for programs that they killed or cut off: more run at a time than there are cores.
 test: toolchain compiler peers fmt clippy ## everything the build machine checks: format, lints, every test
-	@if command -v cargo-nextest >/dev/null; then cargo nextest run --workspace --no-fail-fast; \
+	@if command -v cargo-nextest >/dev/null; then \
+	cargo nextest run --workspace --no-fail-fast --test-threads $$((2 * $$(nproc))); \
 	else echo "test   cargo-nextest is missing (cargo install cargo-nextest --locked): using cargo test" >&2; \
 	cargo test --workspace --no-fail-fast; fi
 

@@ -19,7 +19,7 @@ const N_WORKERS: usize = 2;
 /// Threads for what blocks (a refresh, a reload).
 const N_BLOCKING_MAX: usize = 8;
 /// Stack of such threads, bytes.
-const STACK_BYTES: usize = 512 << 10;
+const STACK_BYTES: usize = 1 << 20;
 /// Mode of the Unix socket: its owner's alone.
 const SOCKET_MODE: u32 = 0o600;
 /// Connections to the Unix socket that wait to be taken.

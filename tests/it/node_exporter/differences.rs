@@ -61,7 +61,7 @@ pub const FIXED: &[Difference] = &[
     differ("node_textfile_mtime_seconds", What::Value, "the copies were written at different times"),
 ];
 
-const MAPPED: &str = "programs that start and end beside the test map files";
+const MAPPED: &str = "programs that start and end beside the looks map and commit memory";
 
 /// On the live machine: what moves faster than three looks can be taken.
 pub const LIVE: &[Difference] = &[
@@ -69,6 +69,7 @@ pub const LIVE: &[Difference] = &[
     differ("node_procs_blocked", What::Value, "how many wait at one instant"),
     differ("node_processes_*", What::Value, "how many there are at one instant"),
     differ("node_memory_Mapped_bytes", What::Value, MAPPED),
+    differ("node_memory_Committed_AS_bytes", What::Value, MAPPED),
     differ("node_memory_numa_Mapped", What::Value, MAPPED),
     differ("node_zoneinfo_nr_mapped_pages", What::Value, MAPPED),
     differ("node_tcp_connection_states", What::Value, LOOKS),
