@@ -61,3 +61,6 @@ mod hub_trouble;
 
 /// The hub is killed at any instant: what was acknowledged is there, once.
 mod hub_crash;
+
+/// Stores that earlier versions wrote, kept as files.
+mod versions;
