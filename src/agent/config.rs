@@ -1,7 +1,9 @@
 //! The parts of the config that are the agent's own.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use anyhow::Context as _;
 use fieldpost_link::{PAUSE_MAX, Proxy};
 use fieldpost_model::Period;
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,9 @@ impl Default for Metrics {
     }
 }
 
+const PASSWORD_ELSEWHERE: &str = "a config file is no place for a password: write http://USER@HOST:PORT, and \
+    the password into a file that proxy_password_file names";
+
 /// The `link` section: how this agent goes to the hubs that it dials.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -37,6 +42,8 @@ pub struct Link {
     pub exit_on_fail: bool,
     /// The HTTP proxy by which hubs are dialled.
     pub proxy: Option<String>,
+    /// The file with the password of the proxy's user.
+    pub proxy_password_file: Option<PathBuf>,
 }
 
 impl Default for Link {
@@ -46,6 +53,7 @@ impl Default for Link {
             reconnect_max: Period::from_secs(PAUSE_MAX.as_secs()),
             exit_on_fail: false,
             proxy: None,
+            proxy_password_file: None,
         }
     }
 }
@@ -53,14 +61,28 @@ impl Default for Link {
 impl Link {
     /// What is wrong with the values, each with its key; empty when all is well.
     pub fn faults(&self) -> Vec<(String, String)> {
-        let proxy = self.proxy.as_deref().map(str::parse::<Proxy>);
-        let wrong_proxy = proxy.and_then(Result::err).map(|error| ("proxy".to_owned(), error.to_string()));
+        let wrong_proxy = match self.proxy.as_deref().map(str::parse::<Proxy>) {
+            Some(Err(error)) => Some(error.to_string()),
+            Some(Ok(proxy)) if proxy.has_password() => Some(PASSWORD_ELSEWHERE.to_owned()),
+            _ => None,
+        };
+        let wrong_proxy = wrong_proxy.map(|fault| ("proxy".to_owned(), fault));
         let far = (self.push_interval > PUSH_INTERVAL_MAX)
             .then(|| ("push_interval".to_owned(), format!("must be at most {PUSH_INTERVAL_MAX}")));
         let odd = !(RECONNECT_RANGE.0..=RECONNECT_RANGE.1).contains(&self.reconnect_max);
         let (least, most) = RECONNECT_RANGE;
         let odd = odd.then(|| ("reconnect_max".to_owned(), format!("must be from {least} to {most}")));
         [far, odd, wrong_proxy].into_iter().flatten().collect()
+    }
+
+    /// The proxy by which hubs are dialled, with its password.
+    pub fn dialled_by(&self) -> anyhow::Result<Option<Proxy>> {
+        let Some(proxy) = &self.proxy else { return Ok(None) };
+        let proxy: Proxy = proxy.parse().context("link.proxy cannot be used")?;
+        let Some(path) = &self.proxy_password_file else { return Ok(Some(proxy)) };
+        let password = std::fs::read_to_string(path)
+            .with_context(|| format!("link.proxy_password_file: cannot read {}", path.display()))?;
+        Ok(Some(proxy.with_password(password.trim_end_matches(['\r', '\n']))))
     }
 }
 

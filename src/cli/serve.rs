@@ -174,7 +174,7 @@ fn uplinks(
             handler(TowerToHyperService::new(router))
         })
     };
-    let proxy = link.proxy.as_deref().map(str::parse).transpose().context("link.proxy cannot be used")?;
+    let proxy = link.dialled_by()?;
     let options = UplinkOptions { reconnect_max: link.reconnect_max.0, proxy, on_refused };
     let clock = Arc::clone(&agent.clock);
     Ok(Uplinks::new(&config.store.path, outbox, clock, introduction, options, serve_hub))

@@ -242,6 +242,10 @@ fn lead(mut near: TcpStream, led: &AtomicUsize) -> anyhow::Result<()> {
     let head = String::from_utf8(head)?;
     let target =
         head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).context(head.clone())?;
+    if !head.contains("\r\nProxy-Authorization: Basic d2ViOnMzOmNyZXQ=\r\n") {
+        near.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")?;
+        return Ok(());
+    }
     let far = TcpStream::connect(target)?;
     near.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
     led.fetch_add(1, Ordering::SeqCst);
@@ -255,7 +259,10 @@ fn lead(mut near: TcpStream, led: &AtomicUsize) -> anyhow::Result<()> {
 fn agent_joins_and_dials_through_its_proxy() {
     let hub = Hub::start(program(), "").unwrap();
     let (address, led) = proxy();
-    let mut agent = joined(&hub, &format!("{FAST}link: {{proxy: 'http://{address}'}}\n"), NAME);
+    let secrets = Scratch::new().unwrap();
+    let password = secrets.write("password", "s3:cret\n").unwrap();
+    let link = format!("proxy: 'http://web@{address}', proxy_password_file: '{}'", password.display());
+    let mut agent = joined(&hub, &format!("{FAST}link: {{{link}}}\n"), NAME);
     wait_until_up(&hub, &agent, NAME);
     assert!(led.load(Ordering::SeqCst) >= 2, "once to join, once for the link");
     settled(&hub, &mut agent, NAME, &[]).check().unwrap();

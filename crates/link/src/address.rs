@@ -22,7 +22,7 @@ pub enum AddressError {
     #[error("`{0}` is plain HTTP, which is allowed on this host only; write https://")]
     Plain(String),
     /// Not an address of a proxy.
-    #[error("`{0}` is no address of a proxy; write it as http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")]
+    #[error("`{0}` is no address of a proxy; write it as http://HOST:PORT or http://USER@HOST:PORT")]
     NotAProxy(String),
     /// Not an address of an agent.
     #[error("`{0}` is no address of an agent; write it as HOST:PORT")]

@@ -17,13 +17,13 @@ use crate::socket;
 const ANSWER_BYTES_MAX: usize = 8 << 10;
 const WHILE: &str = "asking the proxy";
 
-/// A proxy: `http://HOST:PORT`, or with `USER:PASSWORD@` before the host.
+/// A proxy: `http://HOST:PORT`, or with `USER@` or `USER:PASSWORD@` before the host.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
     host: String,
     port: u16,
-    /// The value of `Proxy-Authorization`.
-    authorization: Option<String>,
+    /// User, or user and password with a colon between them (RFC 7617).
+    credentials: Option<String>,
 }
 
 impl FromStr for Proxy {
@@ -36,12 +36,8 @@ impl FromStr for Proxy {
         let uri: Uri = text.trim().parse().map_err(|_| bad())?;
         let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(bad)?;
         let port = authority.port_u16().filter(|port| *port != 0).ok_or_else(bad)?;
-        let secret = authority.as_str().rsplit_once('@').map(|(secret, _)| BASE64.encode(secret.as_bytes()));
-        Ok(Self {
-            host: host_of(authority.host()).ok_or_else(bad)?,
-            port,
-            authorization: secret.map(|secret| format!("Basic {secret}")),
-        })
+        let credentials = authority.as_str().rsplit_once('@').map(|(credentials, _)| credentials.to_owned());
+        Ok(Self { host: host_of(authority.host()).ok_or_else(bad)?, port, credentials })
     }
 }
 
@@ -59,13 +55,26 @@ impl fmt::Debug for Proxy {
 }
 
 impl Proxy {
+    /// Does it say a password?
+    pub fn has_password(&self) -> bool {
+        self.credentials.as_ref().is_some_and(|credentials| credentials.contains(':'))
+    }
+
+    /// The same with the password of its user, which is nobody where none is named.
+    pub fn with_password(mut self, password: &str) -> Self {
+        let user = self.credentials.as_deref().and_then(|credentials| credentials.split(':').next());
+        self.credentials = Some(format!("{}:{password}", user.unwrap_or_default()));
+        self
+    }
+
     /// Connects to a host through the proxy.
     pub(crate) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, LinkError> {
         let mut stream = socket::connect(&self.host, self.port).await?;
         let target = bracketed(host, port);
         let mut question = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
-        if let Some(authorization) = &self.authorization {
-            question.push_str(&format!("Proxy-Authorization: {authorization}\r\n"));
+        if let Some(credentials) = &self.credentials {
+            let credentials = BASE64.encode(credentials.as_bytes());
+            question.push_str(&format!("Proxy-Authorization: Basic {credentials}\r\n"));
         }
         question.push_str("\r\n");
         let broken = |source| LinkError::broken(source, WHILE);
@@ -100,7 +109,8 @@ mod tests {
     #[test]
     fn passwords_are_sent_and_never_shown() {
         let proxy: Proxy = "http://ann:s3cret@proxy.example:3128".parse().unwrap();
-        assert_eq!(proxy.authorization.as_deref(), Some("Basic YW5uOnMzY3JldA=="));
+        assert_eq!(proxy.credentials.as_deref(), Some("ann:s3cret"));
+        assert!(proxy.has_password());
         assert_eq!(proxy.to_string(), "http://proxy.example:3128");
         assert_eq!(format!("{proxy:?}"), "Proxy(http://proxy.example:3128)");
         let error = "ftp://ann:s3cret@proxy.example".parse::<Proxy>().unwrap_err().to_string();
