@@ -39,7 +39,7 @@ The key is made on this host and stays here. What the hub may do here is set in 
 pub struct Args {
     /// A dash: the join string comes from standard input, never from the command line
     #[arg(value_name = "-", value_parser = dash)]
-    word: String,
+    _word: Dash,
     /// The name of this host at the hub; its host name if not given
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -52,16 +52,19 @@ pub struct Args {
 }
 
 /// A secret word comes from the standard input: a dash stands for it.
-pub fn dash(text: &str) -> Result<String, String> {
+#[derive(Debug, Clone, Copy)]
+pub struct Dash;
+
+/// Takes the dash, and nothing that might be a secret.
+pub fn dash(text: &str) -> Result<Dash, String> {
     match text {
-        "-" => Ok(text.to_owned()),
+        "-" => Ok(Dash),
         _ => Err("the word is a secret: give it on standard input, as in `fieldpost join - < word`".into()),
     }
 }
 
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
-    debug_assert_eq!(args.word, "-");
     let config: Config = global.load()?.config;
     let (_, word) = read_word("join string", "make one at the hub: fieldpost hub token create")?;
     let wish = Wish {
@@ -70,13 +73,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
         labels: args.labels.iter().cloned().collect(),
     };
     let data = &config.store.path;
-    let joined = match &config.link.proxy {
-        None => join(data, &word, &wish)?,
-        Some(proxy) => {
-            let proxy = proxy.parse().context("link.proxy cannot be used")?;
-            join_through(Some(&proxy), data, &word, &wish)?
-        }
-    };
+    let joined = join_through(config.link.dialled_by()?.as_ref(), data, &word, &wish)?;
     tell(&joined, global)?;
     // An agent that runs dials at once; one that does not will when it starts.
     let running = RunningAgent::find(global).and_then(|agent| agent.tell("POST", "/v1/hubs/refresh", None));

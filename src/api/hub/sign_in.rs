@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::{Extension, Json};
-use fieldpost_model::hub_state::{Role, Session};
+use fieldpost_model::hub_state::{Role, Scope, Session};
 use serde::{Deserialize, Serialize};
 
 use super::{Asker, DONE, Doer, blocking};
@@ -115,7 +115,9 @@ pub async fn end(
 pub async fn whoami(asker: Asker) -> Json<Whoami> {
     Json(match asker.0 {
         Principal::User { name, role } => Whoami { name, role },
-        Principal::Token { id, .. } => Whoami { name: id, role: Role::Viewer },
+        Principal::Token { id, scope: Scope::Role(role) } => Whoami { name: id, role },
+        // The gate lets no other token come so far.
+        Principal::Token { id, scope: _ } => Whoami { name: id, role: Role::Viewer },
         Principal::Owner(uid) => Whoami { name: format!("uid {uid}"), role: Role::Admin },
         Principal::Nobody => Whoami { name: String::new(), role: Role::Viewer },
     })

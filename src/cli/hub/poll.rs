@@ -9,7 +9,7 @@ use fieldpost_model::{Period, format_span};
 
 use super::{RunningHub, key_and_value};
 use crate::api::{PollChange, PollRequest};
-use crate::cli::join::read_word;
+use crate::cli::join::{Dash, dash, read_word};
 use crate::cli::{Global, terminal};
 use crate::hub::AgentView;
 
@@ -53,8 +53,8 @@ enum Action {
 #[derive(Debug, clap::Args)]
 struct Add {
     /// A dash: the invitation comes from standard input, never from the command line
-    #[arg(value_name = "-", value_parser = crate::cli::join::dash)]
-    word: String,
+    #[arg(value_name = "-", value_parser = dash)]
+    _word: Dash,
     /// From one visit to the next; 0: the hub stays
     #[arg(long, default_value = "0", value_name = "SPAN")]
     interval: Period,
@@ -86,7 +86,6 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
 }
 
 fn add(hub: &RunningHub, wish: &Add, global: &Global) -> anyhow::Result<()> {
-    debug_assert_eq!(wish.word, "-");
     let (invitation, _): (String, Invitation) =
         read_word("invitation", "make one on the agent's host: fieldpost invite")?;
     let request = PollRequest {

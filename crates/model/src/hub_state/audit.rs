@@ -78,6 +78,23 @@ impl AuditNote {
     pub const DETAIL_BYTES_MAX: usize = 16 << 10;
 }
 
+/// A hash as people and programs compare it: 64 hexadecimal digits.
+mod as_digits {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::super::hashes::{hex, parse_hex};
+
+    pub(super) fn serialize<S: Serializer>(hash: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex(hash))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_hex(&text).ok_or_else(|| D::Error::custom("a hash has 64 hexadecimal digits"))
+    }
+}
+
 /// An entry of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
@@ -96,6 +113,7 @@ pub struct AuditEntry {
     /// More about it: a JSON object.
     pub detail: String,
     /// SHA-256 of the hash before it (32 zeros before the first) and [`AuditEntry::canonical`].
+    #[serde(with = "as_digits")]
     pub hash: [u8; 32],
 }
 
@@ -120,6 +138,7 @@ pub struct AuditHead {
     /// Number of the newest entry; 0 if there is none.
     pub seq: u64,
     /// Its hash.
+    #[serde(with = "as_digits")]
     pub hash: [u8; 32],
 }
 
