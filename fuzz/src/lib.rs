@@ -8,6 +8,7 @@ mod page;
 #[cfg(fuzzing)]
 pub mod process;
 pub mod text;
+pub mod wire;
 
 use std::path::Path;
 
@@ -42,6 +43,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", prepare: text::config },
     Target { name: "store_codec", prepare: |_| text::store_codec() },
     Target { name: "requests", prepare: |_| text::requests() },
+    Target { name: "link", prepare: |_| wire::link() },
+    Target { name: "record", prepare: |_| wire::record() },
+    Target { name: "pushed", prepare: |_| wire::pushed() },
 ];
 
 /// The target of this name.

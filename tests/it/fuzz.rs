@@ -87,3 +87,18 @@ fn store_codec() {
 fn requests() {
     fuzz("requests");
 }
+
+#[test]
+fn link() {
+    fuzz("link");
+}
+
+#[test]
+fn record() {
+    fuzz("record");
+}
+
+#[test]
+fn pushed() {
+    fuzz("pushed");
+}
