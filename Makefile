@@ -9,7 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BINARY := $(TARGET)/release/fieldpost
 
 # The peers that tests and benchmarks stand beside: Debian packages, unpacked there, never installed.
-PEERS := prometheus-node-exporter prometheus collectd-core netdata-core victoria-metrics iproute2 nginx-light
+PEERS := prometheus-node-exporter prometheus collectd-core netdata-core victoria-metrics iproute2 nginx-light libfaketime
 PEERS_DIR := $(abspath $(TARGET))/peers
 export FIELDPOST_PEERS_DIR = $(PEERS_DIR)
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use fieldpost_link::{Acknowledgement, FrameReader, ItemMark, RecordHead, RefusedItem, SeqSpan};
 use fieldpost_model::{Frame, Intervals, Lost, Seq, Stream};
+use fieldpost_store::StoreError;
 use fieldpost_store::hub::{Accepted, Batch, HubStore, NotTaken, Refusal};
 use tokio::time::Instant;
 
@@ -28,13 +29,28 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const TAIL_DEADLINE: Duration = Duration::from_secs(30);
 /// Pause when the store does not take more.
 const FULL_PAUSE: Duration = Duration::from_millis(200);
+/// Pause after the store could not write.
+const UNWRITTEN_PAUSE: Duration = Duration::from_secs(3);
 /// The most that an agent may say of one item.
 const MARK_BYTES_MAX: usize = 1 << 10;
 /// The word for numbers that the hub does not take.
 const REFUSED: &str = "refused";
 
-/// Draws everything until the link ends or is cancelled.
+/// Draws everything until the link ends or is cancelled. While the store cannot write, on a full
+/// disk, the link stays: the agent is well, keeps what it has, and is asked again.
 pub async fn draw(hub: Arc<Hub>, link: Arc<Link>) -> anyhow::Result<()> {
+    loop {
+        match draw_on(Arc::clone(&hub), Arc::clone(&link)).await {
+            Err(error) if error.is::<Unwritten>() => {
+                tracing::debug!(agent = link.agent_id, "it is asked again: {error:#}");
+                tokio::time::sleep(UNWRITTEN_PAUSE).await;
+            }
+            drawn => return drawn,
+        }
+    }
+}
+
+async fn draw_on(hub: Arc<Hub>, link: Arc<Link>) -> anyhow::Result<()> {
     let head = settled_head(&hub, &link).await?;
     let mut streams = tokio::task::JoinSet::new();
     for stream in Stream::ALL {
@@ -124,6 +140,11 @@ async fn was_put_back(hub: &Hub, link: &Link, head: &RecordHead) -> anyhow::Resu
     }
     Ok(false)
 }
+
+/// The store could not write what an agent sent.
+#[derive(Debug, thiserror::Error)]
+#[error("what the agent sent could not be written")]
+struct Unwritten(#[source] Arc<StoreError>);
 
 /// One stream of one spool of one agent.
 struct Intake {
@@ -244,7 +265,7 @@ impl Intake {
                 let _ = done.send(answer);
             });
             match taken {
-                Ok(()) => return Ok(committed.await.context("the store has ended")??),
+                Ok(()) => return Ok(committed.await.context("the store has ended")?.map_err(Unwritten)?),
                 Err(NotTaken::Full(waiting)) => batch = waiting,
                 Err(NotTaken::Refused(reason)) => bail!("the hub takes nothing of this stream: {reason}"),
                 Err(NotTaken::Closed) => bail!("the hub is ending"),

@@ -43,6 +43,7 @@ mod hostile;
 mod hub;
 mod hub_api;
 mod hub_faults;
+mod hub_trouble;
 mod identity;
 mod kill9;
 mod live;

@@ -1,7 +1,7 @@
 //! What the tests stand on: peers and agents as child processes that end with the test, scratch
 //! folders, a small HTTP client, and a strict reader of metrics pages that shares no code with
 //! what it checks; a proxy that harms connections, and the oracle that compares what an agent has
-//! sealed with what a hub has stored.
+//! sealed with what a hub has stored; disks that are full and clocks that are turned.
 
 mod agent;
 mod copy;
@@ -16,6 +16,8 @@ mod process;
 mod proxy;
 mod random;
 mod scratch;
+mod small_disk;
+mod turned_clock;
 
 pub use agent::Agent;
 pub use copy::copy_folder;
@@ -30,6 +32,8 @@ pub use process::Process;
 pub use proxy::{FaultProxy, Faults};
 pub use random::{Random, soak};
 pub use scratch::{Scratch, free_port, repository, target_dir};
+pub use small_disk::SmallDisk;
+pub use turned_clock::TurnedClock;
 
 use std::time::{Duration, Instant};
 
