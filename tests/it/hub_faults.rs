@@ -17,8 +17,9 @@ pub const FAST: &str = "interval: 150ms\nhistory: {interval: 1s}\nstore: {window
 const LIGHT: &str = "interval: 300ms\nhistory: {interval: 5s}\nstore: {window: 2s}\n";
 /// The name of the agent where there is one.
 pub const NAME: &str = "web1";
-/// The longest that a process lives before it is killed, ms.
-const LIFE_MS_MAX: u64 = 1_500;
+/// The longest that a process lives before it is killed, ms: most live for a moment, some long
+/// enough to seal and to send.
+const LIFE_MS_MAX: [u64; 4] = [50, 200, 600, 1_500];
 /// Times that the last items are given another chance to arrive.
 const N_CHANCES: usize = 5;
 /// Where nobody listens.
@@ -85,23 +86,13 @@ enum Victim {
     Both,
 }
 
-/// As many of each, in any order.
-fn victims(random: &mut Random) -> Vec<Victim> {
-    let n = |times: u64| (times * soak()) as usize;
-    let mut all = [vec![Victim::Agent; n(10)], vec![Victim::Hub; n(10)], vec![Victim::Both; n(5)]].concat();
-    for last in (1..all.len()).rev() {
-        all.swap(last, random.below(last as u64 + 1) as usize);
-    }
-    all
-}
-
-#[test]
-fn kills_of_agent_and_hub_lose_and_double_nothing() {
+/// Kills at random instants, again and again.
+fn kills_lose_and_double_nothing(victim: Victim, n_kills: u64) {
     let mut random = Random::seeded();
     let mut hub = hub_behind_proxy(&mut random);
     let mut agent = joined(&hub, FAST, NAME);
-    for (number, victim) in victims(&mut random).into_iter().enumerate() {
-        live(random.below(LIFE_MS_MAX));
+    for number in 0..n_kills * soak() {
+        live(random.below(LIFE_MS_MAX[number as usize % LIFE_MS_MAX.len()]));
         if victim != Victim::Agent {
             hub.kill().unwrap();
         }
@@ -117,9 +108,24 @@ fn kills_of_agent_and_hub_lose_and_double_nothing() {
 }
 
 #[test]
+fn kills_of_the_agent_lose_and_double_nothing() {
+    kills_lose_and_double_nothing(Victim::Agent, 100);
+}
+
+#[test]
+fn kills_of_the_hub_lose_and_double_nothing() {
+    kills_lose_and_double_nothing(Victim::Hub, 100);
+}
+
+#[test]
+fn kills_of_both_lose_and_double_nothing() {
+    kills_lose_and_double_nothing(Victim::Both, 50);
+}
+
+#[test]
 fn cuts_at_any_byte_lose_and_double_nothing() {
     const N_AGENTS: usize = 5;
-    let n_cuts = 50 * soak();
+    let n_cuts = 500 * soak();
     let mut random = Random::seeded();
     let hub = hub_behind_proxy(&mut random);
     let names: Vec<String> = (1..=N_AGENTS).map(|number| format!("web{number}")).collect();
@@ -128,7 +134,7 @@ fn cuts_at_any_byte_lose_and_double_nothing() {
     hub.front().cut_all();
     // Pauses grow with each link that breaks; who starts anew dials at once.
     for one in (0..N_AGENTS).cycle().take_while(|_| hub.front().n_cuts() < n_cuts) {
-        live(2_000);
+        live(random.below(1_000));
         agents[one].kill().unwrap();
         agents[one].start_again().unwrap();
     }
