@@ -167,13 +167,16 @@ struct Look {
     agents: Vec<AgentView>,
     status: Option<agent::Status>,
     cost: [Cost; 2],
+    /// Bytes of both data folders.
+    store_bytes: u64,
 }
 
 impl Look {
     fn of(hub: &Part, agent: &Part, asked: &Asked) -> Self {
         let cost = [hub, agent].map(|part| Cost::of(part.child.id()).unwrap_or_default());
         let agents = asked.hub.get("/api/v1/agents").unwrap_or_default();
-        Self { at: Instant::now(), agents, status: asked.agent.status().ok(), cost }
+        let store_bytes = bytes_below(&hub.data) + bytes_below(&agent.data);
+        Self { at: Instant::now(), agents, status: asked.agent.status().ok(), cost, store_bytes }
     }
 
     /// CPU seconds and resident bytes of both together.
@@ -189,19 +192,27 @@ fn summary(before: &Look, now: &Look) -> String {
     let lag = now.agents.iter().filter_map(|agent| agent.lag_ms).max();
     let lag = lag.map_or_else(|| "-".to_owned(), |ms| format_span(Duration::from_millis(ms.max(0) as u64)));
     let stored = |look: &Look| look.status.as_ref().map_or(0, |status| status.store.samples_stored);
-    let (n_series, bytes, lost) = now
-        .status
-        .as_ref()
-        .map_or((0, 0, 0), |status| (status.n_series, status.store.bytes, status.store.samples_lost));
+    let (n_series, lost) =
+        now.status.as_ref().map_or((0, 0), |status| (status.n_series, status.store.samples_lost));
     format!(
-        "{}  agents {up} of {} up  {n_series} series  {:.0} samples/s  lag {lag}  cpu {:.2} %  rss {}  store {:.2} MiB  lost {lost}",
+        "{}  agents {up} of {} up  {n_series} series  {:.0} samples/s  lag {lag}  cpu {:.2} %  rss {}  store {}  lost {lost}",
         chrono::Local::now().format("%H:%M:%S"),
         now.agents.len(),
         stored(now).saturating_sub(stored(before)) as f64 / seconds,
         (now.cost().0 - before.cost().0) / seconds * 100.0,
         format_bytes(now.cost().1),
-        bytes as f64 / f64::from(1 << 20),
+        format_bytes(now.store_bytes as f64),
     )
+}
+
+/// Bytes of the files in a folder and the folders below it, as far as they can be seen.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let of = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+        metadata => metadata.map_or(0, |metadata| metadata.len()),
+    };
+    entries.map(of).sum()
 }
 
 /// The instant of the newest sample that the hub has.
