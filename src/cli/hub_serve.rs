@@ -75,7 +75,7 @@ pub fn serve(
     let (tcp, address) = runtime.block_on(bind_tcp("listen", plan.loaded.config.listen))?;
     let (hub, state, opened) = open_hub(&plan.loaded.config, address)?;
     let unix = bind_socket(&socket)?;
-    let status = status(&plan, address);
+    let status = status(&plan, &hub.hub_id, address);
     let tasks = open_doors(plan, (&hub, state), &status, (tcp, unix), signals)?;
     notify(&[NotifyState::Ready]);
     let first_admin = hub.offer_first_admin()?;
@@ -121,9 +121,10 @@ fn open_hub(
     Ok((Arc::new(hub), state, opened))
 }
 
-fn status(plan: &Plan<Config>, address: SocketAddr) -> Status {
+fn status(plan: &Plan<Config>, hub_id: &str, address: SocketAddr) -> Status {
     let config = &plan.loaded.config;
     Status {
+        hub_id: hub_id.to_owned(),
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         started_ms: plan.started_ms,

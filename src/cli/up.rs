@@ -19,7 +19,7 @@ use super::{Global, exit, global, instant, terminal};
 use crate::agent::{self, Hubs, UplinkStatus};
 use crate::api::{TokenMade, TokenRequest};
 use crate::config::Root;
-use crate::hub::{AgentView, LinkState};
+use crate::hub::{AgentView, LinkState, Status};
 use crate::telemetry::Cost;
 
 /// Folders of the two within the data folder.
@@ -98,13 +98,19 @@ fn finish(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Enrols the agent of this folder with the hub, unless it is.
+/// Enrols the agent of this folder with the hub, unless it is. The hub may listen elsewhere than
+/// the last time.
 fn enrol(hub: &RunningHub, agent_data: &Path) -> anyhow::Result<()> {
     let known: Vec<AgentView> = hub.get("/api/v1/agents")?;
     let id = agent::agent_id(agent_data)?;
-    let has_membership = !Hubs::of(agent_data).load()?.is_empty();
-    if has_membership && known.iter().any(|agent| agent.id == id && !agent.revoked) {
-        return Ok(());
+    let status: Status = hub.get("/v1/status")?;
+    let hubs = Hubs::of(agent_data);
+    let membership = hubs.load()?.into_iter().find(|membership| membership.hub_id == status.hub_id);
+    if let Some(mut membership) = membership
+        && known.iter().any(|agent| agent.id == id && !agent.revoked)
+    {
+        membership.urls = vec![status.listen.parse()?];
+        return hubs.replace(&membership);
     }
     let request = TokenRequest {
         ttl_seconds: 60,

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 /// A running hub's status.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
+    /// Which hub it is.
+    pub hub_id: String,
     /// The hub's version.
     pub version: String,
     /// Its process id.

@@ -60,6 +60,7 @@ mod sinks;
 mod tidy;
 mod top;
 mod two_hosts;
+mod up;
 
 /// A file of the repository.
 fn repository_file(path: &str) -> std::path::PathBuf {

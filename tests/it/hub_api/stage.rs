@@ -171,6 +171,7 @@ impl Stage {
 fn door() -> Arc<LocalDoor> {
     Arc::new(LocalDoor {
         status: Box::new(|| Status {
+            hub_id: "hub1".into(),
             version: String::new(),
             pid: 0,
             started_ms: 0,
