@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use reqwest::{Certificate, Method, Url};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Certificate, Identity, Method, Url};
 
 /// The longest that connecting may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
@@ -104,6 +105,8 @@ pub enum Credential {
     Bearer(String),
     /// A user and a password.
     Basic(String, String),
+    /// What stands in the header, by the word before it.
+    Other(String, String),
 }
 
 /// An answer to a push.
@@ -141,13 +144,8 @@ impl PushClient {
         credential: Option<&Credential>,
         body: Bytes,
     ) -> anyhow::Result<PushAnswer> {
-        let mut request = self.http.post(self.url.clone()).headers(headers).body(body);
-        request = match credential {
-            Some(Credential::Bearer(token)) => request.bearer_auth(token),
-            Some(Credential::Basic(user, password)) => request.basic_auth(user, Some(password)),
-            None => request,
-        };
-        let mut answer = request.send().await?;
+        let request = self.http.post(self.url.clone()).headers(headers).body(body);
+        let mut answer = with_credential(request, credential).send().await?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.context("the answer broke off")? {
             let room = PUSH_ANSWER_BYTES_MAX - body.len();
@@ -160,40 +158,83 @@ impl PushClient {
     }
 }
 
+/// Whom a client trusts, and as whom it comes.
+#[derive(Default)]
+pub struct ClientTls {
+    /// Certificates (PEM) that are trusted, and no others; none: those of the system.
+    pub ca: Option<Vec<u8>>,
+    /// The client's own certificate and key (PEM).
+    pub identity: Option<Vec<u8>>,
+    /// The name that the server's certificate has to have, where it is not that of its address.
+    pub server_name: Option<String>,
+    /// Is any certificate good enough?
+    pub trusts_all: bool,
+}
+
 /// A client that gets pages of measurements. Redirections are not followed.
 pub struct PageClient {
     http: reqwest::Client,
+    server_name: Option<String>,
+}
+
+/// Finds the addresses of one host, whatever it is called in the address: a certificate is checked
+/// against the name that stands there.
+struct AddressesOf(String);
+
+impl Resolve for AddressesOf {
+    fn resolve(&self, _: Name) -> Resolving {
+        let host = self.0.clone();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((host.as_str(), 0)).await?.collect::<Vec<_>>();
+            Ok::<Addrs, _>(Box::new(found.into_iter()))
+        })
+    }
 }
 
 impl PageClient {
-    /// With a CA (PEM) that one is trusted and no other; without, those of the system.
-    pub fn new(ca: Option<&[u8]>, deadline: Duration) -> anyhow::Result<Self> {
+    /// For any page, or with `server_name` for those of this host only.
+    pub fn new(tls: &ClientTls, host: &str) -> anyhow::Result<Self> {
         let mut builder = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(deadline)
+            .connect_timeout(FAR_CONNECT_DEADLINE)
             .user_agent(concat!("fieldpost/", env!("CARGO_PKG_VERSION")));
-        if let Some(pem) = ca {
+        if let Some(pem) = &tls.ca {
             builder = builder.tls_certs_only(Certificate::from_pem_bundle(pem).context("no certificates")?);
         }
-        Ok(Self { http: builder.build().context("cannot make an HTTP client")? })
+        if let Some(pem) = &tls.identity {
+            builder = builder.identity(Identity::from_pem(pem).context("no certificate with its key")?);
+        }
+        if tls.trusts_all {
+            builder = builder.tls_danger_accept_invalid_certs(true);
+        }
+        if tls.server_name.is_some() {
+            builder = builder.dns_resolver(AddressesOf(host.to_owned()));
+        }
+        let http = builder.build().context("cannot make an HTTP client")?;
+        Ok(Self { http, server_name: tls.server_name.clone() })
     }
 
-    /// A page of this address, of so many bytes at most, if it answers 200.
+    fn request(&self, url: &str) -> anyhow::Result<reqwest::RequestBuilder> {
+        let mut url = Url::parse(url).with_context(|| format!("{url:?} is no URL"))?;
+        let Some(name) = self.server_name.as_deref().filter(|_| url.scheme() == "https") else {
+            return Ok(self.http.get(url));
+        };
+        let host = url.authority().to_owned();
+        url.set_host(Some(name)).with_context(|| format!("{name:?} is no name of a host"))?;
+        Ok(self.http.get(url).header("host", host))
+    }
+
+    /// A page of this address, of so many bytes at most, if it answers 200 in time.
     pub async fn get(
         &self,
         url: &str,
-        accept: &'static str,
+        headers: HeaderMap<HeaderValue>,
         credential: Option<&Credential>,
-        bytes_max: usize,
+        (deadline, bytes_max): (Duration, usize),
     ) -> anyhow::Result<Vec<u8>> {
-        let mut request = self.http.get(url).header("accept", accept);
-        request = match credential {
-            Some(Credential::Bearer(token)) => request.bearer_auth(token),
-            Some(Credential::Basic(user, password)) => request.basic_auth(user, Some(password)),
-            None => request,
-        };
-        let mut answer = request.send().await?;
+        let request = self.request(url)?.headers(headers).timeout(deadline);
+        let mut answer = with_credential(request, credential).send().await?;
         if answer.status().as_u16() != 200 {
             bail!("it answers {}", answer.status());
         }
@@ -205,6 +246,35 @@ impl PageClient {
             body.extend_from_slice(&chunk);
         }
         Ok(body)
+    }
+}
+
+/// The address of a page, with what stands after its `?`. Fails if these make no address.
+pub fn page_url<'a>(
+    scheme: &str,
+    authority: &str,
+    path: &str,
+    parameters: impl Iterator<Item = (&'a str, &'a str)>,
+) -> anyhow::Result<String> {
+    let origin = format!("{scheme}://{authority}");
+    let mut url = Url::parse(&origin).with_context(|| format!("{origin:?} is no URL"))?;
+    url.set_path(path);
+    let mut parameters = parameters.peekable();
+    if parameters.peek().is_some() {
+        url.query_pairs_mut().extend_pairs(parameters);
+    }
+    Ok(url.into())
+}
+
+fn with_credential(
+    request: reqwest::RequestBuilder,
+    credential: Option<&Credential>,
+) -> reqwest::RequestBuilder {
+    match credential {
+        Some(Credential::Bearer(token)) => request.bearer_auth(token),
+        Some(Credential::Basic(user, password)) => request.basic_auth(user, Some(password)),
+        Some(Credential::Other(kind, text)) => request.header("authorization", format!("{kind} {text}")),
+        None => request,
     }
 }
 

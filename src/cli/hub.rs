@@ -122,9 +122,14 @@ impl Face for HubFace {
             pid: status.pid,
             started_ms: status.started_ms,
             config: &status.config,
-            more: format!("listens {}  data {}", status.listen, status.data.display()),
+            more: format!("listens {}  data {}{}", status.listen, status.data.display(), scraping(status)),
         }
     }
+}
+
+/// What is wrong with what it scrapes, a line each.
+fn scraping(status: &Status) -> String {
+    status.scrape_faults.iter().map(|fault| format!("\n  scrape  {fault}")).collect()
 }
 
 /// What the terminal is told of a hub that has started.

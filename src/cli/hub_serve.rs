@@ -23,7 +23,7 @@ use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit
 use super::reloading::{self, Outcome, Reloading};
 use crate::agent::{Clock, SystemClock};
 use crate::api::{self, Listener};
-use crate::config::Root;
+use crate::config::{Root, target_groups};
 use crate::hub::{Config, Hub, HubOptions, LocalDoor, Status, back_up, keep_up, poll, scrape};
 use crate::private_file;
 use crate::shutdown::Signals;
@@ -131,6 +131,7 @@ fn status(plan: &Plan<Config>, hub_id: &str, address: SocketAddr) -> Status {
         config: plan.config_name.clone(),
         data: config.store.path.clone(),
         listen: config.public_url(address, &host_name()),
+        scrape_faults: Vec::new(),
     }
 }
 
@@ -149,10 +150,10 @@ fn open_doors(
     let reloading = Arc::new(Reloading::new(plan));
     // Nothing but the level of the log can change while the hub runs, and that is changed there.
     let reload = move || -> Outcome { reloading.reload(|_| Ok(())) };
-    let (asked, status) = (reload.clone(), status.clone());
+    let (asked, status, scraping) = (reload.clone(), status.clone(), Arc::clone(hub));
     let (copied, keys) = (Arc::clone(hub), status.data.join(KEYS));
     let door = LocalDoor {
-        status: Box::new(move || status.clone()),
+        status: Box::new(move || Status { scrape_faults: scraping.scrape_faults(), ..status.clone() }),
         reload: Box::new(move || asked().into()),
         backup: Box::new(move |wish| back_up(&copied, &state, &keys, wish)),
     };
@@ -169,7 +170,7 @@ fn open_doors(
     });
     let (scraper, end) = (Arc::clone(hub), shutdown.clone());
     tasks.spawn(async move {
-        scrape(scraper, jobs, end).await;
+        scrape(scraper, jobs, target_groups, end).await;
         Ok(())
     });
     let hub = Arc::clone(hub);

@@ -26,6 +26,17 @@ impl KeyPath {
         Self(text.split('.').map(|name| Step::Name(name.to_owned())).collect())
     }
 
+    /// Reads `scrape[0].job_name` as well.
+    pub fn indexed(text: &str) -> Self {
+        let steps = text.split('.').flat_map(|part| {
+            let (name, rest) = part.split_once('[').unwrap_or((part, ""));
+            let index = |text: &str| text.trim_end_matches(']').parse().ok().map(Step::Index);
+            let indices: Vec<Step> = rest.split('[').filter_map(index).collect();
+            std::iter::once(Step::Name(name.to_owned())).chain(indices)
+        });
+        Self(steps.collect())
+    }
+
     /// One step further, into a section.
     pub fn name(&self, name: &str) -> Self {
         self.step(Step::Name(name.to_owned()))
@@ -74,6 +85,9 @@ mod tests {
     #[test]
     fn paths_are_shown_as_people_write_them() {
         assert_eq!(KeyPath::dotted("a.b").index(2).name("c").to_string(), "a.b[2].c");
+        let path = "a[2].b.c[0][13].d";
+        assert_eq!(KeyPath::indexed(path).to_string(), path);
+        assert_eq!(KeyPath::indexed(path).0.len(), 7);
         assert_eq!(KeyPath::dotted("a.b").parent(), Some(KeyPath::dotted("a")));
         assert_eq!(KeyPath::top().parent(), None);
     }

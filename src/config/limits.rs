@@ -37,11 +37,13 @@ pub fn check(tree: &Value, defaults: &Value, origins: &Origins) -> Vec<Problem> 
 /// What the rooms find wrong with their own sections.
 pub fn faults<R: Root>(config: &R, origins: &Origins) -> Vec<Problem> {
     let faults = config.faults().into_iter();
-    faults.map(|(key, text)| problem(origins, &KeyPath::dotted(&key), text)).collect()
+    faults.map(|(key, text)| problem(origins, &KeyPath::indexed(&key), text)).collect()
 }
 
 fn problem(origins: &Origins, key: &KeyPath, text: String) -> Problem {
-    let origin = origins.get(key);
+    // A list is given as a whole: whoever gave it gave what is in it.
+    let above = std::iter::successors(Some(key.clone()), KeyPath::parent);
+    let origin = above.take_while(|key| !key.is_top()).find_map(|key| origins.get(&key));
     Problem {
         source: origin.map_or(Source::Default, |origin| origin.source.clone()),
         place: origin.and_then(|origin| origin.place),

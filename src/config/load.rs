@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::effective::{Origin, Row, rows};
-use super::key::KeyPath;
+use super::key::{KeyPath, Step};
 use super::limits;
 use super::problem::{Problem, Problems, Source, explain};
 use super::root::Root;
@@ -91,7 +91,8 @@ impl Request {
         let mut merged = self.merge::<R>();
         match yaml::build::<R>(&merged.tree) {
             Ok(config) => {
-                merged.problems.extend(limits::faults(&config, &merged.origins));
+                let faults = limits::faults(&config, &merged.origins);
+                merged.problems.extend(faults.into_iter().map(|fault| at_its_place(fault, &merged.layers)));
                 if !merged.problems.is_empty() {
                     return Err(in_order(merged.problems, &merged.layers));
                 }
@@ -177,6 +178,15 @@ impl Request {
         }
         (layers, problems)
     }
+}
+
+/// What is wrong within a list stands further in than the list.
+fn at_its_place(mut problem: Problem, layers: &[Layer]) -> Problem {
+    if problem.key.0.iter().any(|step| matches!(step, Step::Index(_))) {
+        let layer = layers.iter().find(|layer| layer.source == problem.source);
+        problem.place = layer.and_then(|layer| layer.document.place_of_value(&problem.key)).or(problem.place);
+    }
+    problem
 }
 
 /// A layer that sets one key.

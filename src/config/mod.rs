@@ -19,6 +19,7 @@ mod load;
 mod problem;
 mod root;
 mod source;
+mod targets;
 pub mod yaml;
 
 pub use agent::{Api, Config};
@@ -29,3 +30,4 @@ pub use load::{Loaded, Request, Setting};
 pub use problem::{Problem, Problems, Source};
 pub use root::{Names, Root};
 pub use source::Files;
+pub use targets::target_groups;

@@ -241,9 +241,7 @@ impl Config {
         if let Err(text) = instance_is_sound(&self.labels.instance) {
             faults.need(false, "labels.instance", text);
         }
-        for text in super::scrape::faults(&self.scrape) {
-            faults.need(false, "scrape", &text);
-        }
+        faults.0.extend(super::scrape::faults(&self.scrape));
         faults.0
     }
 

@@ -1,6 +1,6 @@
 //! The hub's handle: its state, its store, its links, and what it is known by.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +82,8 @@ pub struct Hub {
     /// When it was last noted that a copy of an agent was sent away, by agent.
     pub(super) copies_noted: Mutex<HashMap<String, TimeMs>>,
     pub(super) pushed: Pushed,
+    /// What is wrong with the targets of scrape jobs, by job.
+    pub(super) scrape_faults: Mutex<BTreeMap<String, Vec<String>>>,
     pub(super) coverages: Mutex<HashMap<String, (TimeMs, Coverage)>>,
     /// Passwords are hashed one at a time: each takes 19 MiB.
     pub(super) hashing: Mutex<()>,
@@ -112,6 +114,7 @@ impl Hub {
             state,
             store,
             pushed,
+            scrape_faults: Mutex::default(),
             reader,
             links: Links::default(),
             live: Live::default(),

@@ -37,6 +37,9 @@ pub use places::{Place, Places};
 pub use poller::poll;
 pub use pushed::{PushFault, Receipt, Refused};
 pub use reception::{JoinDetails, JoinedDetails};
-pub use scrape::{Authorization, BasicAuth, Scheme, ScrapeJob, StaticConfig, TlsConfig, scrape};
+pub use scrape::{
+    Action, Anchored, Authorization, BasicAuth, FileSdConfig, InTheOpen, ReadGroups, RelabelConfig, Scheme,
+    ScrapeJob, StaticConfig, TlsConfig, scrape,
+};
 pub use status::{BackupMade, BackupWish, LocalDoor, Reloaded, Status};
 pub use upkeep::keep_up;

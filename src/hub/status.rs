@@ -22,6 +22,9 @@ pub struct Status {
     pub data: PathBuf,
     /// The address by which others know it.
     pub listen: String,
+    /// What is wrong with the targets of scrape jobs, a line each.
+    #[serde(default)]
+    pub scrape_faults: Vec<String>,
 }
 
 /// The answer to a reload.

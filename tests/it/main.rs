@@ -23,6 +23,7 @@
 //! - `prometheus`: a real Prometheus scrapes the agent and answers what dashboards ask.
 //! - `push`: what a real Prometheus and others push is at the hub, sample by sample, or refused with a reason.
 //! - `reload`: a reload loses no tick and no count, and says what it cannot change.
+//! - `scrape`: the hub has of its targets the series that a real Prometheus has.
 //! - `sinks`: receivers of others have every sample of the agent, also after they were down.
 //! - `tidy`: rules of the house that a machine can keep: doors, homes, headers, sizes.
 //! - `two_hosts`: a host joins a hub on another over a wire that breaks; network namespaces.
@@ -56,6 +57,7 @@ mod powercut;
 mod prometheus;
 mod push;
 mod reload;
+mod scrape;
 mod sinks;
 mod tidy;
 mod top;

@@ -28,7 +28,7 @@ pub struct Hub {
     /// Good for handing in.
     pub token: String,
     /// Good for looking only.
-    viewer: String,
+    pub viewer: String,
     process: Process,
     scratch: Scratch,
 }
@@ -74,7 +74,7 @@ impl Hub {
     }
 
     /// A client command beside it.
-    fn client(&self, arguments: &[&str]) -> String {
+    pub fn client(&self, arguments: &[&str]) -> String {
         let config = self.scratch.path().join("config").display().to_string();
         let store = format!("store.path={}", self.scratch.path().join("data").display());
         let mut command = Command::new(crate::fieldpost());
@@ -166,7 +166,11 @@ fn prometheus(hub: &Hub, scratch: &Scratch) -> (SocketAddr, Process) {
 }
 
 /// What Prometheus itself has of the span: samples by series.
-fn own_answer(address: SocketAddr, from_ms: TimeMs, to_ms: TimeMs) -> BTreeMap<String, Vec<(TimeMs, f64)>> {
+pub fn own_answer(
+    address: SocketAddr,
+    from_ms: TimeMs,
+    to_ms: TimeMs,
+) -> BTreeMap<String, Vec<(TimeMs, f64)>> {
     // A range selector takes both of its ends in this version.
     let (span, at) = (to_ms - from_ms - 1, (to_ms - 1) as f64 / 1_000.0);
     let query = format!("/api/v1/query?time={at:.3}&query=%7B__name__!%3D%22%22%7D%5B{span}ms%5D");

@@ -178,6 +178,7 @@ fn door() -> Arc<LocalDoor> {
             config: String::new(),
             data: PathBuf::new(),
             listen: String::new(),
+            scrape_faults: Vec::new(),
         }),
         reload: Box::new(Reloaded::default),
         backup: Box::new(|_| anyhow::bail!("not here")),

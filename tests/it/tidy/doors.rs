@@ -59,6 +59,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["src/cli/"]),
     ("itoa", &["crates/formats/"]),
     ("libc", &["collectors/", "crates/store/"]),
+    // Only to spread targets over hubs as Prometheus does.
+    ("md5", &["src/hub/"]),
     ("pco", &["crates/store/"]),
     ("prometheus", &["src/telemetry"]),
     ("prost", &["crates/formats/"]),
