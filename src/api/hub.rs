@@ -8,6 +8,7 @@ mod audit;
 mod coverage;
 mod description;
 mod live;
+mod logs;
 mod page;
 mod polls;
 mod push;
@@ -87,6 +88,7 @@ pub fn routes() -> Routes<Arc<Hub>> {
         .on(Method::GET, "/api/v1/audit", admin, |filter| on(filter, audit::list))
         .on(Method::GET, "/api/v1/audit/proof", admin, |filter| on(filter, audit::verify))
         .on(Method::GET, "/api/v1/coverage", viewer, |filter| on(filter, coverage::coverage))
+        .on(Method::GET, "/api/v1/logs", viewer, |filter| on(filter, logs::logs))
         .on(Method::GET, "/api/v1/live", viewer, |filter| on(filter, live::live))
         .on(Method::GET, "/api/openapi.json", Need::Nothing, |filter| on(filter, description::document))
 }

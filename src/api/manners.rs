@@ -1,5 +1,5 @@
 //! What all answers of the hub have in common: headers that keep browsers from mischief, problem
-//! documents for whatever is refused, and compression of long JSON.
+//! documents for whatever is refused, and compression of long JSON and of the page.
 
 use std::io::Write;
 
@@ -12,16 +12,20 @@ use axum::http::header::{
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use fieldpost_formats::negotiate::accepts_gzip;
+use fieldpost_formats::negotiate::Coding;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::problem::Problem;
 
 /// Shorter answers are not worth compressing.
-const GZIP_BYTES_MIN: u64 = 1 << 10;
+const PACKED_BYTES_MIN: u64 = 1 << 10;
 /// Longer ones are not held in memory twice.
-const GZIP_BYTES_MAX: u64 = 32 << 20;
+const PACKED_BYTES_MAX: u64 = 32 << 20;
+/// What zstd is asked for: about as quick as gzip at its quickest, and a good deal smaller.
+const ZSTD_LEVEL: i32 = 3;
+/// What is compressed: text that is whole. What has no end goes out as it comes.
+const PACKED_KINDS: [&str; 4] = ["application/json", "text/html", "text/javascript", "text/css"];
 /// As much of what a layer below says about a refusal is kept.
 const DETAIL_BYTES_MAX: usize = 4 << 10;
 
@@ -43,15 +47,15 @@ const HEADERS: [(HeaderName, HeaderValue); 6] = [
 pub async fn mind(request: Request, next: Next) -> Response {
     let encodings: Vec<_> =
         request.headers().get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).collect();
-    let gzip = accepts_gzip(&encodings.join(","));
+    let coding = Coding::negotiate(&encodings.join(","));
     let mut answer = as_problem(next.run(request).await).await;
     for (name, value) in HEADERS {
         answer.headers_mut().entry(name).or_insert(value);
     }
-    if is_long_json(&answer) {
+    if is_long_text(&answer) {
         answer.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
-        if gzip {
-            return compressed(answer).await;
+        if let Some(coding) = coding {
+            return compressed(answer, coding).await;
         }
     }
     answer
@@ -94,24 +98,24 @@ fn code(status: StatusCode) -> &'static str {
     }
 }
 
-fn is_long_json(answer: &Response) -> bool {
+fn is_long_text(answer: &Response) -> bool {
     let length = answer.body().size_hint().exact().unwrap_or(0);
-    let is_json = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
-    is_json
-        && (GZIP_BYTES_MIN..=GZIP_BYTES_MAX).contains(&length)
+    let kind = answer.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    PACKED_KINDS.iter().any(|known| kind.starts_with(known.as_bytes()))
+        && (PACKED_BYTES_MIN..=PACKED_BYTES_MAX).contains(&length)
         && !answer.headers().contains_key(CONTENT_ENCODING)
 }
 
-async fn compressed(answer: Response) -> Response {
+async fn compressed(answer: Response, coding: Coding) -> Response {
     let (mut parts, body) = answer.into_parts();
     let packed = async {
-        let plain = to_bytes(body, GZIP_BYTES_MAX as usize).await?;
+        let plain = to_bytes(body, PACKED_BYTES_MAX as usize).await?;
         // A long answer takes longer than anybody on this thread should wait.
-        anyhow::Ok(tokio::task::spawn_blocking(move || pack(&plain)).await??)
+        anyhow::Ok(tokio::task::spawn_blocking(move || pack(&plain, coding)).await??)
     };
     match packed.await {
         Ok(packed) => {
-            parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
             parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(packed.len()));
             Response::from_parts(parts, Body::from(packed))
         }
@@ -119,7 +123,10 @@ async fn compressed(answer: Response) -> Response {
     }
 }
 
-fn pack(plain: &Bytes) -> std::io::Result<Vec<u8>> {
+fn pack(plain: &Bytes, coding: Coding) -> std::io::Result<Vec<u8>> {
+    if coding == Coding::Zstd {
+        return zstd::bulk::compress(plain, ZSTD_LEVEL);
+    }
     let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::fast());
     encoder.write_all(plain)?;
     encoder.finish()

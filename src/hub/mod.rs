@@ -30,6 +30,7 @@ pub use core::{Clock, Hub, HubOptions};
 pub use coverage::{CoverageStretch, Known};
 pub use enrol::{PollWish, TokenWish};
 pub use fieldpost_link::{LiveSeries, LiveTick};
+pub use fieldpost_store::hub::LogPlace;
 pub use links::{Link, LinkState, Links};
 pub use live::{Live, LiveNews, LiveWatcher};
 pub use people::{NewApiTokenWish, SESSION_LIFE, SignInFault, SignInLink};

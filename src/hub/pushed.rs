@@ -3,6 +3,7 @@
 
 mod columns;
 mod dictionary;
+mod logs;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -117,6 +118,8 @@ struct Source {
     agent_id: String,
     dictionary: Dictionary,
     next_seq: Seq,
+    /// The next number in the stream of logs.
+    next_log: Seq,
 }
 
 /// A request that waits for the disk.
@@ -148,9 +151,10 @@ impl Pushed {
         let mut sources = self.sources.lock();
         let source = sources.entry(agent_id.to_owned()).or_insert_with(|| {
             let agent_id = agent_id.to_owned();
-            let last = self.store.progress(&agent_id, SPOOL, Stream::Metrics).last().unwrap_or(0);
+            let next = |stream| self.store.progress(&agent_id, SPOOL, stream).last().unwrap_or(0) + 1;
+            let (next_seq, next_log) = (next(Stream::Metrics), next(Stream::Logs));
             let dictionary = Dictionary::new(self.started_ms, self.store.limits());
-            Arc::new(Mutex::new(Source { agent_id, dictionary, next_seq: last + 1 }))
+            Arc::new(Mutex::new(Source { agent_id, dictionary, next_seq, next_log }))
         });
         Arc::clone(source)
     }
@@ -183,17 +187,22 @@ impl Pushed {
         let mut frames = vec![Frame::Scope(scope.clone())];
         frames.extend(source.dictionary.undescribed().into_iter().map(Frame::Definitions));
         frames.extend(items.into_iter().map(Frame::Item));
-        let committed = self.append(&source.agent_id, frames)?;
+        let committed = self.append(&source.agent_id, Stream::Metrics, frames)?;
         source.dictionary.described();
         source.next_seq += counts.len() as u64;
         drop(source);
         Ok((decoded, Some(Waiting { source: shared, scope, committed, items: counts })))
     }
 
-    fn append(&self, agent_id: &str, frames: Vec<Frame>) -> Result<oneshot::Receiver<Answer>, PushFault> {
+    fn append(
+        &self,
+        agent_id: &str,
+        stream: Stream,
+        frames: Vec<Frame>,
+    ) -> Result<oneshot::Receiver<Answer>, PushFault> {
         let (done, committed) = oneshot::channel();
         let (agent_id, spool_id) = (agent_id.to_owned(), SPOOL.to_owned());
-        let batch = Batch { agent_id, spool_id, stream: Stream::Metrics, frames };
+        let batch = Batch { agent_id, spool_id, stream, frames };
         let taken = self.store.append(batch, move |answer| {
             // The sender may have gone meanwhile; it sends the same again, and that is stored once.
             let _ = done.send(answer);

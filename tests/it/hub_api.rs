@@ -224,6 +224,15 @@ fn agents_come_in_pages_and_long_answers_compressed() {
     let mut unpacked = Vec::new();
     flate2::read::GzDecoder::new(&packed.body[..]).read_to_end(&mut unpacked).unwrap();
     assert!(unpacked == plain.body && packed.body.len() < plain.body.len());
+    // As browsers ask.
+    let headers = [("Cookie", cookie.as_str()), ("Accept-Encoding", "gzip, deflate, br, zstd")];
+    for (path, expected) in [("/api/v1/agents", Some(&plain.body)), ("/page.js", None)] {
+        let packed = stage.ask("GET", path, &headers, "");
+        assert_eq!(packed.header("content-encoding"), Some("zstd"), "{path}");
+        let unpacked = zstd::bulk::decompress(&packed.body, 1 << 20).unwrap();
+        let plain = stage.ask("GET", path, &headers[..1], "").body;
+        assert!(unpacked == plain && expected.is_none_or(|expected| *expected == plain), "{path}");
+    }
     let short = stage.ask("GET", "/api/v1/session", &headers, "");
     assert_eq!(short.header("content-encoding"), None);
 }

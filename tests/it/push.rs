@@ -27,6 +27,8 @@ pub struct Hub {
     pub address: SocketAddr,
     /// Good for handing in.
     pub token: String,
+    /// The id of that one.
+    token_id: String,
     /// Good for looking only.
     pub viewer: String,
     process: Process,
@@ -39,12 +41,12 @@ impl Hub {
         scratch.write("config/hub.yaml", config).unwrap();
         std::fs::create_dir_all(scratch.path().join("data")).unwrap();
         let state = SqliteHubState::open(&scratch.path().join("data")).unwrap();
-        let token = api_token(&state, Scope::Ingest);
-        let viewer = api_token(&state, Scope::Role(Role::Viewer));
+        let (token, token_id) = api_token(&state, Scope::Ingest);
+        let (viewer, _) = api_token(&state, Scope::Role(Role::Viewer));
         drop(state);
         let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
         let process = spawn(&scratch, address);
-        let mut hub = Self { address, token, viewer, process, scratch };
+        let mut hub = Self { address, token, token_id, viewer, process, scratch };
         hub.wait();
         hub
     }
@@ -113,12 +115,13 @@ fn spawn(scratch: &Scratch, address: SocketAddr) -> Process {
     Process::start("hub", Path::new(crate::fieldpost()), &arguments, &no_environment, scratch.path()).unwrap()
 }
 
-fn api_token(state: &SqliteHubState, scope: Scope) -> String {
+/// A token and its id.
+fn api_token(state: &SqliteHubState, scope: Scope) -> (String, String) {
     let token = Token::random().unwrap();
     let secret = secret_hash(token.reveal());
     let new = NewApiToken { secret, name: "test".to_owned(), owner: None, scope, expires_ms: None };
-    state.add_api_token(&Act::new(Actor::Hub, now_ms()), &new).unwrap();
-    String::from(token)
+    let made = state.add_api_token(&Act::new(Actor::Hub, now_ms()), &new).unwrap();
+    (String::from(token), made.id)
 }
 
 pub fn now_ms() -> TimeMs {
@@ -330,7 +333,7 @@ fn what_goes_beyond_a_limit_is_refused_and_the_rest_is_written() {
 }
 
 #[test]
-fn otlp_metrics_are_stored_and_logs_are_refused_honestly() {
+fn otlp_metrics_are_stored() {
     let hub = Hub::start("");
     let now_ms = now_ms();
     let mut encoder = MetricsEncoder::new(&[("service.name", "shop")], "test", "1");
@@ -354,11 +357,63 @@ fn otlp_metrics_are_stored_and_logs_are_refused_honestly() {
     assert_eq!(hub.post("/v1/metrics", &[("Content-Type", "application/json")], b"{}").status, 415);
     assert_eq!(hub.post("/v1/metrics", &[protobuf, gzip], b"no gzip").status, 400);
     assert_eq!(hub.post("/v1/metrics", &[protobuf], b"\xff\xff").status, 400);
-    // One record in one scope of one resource.
-    let record = hub.post("/v1/logs", &[protobuf], b"\x0a\x04\x12\x02\x12\x00");
-    let partial = PartialSuccess::read(&record.body).unwrap();
-    assert_eq!((record.status, partial.n_rejected), (200, 1), "{}", partial.message);
     assert_eq!(Connection::open(hub.address).unwrap().post("/v1/logs", b"x").unwrap().status, 401);
+}
+
+/// What an SDK of OpenTelemetry sent once, as of another instant.
+fn log_message(time_ms: TimeMs) -> Vec<u8> {
+    const SENT_NS: u64 = 1_795_318_544_261_980_416;
+    let captured = "crates/formats/src/otlp/captured/sdk-python-1.45-logs.protobuf";
+    let mut message = std::fs::read(crate::repository_file(captured)).unwrap();
+    let place = message.windows(8).position(|bytes| bytes == SENT_NS.to_le_bytes()).unwrap();
+    let time_ns = u64::try_from(time_ms).unwrap() * 1_000_000;
+    message[place..place + 8].copy_from_slice(&time_ns.to_le_bytes());
+    message
+}
+
+#[test]
+fn otlp_logs_are_stored_and_read_a_page_at_a_time() {
+    let mut hub = Hub::start("");
+    let now_ms = now_ms();
+    let protobuf = ("Content-Type", "application/x-protobuf");
+    let push = |hub: &Hub, time_ms: TimeMs| {
+        let answer = hub.post("/v1/logs", &[protobuf], &log_message(time_ms));
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        PartialSuccess::read(&answer.body)
+    };
+    for time_ms in [now_ms - 90_000, now_ms - 1_000, now_ms - 2_000] {
+        assert_eq!(push(&hub, time_ms), None);
+    }
+    hub.kill_and_start_again();
+    assert_eq!(push(&hub, now_ms), None);
+    let refused = push(&hub, now_ms - 400 * 86_400_000).unwrap();
+    assert!(refused.n_rejected == 1 && refused.message.contains("too old"), "{}", refused.message);
+    let bearer = format!("Bearer {}", hub.viewer);
+    let ask = |query: &str| -> Response {
+        let path = format!("/api/v1/logs?{query}");
+        Connection::open(hub.address).unwrap().get(&path, &[("Authorization", &bearer)]).unwrap()
+    };
+    let page = |query: &str| -> Value { serde_json::from_str(ask(query).ok().unwrap()).unwrap() };
+    let source = format!("push-{}", hub.token_id);
+    let (mut found, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = page(&format!("agent={source}&limit=3{after}"));
+        let records = page["records"].as_array().unwrap();
+        assert!(records.len() <= 3);
+        found.extend(records.iter().map(|record| record["time_ms"].as_i64().unwrap()));
+        assert!(
+            records.iter().all(|record| record["body"] == "disk sda is full" && record["severity"] == 17)
+        );
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(found, [now_ms - 90_000, now_ms - 2_000, now_ms - 1_000, now_ms]);
+    let part = page(&format!("agent={source}&from={}&to={now_ms}", now_ms - 2_000));
+    assert_eq!(part["records"].as_array().unwrap().len(), 2);
+    assert_eq!(part["records"][0]["attributes"][0], serde_json::json!(["disk", "sda"]));
+    for (query, status) in [("agent=nobody", 404), ("", 400), ("agent=push-x&after=1", 400)] {
+        assert_eq!(ask(query).status, status, "{query}");
+    }
 }
 
 #[test]

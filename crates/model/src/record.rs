@@ -23,11 +23,20 @@ pub enum Stream {
     Processes,
     /// Events of the agent, and gaps of its store.
     Events,
+    /// Log records that others push to a hub; agents have none.
+    Logs,
 }
 
 impl Stream {
-    /// All of them.
+    /// All that an agent has.
     pub const ALL: [Stream; 3] = [Stream::Metrics, Stream::Processes, Stream::Events];
+    /// All that a hub keeps.
+    pub const KEPT: [Stream; 4] = [Stream::Metrics, Stream::Processes, Stream::Events, Stream::Logs];
+
+    /// The stream of this name, if a hub keeps one.
+    pub fn kept(word: &str) -> Option<Self> {
+        Self::KEPT.into_iter().find(|stream| stream.as_str() == word)
+    }
 
     /// Its name in addresses and files.
     pub fn as_str(self) -> &'static str {
@@ -35,10 +44,12 @@ impl Stream {
             Stream::Metrics => "metrics",
             Stream::Processes => "processes",
             Stream::Events => "events",
+            Stream::Logs => "logs",
         }
     }
 }
 
+/// One of an agent.
 impl FromStr for Stream {
     type Err = String;
 

@@ -135,6 +135,13 @@ const ENTRIES: &[Entry] = &[
         ("from", "integer"),
         ("to", "integer"),
     ]),
+    Entry::get("GET /api/v1/logs", "Log records that others pushed, the oldest first", "LogPage").asking(&[
+        ("agent", "string"),
+        ("from", "integer"),
+        ("to", "integer"),
+        ("after", "string"),
+        ("limit", "integer"),
+    ]),
     Entry::get(
         "GET /api/v1/live",
         "Ticks of chosen agents as they come: events `tick`, `event` and `link`",

@@ -9,9 +9,9 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use fieldpost_formats::Limits;
 use fieldpost_formats::otlp::{self, OtlpError, Rejections};
 use fieldpost_formats::remote_write::{Version, Written};
-use fieldpost_formats::{Limits, otlp::decode_logs};
 use flate2::read::GzDecoder;
 
 use super::Asker;
@@ -71,21 +71,20 @@ pub async fn metrics(
     }
 }
 
-/// Logs of OTLP: read, and honestly refused as long as the hub has no place for them.
-pub async fn logs(State(hub): super::State, headers: HeaderMap, body: Body) -> Response {
+/// Logs of OTLP.
+pub async fn logs(
+    State(hub): super::State,
+    Extension(principal): Asker,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let message = match otlp_message(&headers, body).await {
         Ok(message) => message,
         Err(response) => return response,
     };
-    let mut n_records = 0;
-    match decode_logs(&message, &Limits::default(), hub.now_ms(), |_| n_records += 1) {
-        Ok(mut rejections) => {
-            if n_records > 0 {
-                rejections.add("", n_records, "logs are not stored by this version of the hub");
-            }
-            otlp_answer(&rejections)
-        }
-        Err(error) => faulty(&error.into()),
+    match hub.push_otlp_logs(sender(&principal), message).await {
+        Ok(rejections) => otlp_answer(&rejections),
+        Err(fault) => faulty(&fault),
     }
 }
 

@@ -84,7 +84,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio_tungstenite", &["crates/link/"]),
     ("tracing_subscriber", &["src/telemetry"]),
     ("x509_parser", &["crates/link/"]),
-    ("zstd", &["crates/store/"]),
+    // In files, and in answers.
+    ("zstd", &["crates/store/", "src/api/"]),
 ];
 
 /// Packages that are words rather than tools: allowed wherever a Cargo.toml lists them.

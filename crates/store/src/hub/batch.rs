@@ -11,7 +11,7 @@ use crate::config::WINDOW_MS_MAX;
 use crate::hub::ledger::{Ledger, SourceId, SourceKey};
 use crate::hub::options::HubLimits;
 use crate::hub::scopes::{Describer, Scope, Scopes};
-use crate::record::{decode_note, decode_table_blob};
+use crate::record::{decode_logs, decode_note, decode_table_blob};
 
 /// Bits of an item's key that are its number.
 pub(crate) const SEQ_BITS: u32 = 40;
@@ -117,8 +117,9 @@ impl Check<'_> {
         let source = self.source(&key)?;
         let (items, lost, answer) = Default::default();
         let mut checked = Checked { source, stream, items, lost, answer, n_duplicates: 0 };
-        // Events need no ids, and so no scope.
-        let mut scope = (stream == Stream::Events).then(|| self.scopes.scope(source, ""));
+        // Events and logs need no ids, and so no scope.
+        let mut scope =
+            matches!(stream, Stream::Events | Stream::Logs).then(|| self.scopes.scope(source, ""));
         for frame in frames {
             self.frame(frame, &key, &mut scope, &mut checked);
         }
@@ -189,6 +190,7 @@ impl Check<'_> {
             Stream::Events => {
                 decode_note(&item.blob).map_err(|error| (error.to_string(), false))?;
             }
+            Stream::Logs => logs(&item).map_err(|reason| (reason, false))?,
         }
         let hour = self.hour_of(item.from_ms);
         Ok(CheckedItem { n_blobs: scope.n_blobs(), scope: Arc::clone(scope), hour, item })
@@ -277,6 +279,16 @@ impl Check<'_> {
 fn table(blob: &[u8]) -> Result<(), CodecError> {
     let sealed = decode_table_blob(blob)?.blob;
     decode_table(&mut Rows::new(), sealed, |_, _| {})
+}
+
+/// Whether log records are what the item claims.
+fn logs(item: &Item) -> Result<(), String> {
+    let entries = decode_logs(&item.blob).map_err(|error| error.to_string())?;
+    let span = item.from_ms..item.to_ms;
+    if entries.len() as u64 != item.n_samples || !entries.iter().all(|entry| span.contains(&entry.time_ms)) {
+        return Err("log records other than it claims".into());
+    }
+    Ok(())
 }
 
 /// Whether a window says what it claims to say, in ids that are described.

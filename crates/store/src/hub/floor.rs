@@ -62,7 +62,7 @@ fn read(connection: &Connection, agent_id: Option<&str>) -> rusqlite::Result<Vec
     let mut rows = statement.query([agent_id])?;
     let mut all: Vec<(SourceKey, Intervals)> = Vec::new();
     while let Some(row) = rows.next()? {
-        let Ok(stream) = row.get::<_, String>(2)?.parse::<Stream>() else { continue };
+        let Some(stream) = Stream::kept(&row.get::<_, String>(2)?) else { continue };
         let key = SourceKey { agent_id: row.get(0)?, spool_id: row.get(1)?, stream };
         if all.last().is_none_or(|(last, _)| *last != key) {
             all.push((key, Intervals::default()));

@@ -235,7 +235,7 @@ pub(crate) fn read_sources(connection: &Connection) -> rusqlite::Result<Vec<(i64
     while let Some(row) = rows.next()? {
         let stream: String = row.get(3)?;
         // A stream that only a newer version knows is not read.
-        if let Ok(stream) = stream.parse::<Stream>() {
+        if let Some(stream) = Stream::kept(&stream) {
             let key = SourceKey { agent_id: row.get(1)?, spool_id: row.get(2)?, stream };
             sources.push((row.get(0)?, key));
         }

@@ -115,7 +115,7 @@ pub(crate) fn merge(
     }
     // Last, when it is known which items could not be read.
     for input in &inputs {
-        output.carrier.take(output.rows.connection(), input, &Stream::ALL)?;
+        output.carrier.take(output.rows.connection(), input, &Stream::KEPT)?;
     }
     let numbers = output.finish()?;
     Ok(Some(Merged { numbers, n_damaged }))

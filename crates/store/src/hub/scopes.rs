@@ -164,7 +164,9 @@ impl Scopes {
         let described = match by.stream {
             Stream::Metrics => Some(read_series(blob, limits)?),
             Stream::Processes => decode_entities(blob).map(|_| None).map_err(fault)?,
-            Stream::Events => return Err("definitions in the stream of events".into()),
+            Stream::Events | Stream::Logs => {
+                return Err(format!("definitions in the stream of {}", by.stream.as_str()));
+            }
         };
         let n_before = scope.n_bytes();
         let outcome = self.take_in(scope, blob, described, by, limits);

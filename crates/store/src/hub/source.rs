@@ -330,7 +330,7 @@ fn read_parts(connection: &Connection, agent_id: Option<&str>) -> rusqlite::Resu
     let mut all: Vec<PartsOf> = Vec::new();
     while let Some(row) = rows.next()? {
         // A stream that only a newer version knows is not read.
-        let Ok(stream) = row.get::<_, String>(2)?.parse::<Stream>() else { continue };
+        let Some(stream) = Stream::kept(&row.get::<_, String>(2)?) else { continue };
         let key = SourceKey { agent_id: row.get(0)?, spool_id: row.get(1)?, stream };
         let part = Part { number: row.get(3)?, scope: row.get(4)? };
         match all.last_mut() {

@@ -3,6 +3,7 @@
 //! their own and never hold up the writer.
 
 mod coding;
+mod logs;
 mod read;
 
 use fieldpost_model::{Frame, Item, Seq, Stream, TimeMs};
@@ -15,6 +16,8 @@ pub use coding::{
     Definition, EntityDefinition, Note, TableBlob, decode_definitions, decode_entities, decode_note,
     decode_table_blob, encode_definitions, encode_entities, encode_note, encode_table_blob,
 };
+
+pub use logs::{decode_logs, encode_logs};
 
 use crate::spool::Place;
 use crate::state::State;

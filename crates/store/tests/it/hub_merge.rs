@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldpost_model::{ABSENT, ENDED, Event, EventKind, Frame, Intervals, Item, Period, Stream, TimeMs};
+use fieldpost_model::{
+    ABSENT, ENDED, Event, EventKind, Frame, Intervals, Item, LogEntry, Period, Stream, TimeMs,
+};
 use fieldpost_store::codec::encode_window;
 use fieldpost_store::hub::{Batch, HubReader, HubSeries, HubStore};
-use fieldpost_store::record::{Note, encode_note};
+use fieldpost_store::record::{Note, encode_logs, encode_note};
 use fieldpost_store::{Rollup, Samples};
 
 use crate::data::{START_MS, select};
@@ -97,6 +99,43 @@ fn items_that_are_no_windows_go_with_the_rows() {
     assert_eq!(seqs, [1]);
     append(&store, event_batch(2, 1, START_MS + 5));
     assert_eq!(store.stats().n_duplicates, 1);
+}
+
+#[test]
+fn logs_stay_readable_a_page_at_a_time_and_go_with_the_samples() {
+    let bench = HubBench::new();
+    let store = filled(&bench);
+    let entry = |time_ms: TimeMs, body: String| LogEntry {
+        time_ms,
+        severity: 9,
+        severity_text: String::new(),
+        body,
+        attributes: Vec::new(),
+        resource: vec![("service.name".to_owned(), "shop".to_owned())],
+    };
+    let logs = |seq: u64| {
+        let from_ms = START_MS + seq as i64 * HOUR_MS / 10;
+        let entries: Vec<_> = (0..5).map(|n| entry(from_ms + n / 2, format!("{seq} {n}"))).collect();
+        Item { to_ms: from_ms + 3, ..sealed(seq, from_ms, 5, encode_logs(&entries)) }
+    };
+    let frames = (1..=15).rev().map(|seq| Frame::Item(logs(seq))).collect();
+    append(&store, Batch { stream: Stream::Logs, frames, ..batch(2, []) });
+    let read = || {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = bench.reader().logs(&agent_id(2), (START_MS, i64::MAX), after, 7).unwrap();
+            let Some((place, _)) = page.last() else { return all };
+            after = Some(*place);
+            all.extend(page.into_iter().map(|(_, entry)| entry.body));
+        }
+    };
+    let expected: Vec<String> = (1..=15).flat_map(|seq| (0..5).map(move |n| format!("{seq} {n}"))).collect();
+    assert_eq!(read(), expected);
+    let store = reopen(&bench, &store, START_MS + 25 * HOUR_MS);
+    assert!(store.tend(PATIENCE));
+    assert_eq!((bench.files("day-").len(), bench.files("ho").len()), (1, 0));
+    assert_eq!(read(), expected);
+    assert_eq!(store.progress(&agent_id(2), "spool", Stream::Logs), Intervals::of(1, 15));
 }
 
 #[test]
