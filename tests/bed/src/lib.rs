@@ -1,10 +1,11 @@
 //! What the tests stand on: peers and agents as child processes that end with the test, scratch
 //! folders, a small HTTP client, and a strict reader of metrics pages that shares no code with
-//! what it checks; a proxy that harms connections, and the oracle that compares what an agent has
-//! sealed with what a hub has stored.
+//! what it checks; a proxy that harms connections, the oracle that compares what an agent has sealed with
+//! what a hub has stored, and thousands of agents that are made up.
 
 mod agent;
 mod copy;
+mod fleet;
 mod hanging_mount;
 mod http;
 mod hub;
@@ -16,11 +17,13 @@ mod process;
 mod proxy;
 mod random;
 mod scratch;
+mod swarm;
 
+pub use self::http::{Connection, Response, get, get_with, unix_get};
 pub use agent::Agent;
 pub use copy::copy_folder;
+pub use fleet::Fleet;
 pub use hanging_mount::{BLOCKS as HANGING_MOUNT_BLOCKS, HangingMount};
-pub use http::{Connection, Response, get, get_with, unix_get};
 pub use hub::Hub;
 pub use oracle::{Sealed, Stored, Verdict};
 pub use page::{Family, Labels, Page, PageError, Series};
@@ -30,6 +33,7 @@ pub use process::Process;
 pub use proxy::{FaultProxy, Faults};
 pub use random::{Random, soak};
 pub use scratch::{Scratch, free_port, repository, target_dir};
+pub use swarm::{Dialled, Swarm, dial, now_ms};
 
 use std::time::{Duration, Instant};
 
