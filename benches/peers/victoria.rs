@@ -32,6 +32,11 @@ impl Victoria {
         self.rival.connect()
     }
 
+    /// The process and its folder.
+    pub fn rival(&self) -> &Rival {
+        &self.rival
+    }
+
     /// Puts in an hour that begins at this instant.
     pub fn import(&mut self, hour: &Hour, begin_ms: TimeMs) -> anyhow::Result<()> {
         let mut body = Vec::new();
