@@ -1,10 +1,12 @@
 //! Fieldpost beside its peers, in one run on one machine: `make bench`. Prints the tables that
 //! BENCHMARKS.md holds. Nothing here asserts: a busy machine makes numbers worse, not wrong code.
 //!
-//! - `FIELDPOST_BENCH_ONLY=pass,page,running,density,restart`: these parts only
+//! - `FIELDPOST_BENCH_ONLY=pass,page,running,density,restart,hub`: these parts only; of `hub` also
+//!   `hub-ingest`, `hub-fresh`, `hub-links`, `hub-questions` alone
 //! - `FIELDPOST_BENCH_SECONDS=60`: how long agents run side by side
 //! - `FIELDPOST_BENCH_RECORDING=DIR`: a store with an hour of 1 s samples to replay; without it
 //!   what the agent recorded in `running` is repeated until it fills an hour
+//! - `FIELDPOST_BENCH_LINKS=1000,10000`: how many agents are linked to a hub
 
 // What a bench is for is to print.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -13,6 +15,7 @@ mod cpu;
 mod crowd;
 mod density;
 mod disk;
+mod hub;
 mod machine;
 mod openmetrics;
 mod page;
@@ -43,13 +46,17 @@ struct Order {
     only: Option<String>,
     span: Duration,
     recording: Option<PathBuf>,
+    n_links: Vec<usize>,
 }
 
 impl Order {
     fn read() -> anyhow::Result<Self> {
         let seconds = std::env::var("FIELDPOST_BENCH_SECONDS").unwrap_or_else(|_| "60".into());
         let seconds = seconds.parse().context("FIELDPOST_BENCH_SECONDS must be a number of seconds")?;
+        let n_links = std::env::var("FIELDPOST_BENCH_LINKS").unwrap_or_else(|_| "1000,10000".into());
+        let n_links = n_links.split(',').map(str::parse).collect::<Result<_, _>>();
         Ok(Self {
+            n_links: n_links.context("FIELDPOST_BENCH_LINKS must be numbers, with commas between them")?,
             only: std::env::var("FIELDPOST_BENCH_ONLY").ok(),
             span: Duration::from_secs(seconds),
             recording: std::env::var_os("FIELDPOST_BENCH_RECORDING").map(PathBuf::from),
@@ -88,6 +95,11 @@ fn main() -> anyhow::Result<()> {
         }
         if order.wants("restart") {
             part("restart", &mut rows, restart::rows(&hour)?);
+        }
+    }
+    for name in hub::PARTS {
+        if order.wants("hub") || order.wants(name) {
+            part(name, &mut rows, hub::rows(name, order.span, &order.n_links)?);
         }
     }
     println!("## All\n\n{}", markdown(&rows));

@@ -70,17 +70,28 @@ pub fn victoria() -> anyhow::Result<Rival> {
 
 /// Prometheus over a folder of blocks that are there already.
 pub fn prometheus(scratch: Scratch) -> anyhow::Result<Rival> {
+    prometheus_with(scratch, &[])
+}
+
+/// Prometheus that takes remote write, and makes snapshots.
+pub fn prometheus_receiver() -> anyhow::Result<Rival> {
+    prometheus_with(Scratch::new()?, &["--web.enable-remote-write-receiver", "--web.enable-admin-api"])
+}
+
+fn prometheus_with(scratch: Scratch, more: &[&str]) -> anyhow::Result<Rival> {
     let program = peer("prometheus", "usr/bin/prometheus")?;
     scratch.write("prometheus.yml", "global: {}\n")?;
     start_in(scratch, "prometheus", &program, "/-/ready", |scratch, port| {
         let own = scratch.path().display();
-        vec![
+        let mut arguments = vec![
             format!("--config.file={own}/prometheus.yml"),
             format!("--storage.tsdb.path={own}/blocks"),
             "--storage.tsdb.retention.time=100y".into(),
             format!("--web.listen-address=127.0.0.1:{port}"),
             "--log.level=error".into(),
-        ]
+        ];
+        arguments.extend(more.iter().map(ToString::to_string));
+        arguments
     })
 }
 

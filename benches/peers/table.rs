@@ -27,6 +27,24 @@ impl Row {
         Self { what: what.into(), ours: ours.1, peers: peers.into(), target, met }
     }
 
+    /// A line whose target is a number that ours must reach, and a goal beyond it.
+    pub fn at_least(
+        what: &str,
+        ours: (f64, String),
+        peers: &str,
+        target: f64,
+        goal: f64,
+        unit: &str,
+    ) -> Self {
+        let met = match ours.0 {
+            value if value >= goal => "yes, goal too",
+            value if value >= target => "yes",
+            _ => "**no**",
+        };
+        let target = format!("≥ {target} {unit} (goal {goal})");
+        Self { what: what.into(), ours: ours.1, peers: peers.into(), target, met }
+    }
+
     /// A line without a target of its own.
     pub fn plain(what: &str, ours: String, peers: &str) -> Self {
         Self { what: what.into(), ours, peers: peers.into(), target: "–".into(), met: "–" }

@@ -32,6 +32,11 @@ impl Victoria {
         self.rival.connect()
     }
 
+    /// The process and its folder.
+    pub fn rival(&self) -> &Rival {
+        &self.rival
+    }
+
     /// Puts in an hour that begins at this instant.
     pub fn import(&mut self, hour: &Hour, begin_ms: TimeMs) -> anyhow::Result<()> {
         let mut body = Vec::new();
@@ -62,6 +67,8 @@ impl Victoria {
 
     /// Bytes of data and index once everything is flushed and merged.
     pub fn settled_bytes(&mut self) -> anyhow::Result<u64> {
+        // It ends connections that were idle for a minute.
+        self.connection = self.rival.connect()?;
         self.connection.get("/internal/force_flush", &[])?;
         self.connection.get("/internal/force_merge", &[])?;
         let data = self.rival.scratch.path().join("data");

@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fieldpost_bed::{Dialled, now_ms};
 use fieldpost_link::{
-    Accepted, Authority, Client, Clock, Dialler, Handler, Hello, HubFace, HubUrl, Identity, Incoming,
-    KeyRequest, LinkState, PROTOCOL, ServerTls, Settings, accept, empty, handler, tune, upgrade,
+    Accepted, Authority, Client, Handler, HubFace, HubUrl, Incoming, KeyRequest, ServerTls, accept, empty,
+    handler, tune, upgrade,
 };
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -23,10 +24,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc;
 
-const NOW_MS: i64 = 1_795_305_600_000;
 const PIECE: &[u8] = &[7; 8192];
 /// Small answers that are timed.
 const N_ASKED: usize = 100;
@@ -52,7 +51,7 @@ async fn main() -> Outcome<()> {
 }
 
 async fn many(n_links: usize) -> Outcome<()> {
-    let authority = Authority::create("hub", NOW_MS)?;
+    let authority = Authority::create("hub", now_ms())?;
     let (address, mut links) = hub(&authority).await?;
     let before = resident_kib("self")?;
     let mut child = std::process::Command::new(std::env::current_exe()?)
@@ -78,7 +77,7 @@ async fn many(n_links: usize) -> Outcome<()> {
 }
 
 async fn fresh(mbit_s: f64) -> Outcome<()> {
-    let client = one(Some(mbit_s)).await?;
+    let (client, _link) = one(Some(mbit_s)).await?;
     let mut backlog = client.request(Request::get("/endless").body(empty())?).await?.into_body();
     let n_bytes = Arc::new(AtomicU64::new(0));
     let (counter, begun) = (Arc::clone(&n_bytes), Instant::now());
@@ -105,7 +104,7 @@ async fn fresh(mbit_s: f64) -> Outcome<()> {
 }
 
 async fn speed() -> Outcome<()> {
-    let client = one(None).await?;
+    let (client, _link) = one(None).await?;
     let mut body = client.request(Request::get("/endless").body(empty())?).await?.into_body();
     let (begun, mut n_bytes) = (Instant::now(), 0);
     while begun.elapsed() < Duration::from_secs(3) {
@@ -116,54 +115,31 @@ async fn speed() -> Outcome<()> {
 }
 
 /// One link, perhaps through a slow line.
-async fn one(mbit_s: Option<f64>) -> Outcome<Client> {
-    let authority = Authority::create("hub", NOW_MS)?;
+async fn one(mbit_s: Option<f64>) -> Outcome<(Client, Dialled)> {
+    let authority = Authority::create("hub", now_ms())?;
     let (address, mut links) = hub(&authority).await?;
     let address = match mbit_s {
         Some(mbit_s) => slow_line(address, mbit_s * 1e6 / 8.0).await?,
         None => address,
     };
-    dial(address, &authority, "agent")?;
-    links.recv().await.ok_or_else(|| "the hub ended".into())
+    let link = dial(address, &authority, "agent")?;
+    Ok((links.recv().await.ok_or("the hub ended")?, link))
 }
 
 async fn agents(address: SocketAddr, n_links: usize, certificate: &str, key: &str) -> Outcome<()> {
     let authority = Authority::load(certificate, key)?;
-    for n in 0..n_links {
-        dial(address, &authority, &format!("agent-{n}"))?;
-    }
+    let all = (0..n_links).map(|n| dial(address, &authority, &format!("agent-{n}")));
+    let _links = all.collect::<Outcome<Vec<_>>>()?;
     std::future::pending().await
 }
 
-fn dial(address: SocketAddr, authority: &Authority, agent_id: &str) -> Outcome<()> {
+fn dial(address: SocketAddr, authority: &Authority, agent_id: &str) -> Outcome<Dialled> {
     let request = KeyRequest::new(agent_id)?;
-    let issued = authority.issue_agent(&request.request, agent_id, NOW_MS)?;
+    let issued = authority.issue_agent(&request.request, agent_id, now_ms())?;
     let ca = authority.certificate_pem().to_owned();
-    let identity: Identity = request.accept(issued.chain, ca, agent_id, &authority.pin())?;
-    let hello = Hello {
-        protocols: PROTOCOL,
-        program: "links".to_owned(),
-        agent_id: agent_id.to_owned(),
-        boot_id: "boot".to_owned(),
-        spool_ids: Vec::new(),
-        capabilities: Vec::new(),
-    };
+    let identity = request.accept(issued.chain, ca, agent_id, &authority.pin())?;
     let url: HubUrl = format!("http://{address}").parse()?;
-    let dialler = Dialler {
-        urls: vec![url],
-        proxy: None,
-        identity: Arc::new(move || identity.clone()),
-        hello: Arc::new(move || hello.clone()),
-        clock: clock(),
-        reconnect_max: fieldpost_link::PAUSE_MAX,
-        random: Arc::new(|| 0.5),
-        settings: Settings::default(),
-        state: watch::channel(LinkState::Connecting).0,
-        stats: Arc::default(),
-        make_handler: Arc::new(|_, _| answers()),
-    };
-    tokio::spawn(dialler.run(CancellationToken::new()));
-    Ok(())
+    Ok(fieldpost_bed::dial(vec![url], agent_id, identity, answers()))
 }
 
 /// `/small`, and everything else without end.
@@ -179,14 +155,10 @@ fn answers() -> Handler {
     }))
 }
 
-fn clock() -> Clock {
-    Arc::new(|| NOW_MS)
-}
-
 async fn hub(authority: &Authority) -> Outcome<(SocketAddr, mpsc::Receiver<Client>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let tls = ServerTls::hub(&authority.issue_hub("hub", NOW_MS)?)?;
+    let tls = ServerTls::hub(&authority.issue_hub("hub", now_ms())?)?;
     let (sender, links) = mpsc::channel(1000);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -203,7 +175,7 @@ async fn serve(stream: TcpStream, tls: ServerTls, sender: mpsc::Sender<Client>) 
         async move {
             let (response, promised) = upgrade(&mut request);
             tokio::spawn(async move {
-                let face = HubFace::new("hub", "links", clock(), Arc::new(|_, _| Ok(())));
+                let face = HubFace::new("hub", "links", Arc::new(now_ms), Arc::new(|_, _| Ok(())));
                 let carrier = promised.ok_or("no WebSocket")?.carrier().await?;
                 if let Accepted::Link(link) = accept(carrier, &tls, &face).await? {
                     sender.send(link.client).await?;

@@ -1,10 +1,12 @@
 //! What the tests stand on: peers and agents as child processes that end with the test, scratch
 //! folders, a small HTTP client, and a strict reader of metrics pages that shares no code with
 //! what it checks; a proxy that harms connections, and the oracle that compares what an agent has
-//! sealed with what a hub has stored; disks that are full and clocks that are turned.
+//! sealed with what a hub has stored; disks that are full, clocks that are turned, and thousands of
+//! agents that are made up.
 
 mod agent;
 mod copy;
+mod fleet;
 mod hanging_mount;
 mod http;
 mod hub;
@@ -17,12 +19,14 @@ mod proxy;
 mod random;
 mod scratch;
 mod small_disk;
+mod swarm;
 mod turned_clock;
 
+pub use self::http::{Connection, Response, get, get_with, unix_get};
 pub use agent::Agent;
 pub use copy::copy_folder;
+pub use fleet::Fleet;
 pub use hanging_mount::{BLOCKS as HANGING_MOUNT_BLOCKS, HangingMount};
-pub use http::{Connection, Response, get, get_with, unix_get};
 pub use hub::Hub;
 pub use oracle::{Sealed, Stored, Verdict};
 pub use page::{Family, Labels, Page, PageError, Series};
@@ -33,6 +37,7 @@ pub use proxy::{FaultProxy, Faults};
 pub use random::{Random, soak};
 pub use scratch::{Scratch, free_port, repository, target_dir};
 pub use small_disk::SmallDisk;
+pub use swarm::{Dialled, Swarm, dial, now_ms};
 pub use turned_clock::TurnedClock;
 
 use std::time::{Duration, Instant};

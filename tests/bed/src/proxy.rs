@@ -41,6 +41,7 @@ struct Shared {
     pairs: Mutex<Vec<Arc<Pair>>>,
     n_cuts: AtomicU64,
     n_connections: AtomicU64,
+    n_bytes: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -75,6 +76,7 @@ impl FaultProxy {
             pairs: Mutex::default(),
             n_cuts: AtomicU64::new(0),
             n_connections: AtomicU64::new(0),
+            n_bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         });
         let accepting = Arc::clone(&shared);
@@ -116,6 +118,11 @@ impl FaultProxy {
     /// Connections that came.
     pub fn n_connections(&self) -> u64 {
         self.shared.n_connections.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that were carried, both ways together.
+    pub fn n_bytes(&self) -> u64 {
+        self.shared.n_bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -203,6 +210,7 @@ impl Way {
             if self.to.write_all(&piece[..passes]).is_err() {
                 break;
             }
+            self.shared.n_bytes.fetch_add(passes as u64, Ordering::Relaxed);
             self.left = self.left.map(|left| left - passes);
             if self.left == Some(0) {
                 self.shared.n_cuts.fetch_add(1, Ordering::Relaxed);

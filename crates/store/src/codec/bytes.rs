@@ -70,6 +70,23 @@ impl<'a> Cursor<'a> {
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
+    /// Passes over so many numbers, of whatever length.
+    pub(crate) fn skip(&mut self, n_numbers: usize) -> Result<(), CodecError> {
+        const LAST: u64 = 0x8080_8080_8080_8080;
+        let mut left = n_numbers;
+        // The last byte of a number has its highest bit clear. Eight bytes end at most eight numbers.
+        while left > 8
+            && let Some((eight, rest)) = self.rest.split_first_chunk::<8>()
+        {
+            left -= (!u64::from_le_bytes(*eight) & LAST).count_ones() as usize;
+            self.rest = rest;
+        }
+        while left > 0 {
+            left -= usize::from(self.byte()? < 0x80);
+        }
+        Ok(())
+    }
+
     /// A count of things, refused above `limit`.
     pub(crate) fn count(&mut self, limit: usize) -> Result<usize, CodecError> {
         let count = self.varint()?;

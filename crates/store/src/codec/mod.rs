@@ -15,6 +15,7 @@ pub use window::{IdGroup, decode_window, encode_window};
 pub(crate) use bytes::{Cursor, put_signed, put_text, put_varint};
 pub(crate) use ranges::{decode_intervals, encode_intervals};
 pub(crate) use scale::Scale;
+pub(crate) use window::WindowReader;
 
 /// The most numbers that one blob may claim to hold; bounds what a hostile blob can allocate.
 pub const N_VALUES_MAX: usize = 4 << 20;
@@ -68,12 +69,43 @@ impl Packer {
     }
 }
 
+/// Unpacks many blobs one after the other: what zstd needs for it, and the memory for what comes out,
+/// are made only once.
+#[derive(Default)]
+pub(crate) struct Unpacker {
+    decompressor: Option<zstd::bulk::Decompressor<'static>>,
+    plain: Vec<u8>,
+}
+
+impl Unpacker {
+    /// Unpacks a blob as `unpack` does.
+    pub(crate) fn unpack(&mut self, packed: &[u8]) -> Result<&[u8], CodecError> {
+        let size = unpacked_size(packed)?;
+        let decompressor = match &mut self.decompressor {
+            Some(decompressor) => decompressor,
+            // It fails only when memory does.
+            none => none.insert(zstd::bulk::Decompressor::new().map_err(|_| CodecError::Malformed("zstd"))?),
+        };
+        self.plain.clear();
+        self.plain.reserve(size);
+        let done = decompressor.decompress_to_buffer(packed, &mut self.plain);
+        done.map_err(|_| CodecError::Malformed("zstd"))?;
+        Ok(&self.plain)
+    }
+}
+
 /// Unpacks what `pack` made, at most `UNPACKED_BYTES_MAX`.
 pub(crate) fn unpack(packed: &[u8]) -> Result<Vec<u8>, CodecError> {
+    let size = unpacked_size(packed)?;
+    zstd::bulk::decompress(packed, size).map_err(|_| CodecError::Malformed("zstd"))
+}
+
+/// What a blob says it unpacks to, if that is allowed.
+fn unpacked_size(packed: &[u8]) -> Result<usize, CodecError> {
     let claimed = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();
     let size = claimed.ok_or(CodecError::Malformed("no zstd frame with a size"))?;
     if size > UNPACKED_BYTES_MAX as u64 {
         return Err(CodecError::TooLarge);
     }
-    zstd::bulk::decompress(packed, size as usize).map_err(|_| CodecError::Malformed("zstd"))
+    Ok(size as usize)
 }

@@ -6,7 +6,7 @@
 
 use fieldpost_model::{ABSENT, TimeMs, is_absent};
 
-use super::{CodecError, Cursor, N_VALUES_MAX, Scale, pack, put_signed, put_varint, unpack};
+use super::{CodecError, Cursor, N_VALUES_MAX, Scale, Unpacker, pack, put_signed, put_varint, unpack};
 
 /// Bump it when the layout changes, and keep reading the old one.
 const VERSION: u8 = 1;
@@ -68,8 +68,29 @@ pub fn encode_window<'a>(
 
 /// Unpacks what `encode_window` made.
 pub fn decode_window(blob: &[u8]) -> Result<Vec<IdGroup>, CodecError> {
-    let plain = unpack(blob)?;
-    let mut cursor = Cursor::new(&plain);
+    decode_plain(&unpack(blob)?, |_| true)
+}
+
+/// Reads some columns of many windows, one after the other.
+#[derive(Default)]
+pub(crate) struct WindowReader {
+    unpacker: Unpacker,
+}
+
+impl WindowReader {
+    /// Unpacks what `encode_window` made, as far as its series are wanted: the groups have these
+    /// columns only. Numbers of others are passed over, and not looked at.
+    pub(crate) fn read(
+        &mut self,
+        blob: &[u8],
+        wanted: impl Fn(u32) -> bool,
+    ) -> Result<Vec<IdGroup>, CodecError> {
+        decode_plain(self.unpacker.unpack(blob)?, wanted)
+    }
+}
+
+fn decode_plain(plain: &[u8], wanted: impl Fn(u32) -> bool) -> Result<Vec<IdGroup>, CodecError> {
+    let mut cursor = Cursor::new(plain);
     if cursor.byte()? != VERSION {
         return Err(CodecError::Malformed("unknown version"));
     }
@@ -77,7 +98,7 @@ pub fn decode_window(blob: &[u8]) -> Result<Vec<IdGroup>, CodecError> {
     let mut groups = Vec::new();
     let mut n_values = 0;
     for _ in 0..n_groups {
-        groups.push(decode_group(&mut cursor, &mut n_values)?);
+        groups.push(decode_group(&mut cursor, &mut n_values, &wanted)?);
     }
     if cursor.is_empty() { Ok(groups) } else { Err(CodecError::Malformed("bytes are left over")) }
 }
@@ -209,20 +230,50 @@ fn put_whole(out: &mut Vec<u8>, whole: &[i64]) -> u8 {
     }
 }
 
-fn decode_group(cursor: &mut Cursor<'_>, n_values: &mut usize) -> Result<IdGroup, CodecError> {
+fn decode_group(
+    cursor: &mut Cursor<'_>,
+    n_values: &mut usize,
+    wanted: impl Fn(u32) -> bool,
+) -> Result<IdGroup, CodecError> {
     let times_ms = take_times(cursor)?;
-    let ids = take_ids(cursor)?;
+    let mut ids = take_ids(cursor)?;
     let size = times_ms.len().checked_mul(ids.len()).ok_or(CodecError::TooLarge)?;
     *n_values += size;
     if *n_values > N_VALUES_MAX {
         return Err(CodecError::TooLarge);
     }
     let descriptors = cursor.take(ids.len())?;
-    let mut values = Vec::with_capacity(size);
-    for &descriptor in descriptors {
-        decode_column(cursor, descriptor, times_ms.len(), &mut values)?;
+    let are_wanted: Vec<bool> = ids.iter().map(|id| wanted(*id)).collect();
+    let n_wanted = are_wanted.iter().filter(|is_wanted| **is_wanted).count();
+    let mut values = Vec::with_capacity(n_wanted * times_ms.len());
+    for (&descriptor, &is_wanted) in descriptors.iter().zip(&are_wanted) {
+        if is_wanted {
+            decode_column(cursor, descriptor, times_ms.len(), &mut values)?;
+        } else {
+            skip_column(cursor, descriptor, times_ms.len())?;
+        }
     }
+    let mut is_wanted = are_wanted.iter();
+    ids.retain(|_| is_wanted.next().is_some_and(|is_wanted| *is_wanted));
     Ok(IdGroup { times_ms, ids, values })
+}
+
+/// Passes over what `decode_column` would read.
+fn skip_column(cursor: &mut Cursor<'_>, descriptor: u8, n_times: usize) -> Result<(), CodecError> {
+    let mut n_present = n_times;
+    if descriptor & HAS_ABSENT != 0 {
+        let mask = cursor.take(n_times.div_ceil(8))?;
+        n_present = (0..n_times).filter(|position| mask[position / 8] >> (position % 8) & 1 == 1).count();
+    }
+    match descriptor & 7 {
+        _ if n_present == 0 => Ok(()),
+        MODE_EMPTY => Ok(()),
+        MODE_SAME => cursor.skip(1),
+        MODE_SAME_BITS => cursor.take(8).map(drop),
+        MODE_BITS => cursor.take(8 * n_present).map(drop),
+        MODE_DELTA | MODE_DELTA2 => cursor.skip(n_present),
+        _ => Err(CodecError::Malformed("unknown mode")),
+    }
 }
 
 fn decode_column(
@@ -326,12 +377,27 @@ pub(crate) mod tests {
         }
 
         #[test]
+        fn some_columns_are_those_of_the_whole(windows in proptest::collection::vec(proptest::collection::vec(any_group(), 0..4), 1..3), bit in 0_u32..32) {
+            let mut reader = WindowReader::default();
+            for mut groups in windows {
+                let found = reader.read(&encode(&groups), |id| id >> bit & 1 == 1).unwrap();
+                for group in &mut groups {
+                    let kept = (0..group.ids.len()).filter(|position| group.ids[*position] >> bit & 1 == 1);
+                    group.values = kept.flat_map(|position| group.column(position).to_vec()).collect();
+                    group.ids.retain(|id| id >> bit & 1 == 1);
+                }
+                prop_assert_eq!(bits(&found), bits(&groups));
+            }
+        }
+
+        #[test]
         fn arbitrary_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = decode_window(&bytes);
-            let _ = decode_window(&pack(&bytes, 1));
             let mut with_version = vec![VERSION];
             with_version.extend(&bytes);
-            let _ = decode_window(&pack(&with_version, 1));
+            for blob in [bytes.clone(), pack(&bytes, 1), pack(&with_version, 1)] {
+                let _ = decode_window(&blob);
+                let _ = WindowReader::default().read(&blob, |id| id % 2 == 0);
+            }
         }
 
         #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fieldpost_model::{Intervals, Item, Stream, TimeMs, is_absent};
 use rusqlite::{Connection, params};
 
-use crate::codec::{checksum, decode_window};
+use crate::codec::{WindowReader, checksum};
 use crate::folder::{FileKind, StoreFile};
 use crate::hub::batch::{HUB_SEQ_MAX, SEQ_BITS};
 use crate::hub::index;
@@ -55,6 +55,7 @@ pub(crate) struct HubFile {
     id: u128,
     shapes: Arc<Shapes>,
     damaged: RefCell<HashMap<SourceKey, Intervals>>,
+    windows: RefCell<WindowReader>,
 }
 
 impl HubFile {
@@ -62,7 +63,8 @@ impl HubFile {
     pub(crate) fn open(file: StoreFile, shapes: Arc<Shapes>) -> Result<Self, StoreError> {
         let connection = open_file(&file)?;
         let id = read_id(&connection).map_err(StoreError::sql("read", &file.path))?;
-        Ok(Self { connection, id, shapes, file, damaged: RefCell::default() })
+        let (damaged, windows) = Default::default();
+        Ok(Self { connection, id, shapes, file, damaged, windows })
     }
 
     fn sql(&self) -> impl FnOnce(rusqlite::Error) -> StoreError {
@@ -151,26 +153,34 @@ impl HubFile {
         let mut n_damaged = 0;
         let parts = self.parts(agent_id, Stream::Metrics)?;
         for (key, part) in parts.iter().flat_map(|parts| parts.parts.iter().map(|part| (&parts.key, part))) {
-            let mut ids: HashMap<u32, ShapeId> = HashMap::new();
+            // Each window is asked about all of its ids: a short list in order is faster than a table.
+            let mut ids: Vec<(u32, ShapeId)> = Vec::new();
             for described in self.described(part.number)? {
-                ids.extend(described.iter().filter(|(_, shape)| wanted(*shape)).copied());
+                ids.extend(described.iter().filter(|(_, shape)| wanted(*shape)));
             }
+            // What was said last counts.
+            ids.reverse();
+            ids.sort_by_key(|(id, _)| *id);
+            ids.dedup_by_key(|(id, _)| *id);
             if ids.is_empty() {
                 continue;
             }
+            let shape_of = |id: u32| ids.binary_search_by_key(&id, |(known, _)| *known).map(|at| ids[at].1);
+            let mut windows = self.windows.borrow_mut();
             self.each_item(part.number, 0..=HUB_SEQ_MAX, span, |item| {
-                let Some(groups) = whole(&item).and_then(|blob| decode_window(blob).ok()) else {
+                let read = |blob| windows.read(blob, |id| shape_of(id).is_ok()).ok();
+                let Some(groups) = whole(&item).and_then(read) else {
                     n_damaged += 1;
                     self.note_damaged(key, item.seq);
                     return;
                 };
                 for group in groups {
                     for (position, id) in group.ids.iter().enumerate() {
-                        let Some(shape) = ids.get(id) else { continue };
+                        let Ok(shape) = shape_of(*id) else { continue };
                         let samples =
                             group.times_ms.iter().copied().zip(group.column(position).iter().copied());
                         let present = samples.filter(|(_, value)| !is_absent(*value));
-                        found.entry(*shape).or_default().extend(present);
+                        found.entry(shape).or_default().extend(present);
                     }
                 }
             })?;
