@@ -2,6 +2,7 @@
 //! missing of the past, newest first. What is committed is acknowledged; what is refused is
 //! accounted for and said to the agent.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ pub async fn draw(hub: Arc<Hub>, link: Arc<Link>) -> anyhow::Result<()> {
 
 async fn draw_on(hub: Arc<Hub>, link: Arc<Link>) -> anyhow::Result<()> {
     let head = settled_head(&hub, &link).await?;
+    acknowledge_known(&hub, &link, &head).await?;
     let mut streams = tokio::task::JoinSet::new();
     for stream in Stream::ALL {
         let span = head.streams.get(&stream).copied().unwrap_or(SeqSpan { first: 1, last: 0 });
@@ -71,6 +73,7 @@ async fn draw_on(hub: Arc<Hub>, link: Arc<Link>) -> anyhow::Result<()> {
 pub async fn drain(hub: Arc<Hub>, link: Arc<Link>) -> anyhow::Result<()> {
     for _ in 0..N_DRAIN_ROUNDS {
         let head = settled_head(&hub, &link).await?;
+        acknowledge_known(&hub, &link, &head).await?;
         let mut streams = tokio::task::JoinSet::new();
         for (stream, span) in head.streams {
             let (hub, link, spool_id) = (Arc::clone(&hub), Arc::clone(&link), head.spool_id.clone());
@@ -112,6 +115,20 @@ async fn settled_head(hub: &Hub, link: &Link) -> anyhow::Result<RecordHead> {
     let renewed: RecordHead = link.post_json("/v1/record/spool", &reason).await?;
     ensure!(renewed.spool_id != head.spool_id, "the agent keeps a spool that is not what the hub knows");
     Ok(renewed)
+}
+
+/// Tells the agent of everything that is here already. An acknowledgement may have been lost with
+/// the link that it was said on, and nobody asks for its items again.
+async fn acknowledge_known(hub: &Hub, link: &Link, head: &RecordHead) -> anyhow::Result<()> {
+    let known = |stream| hub.store.progress(&link.agent_id, &head.spool_id, stream);
+    let streams = Stream::ALL.into_iter().map(|stream| (stream, known(stream)));
+    let streams: BTreeMap<_, _> = streams.filter(|(_, known)| !known.is_empty()).collect();
+    if streams.is_empty() {
+        return Ok(());
+    }
+    let acknowledgement = Acknowledgement { spool_id: head.spool_id.clone(), streams, refused: Vec::new() };
+    let told = link.tell("/v1/record/ack", &acknowledgement).await;
+    told.context("the agent does not take the acknowledgement")
 }
 
 /// Does the agent's record contradict what is here of it? An agent that was put back and went on

@@ -32,6 +32,8 @@ pub struct Sealed {
     pub agent_id: String,
     /// The spool that it has now.
     pub spool_id: String,
+    /// Items that it believes its hubs to lack.
+    pub n_owed: u64,
     last: BTreeMap<Stream, Seq>,
     items: BTreeMap<(Stream, Seq), Item>,
     n_lost: u64,
@@ -53,6 +55,9 @@ impl Sealed {
             sealed.last.insert(stream, span.last);
             sealed.read_stream(&store, stream, span.last)?;
         }
+        let cursors = store.cursors();
+        sealed.n_owed =
+            cursors.iter().flat_map(|cursor| cursor.streams.values()).map(|stream| stream.lag_items).sum();
         store.close()?;
         Reader::open(&copy)?.scan(&Selector::default(), 0, END_MS, |series, samples| {
             let known = sealed.samples.entry(series.text.clone()).or_default();
