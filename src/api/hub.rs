@@ -11,6 +11,7 @@ mod live;
 mod page;
 mod polls;
 mod push;
+mod query;
 mod sign_in;
 mod tokens;
 mod users;
@@ -45,7 +46,7 @@ pub fn routes() -> Routes<Arc<Hub>> {
     let viewer = Need::Role(Role::Viewer);
     let operator = Need::Role(Role::Operator);
     let admin = Need::Role(Role::Admin);
-    Routes::new()
+    let routes = Routes::new()
         .on(Method::GET, "/", Need::Nothing, |filter| on(filter, page::page))
         .on(Method::GET, "/page.js", Need::Nothing, |filter| on(filter, page::script))
         .on(Method::GET, "/page.css", Need::Nothing, |filter| on(filter, page::style))
@@ -88,7 +89,8 @@ pub fn routes() -> Routes<Arc<Hub>> {
         .on(Method::GET, "/api/v1/audit/proof", admin, |filter| on(filter, audit::verify))
         .on(Method::GET, "/api/v1/coverage", viewer, |filter| on(filter, coverage::coverage))
         .on(Method::GET, "/api/v1/live", viewer, |filter| on(filter, live::live))
-        .on(Method::GET, "/api/openapi.json", Need::Nothing, |filter| on(filter, description::document))
+        .on(Method::GET, "/api/openapi.json", Need::Nothing, |filter| on(filter, description::document));
+    query::routes(routes, viewer)
 }
 
 /// Who does something, from where and when: for the state and its audit log.

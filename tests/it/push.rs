@@ -28,7 +28,7 @@ pub struct Hub {
     /// Good for handing in.
     pub token: String,
     /// Good for looking only.
-    viewer: String,
+    pub viewer: String,
     process: Process,
     scratch: Scratch,
 }
@@ -68,7 +68,7 @@ impl Hub {
         Connection::open(self.address).unwrap().post_with(path, &all, body).unwrap()
     }
 
-    fn write(&self, version: Version, body: &[u8]) -> Response {
+    pub fn write(&self, version: Version, body: &[u8]) -> Response {
         let headers = [("Content-Type", version.content_type()), ("Content-Encoding", "snappy")];
         self.post(WRITE, &headers, body)
     }

@@ -38,6 +38,9 @@ pub enum QueryError {
     /// The text is no PromQL.
     #[error(transparent)]
     Parse(#[from] ParseError),
+    /// It yields what cannot be asked for in this way.
+    #[error("{0}")]
+    Kind(String),
     /// It is PromQL, but cannot be evaluated over these series.
     #[error("{0}")]
     Execution(String),

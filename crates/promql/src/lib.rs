@@ -14,5 +14,5 @@ pub use error::{ParseError, QueryError};
 pub use eval::{Answer, Engine, Limits, Range, SeriesAnswer, SeriesPoint, Value};
 pub use functions::{FUNCTIONS, Function};
 pub use labels::{Labels, METRIC_NAME};
-pub use source::{Charge, Source, SourceError, Stored};
-pub use syntax::{Expr, Type, VectorSelector, parse, parse_duration, parse_selector};
+pub use source::{Catalogue, Charge, Described, Source, SourceError, Stored};
+pub use syntax::{Expr, Type, VectorSelector, format_value, parse, parse_duration, parse_selector};

@@ -1,6 +1,6 @@
 //! Where series come from: whoever has some implements one trait.
 
-use fieldpost_model::{Matcher, TimeMs};
+use fieldpost_model::{Kind, Matcher, TimeMs};
 
 use crate::{Labels, QueryError};
 
@@ -30,4 +30,29 @@ pub trait Source {
         to_ms: TimeMs,
         charge: Charge<'_>,
     ) -> Result<Vec<Stored>, SourceError>;
+}
+
+/// A series as catalogues list it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Described {
+    /// What it is.
+    pub labels: Labels,
+    /// Name of its family: without `_bucket`, `_sum` and `_count` of histograms.
+    pub family: String,
+    /// What its numbers mean.
+    pub kind: Kind,
+    /// One sentence for people.
+    pub help: String,
+}
+
+/// Whatever can list its series.
+pub trait Catalogue: Source {
+    /// Every series that all matchers accept and that has samples in `[from_ms, to_ms]`, each once,
+    /// in any order.
+    fn series(
+        &self,
+        matchers: &[Matcher],
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+    ) -> Result<Vec<Described>, SourceError>;
 }

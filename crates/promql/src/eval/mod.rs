@@ -109,7 +109,7 @@ impl Engine {
             let what = format!(
                 "invalid expression type {words:?} for range query, must be Scalar or instant Vector"
             );
-            return Err(QueryError::Execution(what));
+            return Err(QueryError::Kind(what));
         }
         let evaluation = Evaluation::new(self, source, text, range, is_over);
         let grid = evaluation.grid(range)?;

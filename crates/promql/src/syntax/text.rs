@@ -91,10 +91,20 @@ pub(crate) fn format_number(value: f64) -> String {
     format!("{value}")
 }
 
-/// Writes a number as Go's `%v` does: with an exponent where it is very great or small.
+/// Writes a number as Prometheus does in JSON: with an exponent where it is very great or small.
+pub fn format_value(value: f64) -> String {
+    with_exponent(value, 1e-6)
+}
+
+/// Writes a number as Go's `%v` does.
 pub(crate) fn format_short(value: f64) -> String {
+    with_exponent(value, 1e-4)
+}
+
+/// With an exponent of two digits below the least size, and from 1e21 on.
+fn with_exponent(value: f64, least: f64) -> String {
     let size = value.abs();
-    if !size.is_finite() || size == 0.0 || (1e-4..1e21).contains(&size) {
+    if !size.is_finite() || size == 0.0 || (least..1e21).contains(&size) {
         return format_number(value);
     }
     let text = format!("{value:e}");
@@ -230,6 +240,7 @@ mod tests {
             assert_eq!(parse_number(text), Some(expected), "{text}");
         }
         assert_eq!(parse_number("1__0"), None);
+        assert_eq!([1e30, 1e-7, 0.5, -1e21].map(format_value), ["1e+30", "1e-07", "0.5", "-1e+21"]);
         assert!(parse_number("NaN").is_some_and(f64::is_nan));
     }
 
