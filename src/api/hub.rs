@@ -12,6 +12,7 @@ mod logs;
 mod page;
 mod polls;
 mod push;
+mod query;
 mod sign_in;
 mod tokens;
 mod users;
@@ -46,7 +47,7 @@ pub fn routes() -> Routes<Arc<Hub>> {
     let viewer = Need::Role(Role::Viewer);
     let operator = Need::Role(Role::Operator);
     let admin = Need::Role(Role::Admin);
-    Routes::new()
+    let routes = Routes::new()
         .on(Method::GET, "/", Need::Nothing, |filter| on(filter, page::page))
         .on(Method::GET, "/page.js", Need::Nothing, |filter| on(filter, page::script))
         .on(Method::GET, "/page.css", Need::Nothing, |filter| on(filter, page::style))
@@ -90,7 +91,8 @@ pub fn routes() -> Routes<Arc<Hub>> {
         .on(Method::GET, "/api/v1/coverage", viewer, |filter| on(filter, coverage::coverage))
         .on(Method::GET, "/api/v1/logs", viewer, |filter| on(filter, logs::logs))
         .on(Method::GET, "/api/v1/live", viewer, |filter| on(filter, live::live))
-        .on(Method::GET, "/api/openapi.json", Need::Nothing, |filter| on(filter, description::document))
+        .on(Method::GET, "/api/openapi.json", Need::Nothing, |filter| on(filter, description::document));
+    query::routes(routes, viewer)
 }
 
 /// Who does something, from where and when: for the state and its audit log.

@@ -12,6 +12,7 @@ mod manners;
 mod metrics;
 mod page;
 mod problem;
+mod query;
 mod server;
 mod stall;
 

@@ -17,6 +17,7 @@ mod places;
 mod poller;
 mod presence;
 mod pushed;
+mod query;
 mod reception;
 mod renewal;
 mod scrape;

@@ -20,6 +20,7 @@
 //! - `poll`: hubs that dial store what hubs that are dialled store; several hubs at once.
 //! - `pair`: a hub and an agent that belongs to it, for the other modules.
 //! - `powercut`: what was called stored survives power cuts; only in `make soak`.
+//! - `promql`: the hub answers PromQL as a real Prometheus does that has the same samples.
 //! - `prometheus`: a real Prometheus scrapes the agent and answers what dashboards ask.
 //! - `push`: what a real Prometheus and others push is at the hub, sample by sample, or refused with a reason.
 //! - `reload`: a reload loses no tick and no count, and says what it cannot change.
@@ -55,6 +56,7 @@ mod pair;
 mod poll;
 mod powercut;
 mod prometheus;
+mod promql;
 mod push;
 mod reload;
 mod scrape;

@@ -70,7 +70,7 @@ impl Hub {
         Connection::open(self.address).unwrap().post_with(path, &all, body).unwrap()
     }
 
-    fn write(&self, version: Version, body: &[u8]) -> Response {
+    pub fn write(&self, version: Version, body: &[u8]) -> Response {
         let headers = [("Content-Type", version.content_type()), ("Content-Encoding", "snappy")];
         self.post(WRITE, &headers, body)
     }

@@ -16,6 +16,35 @@ const SCHEMAS: &str = include_str!("description/schemas.json");
 /// The body of other protocols.
 const PROTOBUF: &str = "application/x-protobuf";
 
+/// The body of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// What may be asked of an instant.
+const INSTANT: &[(&str, &str)] = &[
+    ("query", "string"),
+    ("time", "string"),
+    ("timeout", "string"),
+    ("limit", "integer"),
+    ("lookback_delta", "string"),
+    ("stats", "string"),
+];
+
+/// What may be asked of a range.
+const RANGE: &[(&str, &str)] = &[
+    ("query", "string"),
+    ("start", "string"),
+    ("end", "string"),
+    ("step", "string"),
+    ("timeout", "string"),
+    ("limit", "integer"),
+    ("lookback_delta", "string"),
+    ("stats", "string"),
+];
+
+/// What may be asked of what there is.
+const LISTED: &[(&str, &str)] =
+    &[("match[]", "string"), ("start", "string"), ("end", "string"), ("limit", "integer")];
+
 /// What a route is for.
 struct Entry {
     route: &'static str,
@@ -159,6 +188,22 @@ const ENTRIES: &[Entry] = &[
     Entry::with("POST /api/v1/write", "Hand in samples by Prometheus remote write 1.0 or 2.0", PROTOBUF, ""),
     Entry::with("POST /v1/metrics", "Hand in metrics by OTLP/HTTP", PROTOBUF, PROTOBUF),
     Entry::with("POST /v1/logs", "Hand in logs by OTLP/HTTP", PROTOBUF, PROTOBUF),
+    Entry::get("GET /api/v1/query", "PromQL at one instant", "Queried").asking(INSTANT),
+    Entry::with("POST /api/v1/query", "The same by a form", FORM, "Queried"),
+    Entry::get("GET /api/v1/query_range", "PromQL over a range", "Queried").asking(RANGE),
+    Entry::with("POST /api/v1/query_range", "The same by a form", FORM, "Queried"),
+    Entry::get("GET /api/v1/series", "Labels of series that a selector finds", "Queried").asking(LISTED),
+    Entry::with("POST /api/v1/series", "The same by a form", FORM, "Queried"),
+    Entry::get("GET /api/v1/labels", "Names of labels", "Queried").asking(LISTED),
+    Entry::with("POST /api/v1/labels", "The same by a form", FORM, "Queried"),
+    Entry::get("GET /api/v1/label/{name}/values", "Values of a label", "Queried").asking(LISTED),
+    Entry::get("GET /api/v1/metadata", "Kind and help of metrics", "Queried")
+        .asking(&[("metric", "string"), ("limit", "integer")]),
+    Entry::get("GET /api/v1/query_exemplars", "None: there are no exemplars", "Queried"),
+    Entry::with("POST /api/v1/query_exemplars", "The same by a form", FORM, "Queried"),
+    Entry::get("GET /api/v1/rules", "None: there are no rules", "Queried"),
+    Entry::get("GET /api/v1/alerts", "None: there are no alerts", "Queried"),
+    Entry::get("GET /api/v1/status/buildinfo", "Which Prometheus clients may take this for", "Queried"),
 ];
 
 /// The document.

@@ -1,0 +1,18 @@
+//! PromQL, read, checked and evaluated over any source of series. What is measured where, how it
+//! is stored and how an answer travels is left to others: no input or output, no async, no clock.
+
+mod annotations;
+mod error;
+mod eval;
+mod functions;
+mod labels;
+mod source;
+mod syntax;
+
+pub use annotations::Annotations;
+pub use error::{ParseError, QueryError};
+pub use eval::{Answer, Engine, Limits, Range, SeriesAnswer, SeriesPoint, Value};
+pub use functions::{FUNCTIONS, Function};
+pub use labels::{Labels, METRIC_NAME};
+pub use source::{Catalogue, Charge, Described, Source, SourceError, Stored};
+pub use syntax::{Expr, Type, VectorSelector, format_value, parse, parse_duration, parse_selector};

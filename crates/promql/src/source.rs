@@ -1,0 +1,58 @@
+//! Where series come from: whoever has some implements one trait.
+
+use fieldpost_model::{Kind, Matcher, TimeMs};
+
+use crate::{Labels, QueryError};
+
+/// Why a source could not answer.
+pub type SourceError = QueryError;
+
+/// A series with its samples.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// What it is.
+    pub labels: Labels,
+    /// Strictly rising instants and values; `ABSENT` (Prometheus' stale marker) where it ended.
+    pub samples: Vec<(TimeMs, f64)>,
+}
+
+/// Tells the query's budget of so many more samples; an error ends the reading.
+pub type Charge<'a> = &'a dyn Fn(u64) -> Result<(), QueryError>;
+
+/// Whatever has series.
+pub trait Source {
+    /// Every series that all matchers accept and that has samples in `[from_ms, to_ms]`, by rising
+    /// labels, each once. Samples are charged as they are read.
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        charge: Charge<'_>,
+    ) -> Result<Vec<Stored>, SourceError>;
+}
+
+/// A series as catalogues list it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Described {
+    /// What it is.
+    pub labels: Labels,
+    /// Name of its family: without `_bucket`, `_sum` and `_count` of histograms.
+    pub family: String,
+    /// What its numbers mean.
+    pub kind: Kind,
+    /// One sentence for people.
+    pub help: String,
+}
+
+/// Whatever can list its series.
+pub trait Catalogue: Source {
+    /// Every series that all matchers accept and that has samples in `[from_ms, to_ms]`, each once,
+    /// in any order.
+    fn series(
+        &self,
+        matchers: &[Matcher],
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+    ) -> Result<Vec<Described>, SourceError>;
+}

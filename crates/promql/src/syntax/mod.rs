@@ -1,0 +1,16 @@
+//! The language: tokens, the tree that they make, and which trees mean something.
+
+mod check;
+mod lex;
+mod operand;
+mod parse;
+mod text;
+mod tree;
+
+pub use parse::{parse, parse_selector};
+pub(crate) use text::{format_number, format_short, is_whole_text, parse_bound, quote, shown};
+pub use text::{format_value, parse_duration};
+pub use tree::{
+    Aggregation, Aggregator, At, BinaryOp, Cardinality, Expr, Matching, Node, Shift, Span, Type,
+    VectorSelector,
+};

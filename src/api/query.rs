@@ -1,0 +1,204 @@
+//! The HTTP API of Prometheus over whatever has series: what is asked, what is answered, and the
+//! limits between. Which source is asked, and who may ask, is the caller's.
+
+mod ask;
+mod reply;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use fieldpost_model::{Kind, Matcher, TimeMs};
+use fieldpost_promql::{
+    Answer, Catalogue, Described, Engine, METRIC_NAME, QueryError, Value, parse_selector,
+};
+use serde_json::{Value as Json, json};
+
+pub use ask::Ask;
+pub use reply::{Fault, Reply};
+
+/// Points of a series that one answer may have, as in Prometheus.
+const N_POINTS_MAX: i64 = 11_000;
+/// The longest that a query may take, unless it asks for less.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// How far back series are listed where the question does not say.
+const LISTED_MS: TimeMs = 3_600_000;
+
+/// `query`: values at one instant.
+pub fn instant(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Reply, Fault> {
+    let at_ms = ask.time("time")?.unwrap_or(now_ms);
+    let over = deadline(ask)?;
+    let answer = engine(ask)?.instant(source, ask.text("query"), at_ms, &|| Instant::now() >= over);
+    finish(answer, ask)
+}
+
+/// `query_range`: values at each instant of a range.
+pub fn range(source: &dyn Catalogue, ask: &Ask) -> Result<Reply, Fault> {
+    let (from_ms, to_ms) = (ask.required_time("start")?, ask.required_time("end")?);
+    if to_ms < from_ms {
+        let what = "end timestamp must not be before start time";
+        return Err(Fault::bad_data(format!("invalid parameter \"end\": {what}")));
+    }
+    let step_ms = ask.required_span("step")?;
+    if step_ms <= 0 {
+        let what = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(Fault::bad_data(format!("invalid parameter \"step\": {what}")));
+    }
+    if to_ms.saturating_sub(from_ms) / step_ms > N_POINTS_MAX {
+        return Err(Fault::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution \
+             (?step=XX)",
+        ));
+    }
+    let over = deadline(ask)?;
+    let range = fieldpost_promql::Range { from_ms, to_ms, step_ms };
+    let answer = engine(ask)?.range(source, ask.text("query"), range, &|| Instant::now() >= over);
+    finish(answer, ask)
+}
+
+fn engine(ask: &Ask) -> Result<Engine, Fault> {
+    let engine = Engine::default();
+    let lookback_ms = ask.span("lookback_delta")?.filter(|ms| *ms > 0).unwrap_or(engine.lookback_ms);
+    Ok(Engine { lookback_ms, ..engine })
+}
+
+fn deadline(ask: &Ask) -> Result<Instant, Fault> {
+    let asked = ask.span("timeout")?.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs()));
+    Ok(Instant::now() + asked.unwrap_or(TIMEOUT).min(TIMEOUT))
+}
+
+fn finish(answer: Result<Answer, QueryError>, ask: &Ask) -> Result<Reply, Fault> {
+    let mut answer = answer?;
+    let limit = ask.limit()?;
+    let is_cut = match &mut answer.value {
+        Value::Vector(points) => cut(points, limit),
+        Value::Matrix(series) => cut(series, limit),
+        _ => false,
+    };
+    if is_cut {
+        answer.annotations.warn("results truncated due to limit");
+    }
+    Ok(Reply::of_answer(&answer, !ask.text("stats").is_empty()))
+}
+
+/// At most so many; tells whether there were more.
+fn cut<T>(items: &mut Vec<T>, limit: Option<usize>) -> bool {
+    let most = limit.unwrap_or(usize::MAX);
+    let is_cut = items.len() > most;
+    items.truncate(most);
+    is_cut
+}
+
+/// The series that any of the selectors finds, by labels; all where there is none.
+fn listed(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Vec<Described>, Fault> {
+    let to_ms = ask.time("end")?.unwrap_or(now_ms);
+    let from_ms = ask.time("start")?.unwrap_or(to_ms.saturating_sub(LISTED_MS));
+    let mut selectors: Vec<Vec<Matcher>> = Vec::new();
+    for text in ask.all("match[]") {
+        let selector = parse_selector(text)
+            .map_err(|error| Fault::bad_data(format!("invalid parameter \"match[]\": {error}")))?;
+        selectors.push(selector.matchers);
+    }
+    if selectors.is_empty() {
+        selectors.push(Vec::new());
+    }
+    let mut found = Vec::new();
+    for matchers in selectors {
+        found.extend(source.series(&matchers, from_ms, to_ms)?);
+    }
+    found.sort_by(|a, b| a.labels.cmp(&b.labels));
+    found.dedup_by(|a, b| a.labels == b.labels);
+    Ok(found)
+}
+
+/// A list, cut to the limit.
+fn list<T: Into<Json>>(items: impl IntoIterator<Item = T>, ask: &Ask) -> Result<Reply, Fault> {
+    let mut items: Vec<T> = items.into_iter().collect();
+    let is_cut = cut(&mut items, ask.limit()?);
+    let warnings: &[&str] = if is_cut { &["results truncated due to limit"] } else { &[] };
+    Ok(Reply::of_json(&items.into_iter().map(Into::into).collect(), warnings))
+}
+
+/// `series`: labels of every series that is selected.
+pub fn series(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Reply, Fault> {
+    if ask.all("match[]").next().is_none() {
+        return Err(Fault::bad_data("no match[] parameter provided"));
+    }
+    let found = listed(source, ask, now_ms)?;
+    let described = found.iter().map(|one| {
+        let pairs = one.labels.iter().map(|(name, value)| (name.to_owned(), Json::from(value)));
+        Json::Object(pairs.collect())
+    });
+    list(described, ask)
+}
+
+/// `labels`: names of labels.
+pub fn label_names(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Reply, Fault> {
+    let found = listed(source, ask, now_ms)?;
+    let names: BTreeSet<&str> =
+        found.iter().flat_map(|one| one.labels.iter().map(|(name, _)| name)).collect();
+    list(names, ask)
+}
+
+/// `label/{name}/values`: values of one label.
+pub fn label_values(source: &dyn Catalogue, ask: &Ask, name: &str, now_ms: TimeMs) -> Result<Reply, Fault> {
+    let found = listed(source, ask, now_ms)?;
+    let values: BTreeSet<&str> = found.iter().map(|one| one.labels.get(name)).collect();
+    list(values.into_iter().filter(|value| !value.is_empty()), ask)
+}
+
+/// `metadata`: kind and help of each metric.
+pub fn metadata(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Reply, Fault> {
+    let wanted = ask.text("metric");
+    let most = ask.limit()?.unwrap_or(usize::MAX);
+    let mut metrics: BTreeMap<String, BTreeSet<(&str, String)>> = BTreeMap::new();
+    for one in listed(source, ask, now_ms)? {
+        let name = match one.kind {
+            Kind::Counter => one.labels.get(METRIC_NAME).to_owned(),
+            _ => one.family,
+        };
+        if wanted.is_empty() || wanted == name {
+            metrics.entry(name).or_default().insert((kind_word(one.kind), one.help));
+        }
+    }
+    let described = metrics.into_iter().take(most).map(|(name, all)| {
+        let all: Vec<Json> =
+            all.into_iter().map(|(kind, help)| json!({ "type": kind, "help": help, "unit": "" })).collect();
+        (name, Json::from(all))
+    });
+    Ok(Reply::of_json(&Json::Object(described.collect()), &[]))
+}
+
+fn kind_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Untyped => "unknown",
+        kind => kind.as_str(),
+    }
+}
+
+/// `status/buildinfo`: what clients look at to know what they may ask.
+pub fn build_info() -> Reply {
+    let info = json!({
+        "version": "3.0.0",
+        "revision": format!("fieldpost-{}", env!("CARGO_PKG_VERSION")),
+        "branch": "",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+    });
+    Reply::of_json(&info, &[])
+}
+
+/// What there is none of: exemplars.
+pub fn nothing() -> Reply {
+    Reply::of_json(&json!([]), &[])
+}
+
+/// `rules`: none.
+pub fn no_rules() -> Reply {
+    Reply::of_json(&json!({ "groups": [] }), &[])
+}
+
+/// `alerts`: none.
+pub fn no_alerts() -> Reply {
+    Reply::of_json(&json!({ "alerts": [] }), &[])
+}

@@ -1,0 +1,238 @@
+//! The hub answers PromQL over Prometheus' HTTP API as a real Prometheus does to which the same
+//! samples were pushed, ends of series among them; what it refuses, it refuses in the same form.
+
+use std::net::SocketAddr;
+
+use fieldpost_bed::{Connection, Process, Scratch, free_port, get, get_with, peer};
+use fieldpost_formats::remote_write::{Encoder, Version};
+use fieldpost_formats::{Limits, PushedSeries, Sample};
+use fieldpost_model::{ABSENT, TimeMs};
+use serde_json::Value;
+
+use crate::push::{Hub, now_ms};
+
+/// Between two samples.
+const STEP_MS: TimeMs = 15_000;
+/// Samples of a series.
+const N_SAMPLES: TimeMs = 80;
+/// Samples lie so far beside whole seconds, so that none lies on the end of a range: Prometheus 2
+/// takes both ends of it, Prometheus 3 and the hub only one.
+const BESIDE_MS: TimeMs = 7;
+
+/// Asked at one instant.
+const INSTANT: &[&str] = &[
+    "1 + 1",
+    "\"text\"",
+    "load",
+    "load{host=~\"a|b\"}",
+    "{__name__=~\"load|ended\"}",
+    "missing",
+    "ended",
+    "count_over_time(ended[20m])",
+    "rate(work_total[5m])",
+    "sum by (kind) (rate(work_total[5m]))",
+    "increase(work_total[3m]) / on(host) group_left load",
+    "topk(2, load)",
+    "sort_desc(load)",
+    "load[1m]",
+    "max_over_time(rate(work_total[2m])[10m:30s])",
+    "histogram_quantile(0.9, sum by (le) (rate(took_seconds_bucket[5m])))",
+    "label_replace(load, \"short\", \"$1\", \"host\", \"(.).*\")",
+    "absent(missing{a=\"b\"})",
+    "load offset 5m",
+    "quantile_over_time(0.5, load[10m])",
+    "load > 1e3",
+    "load / 0",
+    "load * 1e-9",
+    "load * 1e30",
+    "odd",
+];
+
+/// Asked as they stand; `FROM` and `TO` are the ends of what was pushed, in seconds.
+const PATHS: &[&str] = &[
+    "labels?start=FROM&end=TO",
+    "labels?match[]=load&start=FROM&end=TO",
+    "label/host/values?start=FROM&end=TO",
+    "label/__name__/values?start=FROM&end=TO",
+    "label/nothing/values?start=FROM&end=TO",
+    "label/kind/values?match[]=work_total{host=%22a%22}&start=FROM&end=TO",
+    "series?match[]=load&match[]=ended&start=FROM&end=TO",
+    "series",
+    "query?query=load%20and",
+    "query?query=rate(load)",
+    "query?query=load&time=yesterday",
+    "query?query=label_replace(load,%22host%22,%22%22,%22host%22,%22.*%22)&time=TO",
+    "query_range?query=load&start=TO&end=FROM&step=15",
+    "query_range?query=load&start=FROM&end=TO&step=0",
+    "query_range?query=load&start=0&end=TO&step=1",
+    "query_range?query=%22text%22&start=FROM&end=TO&step=15",
+    "query_exemplars?query=load&start=FROM&end=TO",
+    "rules",
+    "alerts",
+];
+
+/// Samples by name and labels.
+type Series = (&'static str, Vec<(&'static str, &'static str)>, Vec<(TimeMs, f64)>);
+
+fn data(start_ms: TimeMs) -> Vec<Series> {
+    let every = |value: &dyn Fn(TimeMs) -> f64| -> Vec<(TimeMs, f64)> {
+        (0..N_SAMPLES).map(|n| (start_ms + n * STEP_MS, value(n))).collect()
+    };
+    let mut all: Vec<Series> = Vec::new();
+    for (number, host) in ["a", "b", "c"].into_iter().enumerate() {
+        let shift = number as TimeMs;
+        all.push(("load", vec![("host", host)], every(&|n| ((n * 37 + shift * 11) % 23) as f64 / 4.0)));
+        for kind in ["read", "write"] {
+            let labels = vec![("host", host), ("kind", kind)];
+            let slope = 3 + kind.len() as TimeMs + shift;
+            all.push((
+                "work_total",
+                labels,
+                every(&|n| if n < 50 { 1e5 + (n * slope) as f64 } else { 9e4 + n as f64 }),
+            ));
+        }
+        for (bound, part) in [("0.1", 2), ("1", 5), ("+Inf", 6)] {
+            all.push((
+                "took_seconds_bucket",
+                vec![("host", host), ("le", bound)],
+                every(&|n| 1e4 + (n * part) as f64),
+            ));
+        }
+    }
+    // It ends, by the marker, and comes back for a while.
+    let mut ended = every(&|n| n as f64);
+    ended.truncate(60);
+    ended[30].1 = ABSENT;
+    ended[59].1 = ABSENT;
+    all.push(("ended", vec![("host", "a")], ended));
+    let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 5e-324];
+    all.push(("odd", vec![("host", "ä \"b\"\\\n")], every(&|n| odd[n as usize % odd.len()])));
+    all
+}
+
+fn encoded(all: &[Series]) -> Vec<u8> {
+    let mut encoder = Encoder::new(Version::V1, Limits { labels_max: 1_000, ..Limits::default() });
+    for (name, labels, samples) in all {
+        let mut labels = labels.clone();
+        labels.push(("__name__", name));
+        labels.sort_unstable();
+        let samples: Vec<Sample> = samples
+            .iter()
+            .map(|(at, value)| Sample { time_ms: *at, value: *value, start_ms: None })
+            .collect();
+        encoder.push(PushedSeries { labels: &labels, metadata: None, samples: &samples }).unwrap();
+    }
+    encoder.finish().unwrap()
+}
+
+fn prometheus(scratch: &Scratch) -> (SocketAddr, Process) {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let config = scratch.write("prometheus.yml", "scrape_configs: []\n").unwrap();
+    let arguments = [
+        format!("--config.file={}", config.display()),
+        format!("--storage.tsdb.path={}", scratch.path().join("tsdb").display()),
+        format!("--web.listen-address={address}"),
+        "--web.enable-remote-write-receiver".to_owned(),
+    ];
+    let program = peer("prometheus", "usr/bin/prometheus").unwrap();
+    let mut process = Process::start("prometheus", &program, &arguments, &[], scratch.path()).unwrap();
+    process
+        .until("Prometheus", || get(address, "/-/ready").ok().filter(|answer| answer.status == 200))
+        .unwrap();
+    (address, process)
+}
+
+/// The answer without what may differ: the order of series, where there is none.
+fn comparable(body: &str, is_ordered: bool) -> Value {
+    let mut answer: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
+    if let Some(result) =
+        answer.pointer_mut("/data/result").and_then(Value::as_array_mut).filter(|_| !is_ordered)
+    {
+        result.sort_by_key(|series| series["metric"].to_string());
+    }
+    if let Some(list) = answer.get_mut("data").and_then(Value::as_array_mut) {
+        list.sort_by_key(ToString::to_string);
+    }
+    // Only Prometheus 3 tells these.
+    answer.as_object_mut().unwrap().remove("infos");
+    round(&mut answer);
+    answer
+}
+
+/// Numbers to 12 digits: sums are not added up in the same order everywhere.
+fn round(json: &mut Value) {
+    match json {
+        Value::Array(items) => items.iter_mut().for_each(round),
+        Value::Object(fields) => fields.values_mut().for_each(round),
+        Value::String(text) => {
+            if let Some(number) = text.parse::<f64>().ok().filter(|number| number.is_finite()) {
+                *text = format!("{number:.12e}");
+            }
+        }
+        _ => {}
+    }
+}
+
+fn encoded_query(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[test]
+fn hub_answers_as_a_prometheus_with_the_same_samples() {
+    let hub = Hub::start("");
+    let scratch = Scratch::new().unwrap();
+    let (address, _process) = prometheus(&scratch);
+    let start_ms = (now_ms() - N_SAMPLES * STEP_MS) / 1000 * 1000 + BESIDE_MS;
+    let body = encoded(&data(start_ms));
+    assert!(matches!(hub.write(Version::V1, &body).status, 200 | 204));
+    let headers = [("Content-Type", Version::V1.content_type()), ("Content-Encoding", "snappy")];
+    let written = Connection::open(address).unwrap().post_with("/api/v1/write", &headers, &body).unwrap();
+    assert_eq!(written.status, 204, "{}", String::from_utf8_lossy(&written.body));
+
+    let (from_s, to_s) = (start_ms / 1000 + 3, (start_ms + (N_SAMPLES - 1) * STEP_MS) / 1000 + 2);
+    let mut paths = Vec::new();
+    for query in INSTANT {
+        let query = encoded_query(query);
+        paths.extend([to_s, to_s - 400].map(|at_s| format!("query?query={query}&time={at_s}.5")));
+        paths.push(format!("query_range?query={query}&start={from_s}.5&end={to_s}.5&step=31"));
+    }
+    let placed = |path: &&str| path.replace("FROM", &from_s.to_string()).replace("TO", &to_s.to_string());
+    paths.extend(PATHS.iter().map(placed));
+    let bearer = format!("Bearer {}", hub.viewer);
+    let mut faults = Vec::new();
+    for path in &paths {
+        let path = format!("/api/v1/{path}");
+        let ours = get_with(hub.address, &path, &[("Authorization", &bearer)]).unwrap();
+        let theirs = get(address, &path).unwrap();
+        let is_ordered = path.contains("query=%73%6F%72%74") || path.contains("query=%74%6F%70%6B");
+        let is_ordered = is_ordered && !path.contains("query_range");
+        let own = (ours.status, comparable(ours.text().unwrap(), is_ordered));
+        let others = (theirs.status, comparable(theirs.text().unwrap(), is_ordered));
+        if own != others {
+            faults.push(format!("{path}\n  ours   {} {}\n  theirs {} {}", own.0, own.1, others.0, others.1));
+        }
+    }
+    assert!(faults.is_empty(), "{} of {} answers differ:\n{}", faults.len(), paths.len(), faults.join("\n"));
+}
+
+#[test]
+fn questions_by_form_are_answered_and_strangers_are_not() {
+    let hub = Hub::start("");
+    let bearer = format!("Bearer {}", hub.viewer);
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    let ask = |headers: &[(&str, &str)]| {
+        let mut connection = Connection::open(hub.address).unwrap();
+        connection.post_with("/api/v1/query", headers, b"query=1%2B1&time=5.5").unwrap()
+    };
+    let answer = ask(&[("Authorization", &bearer), form]);
+    assert_eq!(
+        answer.ok().unwrap(),
+        r#"{"status":"success","data":{"resultType":"scalar","result":[5.500,"2"]}}"#
+    );
+    assert_eq!(ask(&[form]).status, 401);
+    let info = get_with(hub.address, "/api/v1/status/buildinfo", &[("Authorization", &bearer)]).unwrap();
+    assert!(info.ok().unwrap().contains("\"version\""));
+    let cut = get_with(hub.address, "/api/v1/query?query=vector(1)&limit=x", &[("Authorization", &bearer)])
+        .unwrap();
+    assert_eq!(cut.status, 400);
+}
