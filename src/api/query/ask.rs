@@ -10,6 +10,9 @@ use fieldpost_promql::parse_duration;
 
 use super::Fault;
 
+/// Instants and spans are shorter than this: sums of several stay within 64 bits of milliseconds.
+const SECONDS_MAX: f64 = 1e12;
+
 /// Names and values of all parameters.
 #[derive(Debug, Default)]
 pub struct Ask(Vec<(String, String)>);
@@ -74,7 +77,7 @@ impl Ask {
     /// A span, milliseconds: seconds, or a duration as PromQL writes it.
     pub fn span(&self, name: &str) -> Result<Option<i64>, Fault> {
         let Some(text) = self.given(name) else { return Ok(None) };
-        let seconds = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite());
+        let seconds = text.parse::<f64>().ok().filter(|seconds| seconds.abs() < SECONDS_MAX);
         let ms = seconds.map(|seconds| (seconds * 1000.0).round() as i64).or_else(|| parse_duration(text));
         ms.map(Some).ok_or_else(|| wrong(name, text, "a valid duration"))
     }
@@ -95,7 +98,7 @@ impl Ask {
 }
 
 fn instant(text: &str) -> Option<TimeMs> {
-    let seconds = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite());
+    let seconds = text.parse::<f64>().ok().filter(|seconds| seconds.abs() < SECONDS_MAX);
     let ms = seconds.map(|seconds| (seconds * 1000.0).round() as TimeMs);
     ms.or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|date| date.timestamp_millis()))
 }

@@ -147,7 +147,7 @@ impl Evaluation<'_> {
         let mut rows = Vec::with_capacity(windows.series.len());
         for series in &windows.series {
             let mut values = self.blank(grid)?;
-            windows.each(series, grid, |index, at_ms, samples| {
+            windows.each(self, series, grid, |index, at_ms, samples| {
                 if samples.is_empty() {
                     return;
                 }
@@ -159,7 +159,7 @@ impl Evaluation<'_> {
                 if let Some(value) = function(&Window { samples, start_ms, end_ms, at_ms, args }) {
                     values[index] = value;
                 }
-            });
+            })?;
             if values.iter().any(|value| !is_absent(*value)) {
                 self.check_counter(name, ranged, &series.labels);
                 let drop_name = series.drop_name || !keeps_name;
@@ -241,7 +241,7 @@ impl Evaluation<'_> {
         let windows = self.windows(arg, grid)?;
         let mut present = vec![false; grid.n];
         for series in &windows.series {
-            windows.each(series, grid, |index, _, samples| present[index] |= !samples.is_empty());
+            windows.each(self, series, grid, |index, _, samples| present[index] |= !samples.is_empty())?;
         }
         let mut values = self.blank(grid)?;
         for (value, _) in values.iter_mut().zip(present).filter(|(_, present)| !present) {

@@ -42,6 +42,9 @@ impl Shifted {
     }
 }
 
+/// Samples in windows after which the clock is looked at.
+const N_LOOKED_AT_MAX: usize = 50_000;
+
 impl Windows {
     /// When is looked at, for this instant of the grid.
     pub fn end(&self, time_ms: TimeMs) -> TimeMs {
@@ -49,14 +52,17 @@ impl Windows {
     }
 
     /// Calls with each instant's position, the instant, and what its window holds of the series.
+    /// Ends when the query's time is over: long windows at many instants are much to look at.
     pub fn each(
         &self,
+        evaluation: &Evaluation<'_>,
         series: &WindowSeries,
         grid: &Grid,
         mut each: impl FnMut(usize, TimeMs, &[(TimeMs, f64)]),
-    ) {
+    ) -> Result<(), QueryError> {
         let samples = &series.samples;
         let (mut from, mut to) = (0, 0);
+        let mut n_looked_at = 0;
         for (index, time_ms) in grid.times().enumerate() {
             let end = self.end(time_ms);
             let start = end.saturating_sub(self.range_ms);
@@ -66,8 +72,14 @@ impl Windows {
             while from < to && samples[from].0 <= start {
                 from += 1;
             }
+            n_looked_at += 1 + to - from;
+            if n_looked_at >= N_LOOKED_AT_MAX {
+                evaluation.check_time()?;
+                n_looked_at = 0;
+            }
             each(index, time_ms, &samples[from..to]);
         }
+        Ok(())
     }
 }
 
@@ -213,11 +225,11 @@ impl Evaluation<'_> {
         // Only for the check that no two are called the same.
         let names = merge_same(drop_names(named.collect()))?;
         for (series, row) in windows.series.iter().zip(names) {
-            windows.each(series, &grid, |_, _, samples| {
+            windows.each(self, series, &grid, |_, _, samples| {
                 if !samples.is_empty() {
                     answers.push(SeriesAnswer { labels: row.labels.clone(), samples: samples.to_vec() });
                 }
-            });
+            })?;
         }
         answers.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(Value::Matrix(answers))

@@ -10,8 +10,8 @@ use super::tree::{Aggregation, Aggregator, At, Expr, Node, Shift, Span, VectorSe
 use crate::labels::METRIC_NAME;
 use crate::{ParseError, functions};
 
-/// The greatest instant of an `@`, seconds: what milliseconds in 64 bits hold.
-const AT_MAX_S: f64 = (i64::MAX / 1000) as f64;
+/// The greatest instant of an `@`, seconds: offsets and ranges beside it stay within 64 bits.
+const AT_MAX_S: f64 = 1e12;
 
 impl Parser<'_> {
     /// An operand with all that stands behind it.
