@@ -109,7 +109,7 @@ impl Lexer<'_> {
             '0'..='9' => self.number()?,
             '.' if second.is_ascii_digit() => self.number()?,
             'a'..='z' | 'A'..='Z' | '_' => self.word(),
-            ':' if !self.within('[') && (second.is_ascii_alphabetic() || second == '_' || second == ':') => {
+            ':' if self.colons() && (second.is_ascii_alphabetic() || second == '_' || second == ':') => {
                 self.word();
             }
             _ => self.sign(first)?,
@@ -117,8 +117,9 @@ impl Lexer<'_> {
         Ok(true)
     }
 
-    fn within(&self, bracket: char) -> bool {
-        self.open.last() == Some(&bracket)
+    /// Are colons part of a word here? In brackets they stand between spans, and labels have none.
+    fn colons(&self) -> bool {
+        !matches!(self.open.last(), Some('[' | '{'))
     }
 
     fn end(&self) -> Result<(), ParseError> {
@@ -146,6 +147,7 @@ impl Lexer<'_> {
             (")", _) => return Err(self.wrong(self.at + 1, "unexpected right parenthesis ')'")),
             ("}", _) => return Err(self.wrong(self.at, "unexpected character: '}'")),
             ("]", _) => return Err(self.wrong(self.at, "unexpected right bracket ']'")),
+            (":", Some('{')) => return Err(self.wrong(self.at, "unexpected character inside braces: ':'")),
             _ => {}
         }
         self.push(Token::Sign(sign), sign.len());
@@ -153,7 +155,7 @@ impl Lexer<'_> {
     }
 
     fn word(&mut self) {
-        let colons = !self.within('[') && !self.within('{');
+        let colons = self.colons();
         let rest = self.rest();
         let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || colons && c == ':'));
         let word = rest[..end.unwrap_or(rest.len())].to_owned();
