@@ -71,9 +71,11 @@ async fn draw_on(hub: Arc<Hub>, link: Arc<Link>) -> anyhow::Result<()> {
 
 /// Draws what is missing until nothing is, and then ends: a visit.
 pub async fn drain(hub: Arc<Hub>, link: Arc<Link>) -> anyhow::Result<()> {
-    for _ in 0..N_DRAIN_ROUNDS {
+    for round in 0..N_DRAIN_ROUNDS {
         let head = settled_head(&hub, &link).await?;
-        acknowledge_known(&hub, &link, &head).await?;
+        if round == 0 {
+            acknowledge_known(&hub, &link, &head).await?;
+        }
         let mut streams = tokio::task::JoinSet::new();
         for (stream, span) in head.streams {
             let (hub, link, spool_id) = (Arc::clone(&hub), Arc::clone(&link), head.spool_id.clone());
@@ -126,7 +128,10 @@ async fn acknowledge_known(hub: &Hub, link: &Link, head: &RecordHead) -> anyhow:
     if streams.is_empty() {
         return Ok(());
     }
-    let acknowledgement = Acknowledgement { spool_id: head.spool_id.clone(), streams, refused: Vec::new() };
+    acknowledge(link, Acknowledgement { spool_id: head.spool_id.clone(), streams, refused: Vec::new() }).await
+}
+
+async fn acknowledge(link: &Link, acknowledgement: Acknowledgement) -> anyhow::Result<()> {
     let told = link.tell("/v1/record/ack", &acknowledgement).await;
     told.context("the agent does not take the acknowledgement")
 }
@@ -262,8 +267,7 @@ impl Intake {
             streams: [(self.stream, numbers)].into(),
             refused: refused.into_iter().map(|refusal| self.told(refusal)).collect(),
         };
-        let told = self.link.tell("/v1/record/ack", &acknowledgement).await;
-        told.context("the agent does not take the acknowledgement")
+        acknowledge(&self.link, acknowledgement).await
     }
 
     fn told(&self, refusal: Refusal) -> RefusedItem {

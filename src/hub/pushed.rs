@@ -311,9 +311,7 @@ impl Hub {
         });
         let (mut rejections, waiting, mut refused) = taking.await.context("taking in a push broke off")??;
         settled(waiting, &mut refused).await?;
-        for (position, reason) in refused.reasons.iter().enumerate() {
-            rejections.add("", if position == 0 { refused.n_samples } else { 0 }, reason);
-        }
+        reject(&mut rejections, &refused);
         Ok(rejections)
     }
 }
@@ -322,6 +320,13 @@ async fn settled(waiting: Option<Waiting>, refused: &mut Refused) -> Result<u64,
     match waiting {
         Some(waiting) => waiting.settle(refused).await,
         None => Ok(0),
+    }
+}
+
+/// Adds what the hub refused to what the reader of OTLP rejected.
+fn reject(rejections: &mut Rejections, refused: &Refused) {
+    for (position, reason) in refused.reasons.iter().enumerate() {
+        rejections.add("", if position == 0 { refused.n_samples } else { 0 }, reason);
     }
 }
 

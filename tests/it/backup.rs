@@ -3,17 +3,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use fieldpost_bed::wait_for;
+use fieldpost_bed::{now_ms, wait_for};
 use serde_json::Value;
 
 use crate::pair::HubProcess;
 
 const CONFIG: &str = "interval: 200ms\nstore:\n  window: 2s\n";
-
-fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    now.as_millis() as i64
-}
 
 /// Waits until the hub has everything of a span.
 fn wait_until_whole(hub: &HubProcess, from_ms: i64, to_ms: i64) {

@@ -10,7 +10,7 @@ use std::path::Path;
 use targets::mutate::Mutator;
 
 /// Inputs for each target unless the environment says otherwise: some seconds' worth.
-const RUNS: u64 = 5_000;
+const RUNS: u64 = 20_000;
 
 fn fuzz(name: &str) {
     let runs = std::env::var("FIELDPOST_FUZZ_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS);

@@ -3,9 +3,11 @@
 
 use std::ffi::OsStr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use fieldpost_bed::{Agent, Hub, PATIENCE, Scratch, Sealed, SmallDisk, Stored, TurnedClock, wait_for};
+use fieldpost_bed::{
+    Agent, Hub, PATIENCE, Scratch, Sealed, SmallDisk, Stored, TurnedClock, now_ms, wait_for,
+};
 use fieldpost_model::{Catalog, Family, Group, Kind, Owner, Series, Stream, TimeMs, Window};
 use fieldpost_store::{Config, Store, StoreOptions};
 
@@ -23,10 +25,6 @@ const TO_THE_LAST: &str = "store: {min_free: 0B}\n";
 
 fn live(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
-}
-
-fn now_ms() -> TimeMs {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as TimeMs
 }
 
 /// A window of a hundred series, a sample each second.

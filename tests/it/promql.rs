@@ -3,13 +3,13 @@
 
 use std::net::SocketAddr;
 
-use fieldpost_bed::{Connection, Process, Scratch, free_port, get, get_with, peer};
+use fieldpost_bed::{Connection, Process, Scratch, free_port, get, get_with, now_ms, peer};
 use fieldpost_formats::remote_write::{Encoder, Version};
 use fieldpost_formats::{Limits, PushedSeries, Sample};
 use fieldpost_model::{ABSENT, TimeMs};
 use serde_json::Value;
 
-use crate::push::{Hub, now_ms};
+use crate::push::Hub;
 
 /// Between two samples.
 const STEP_MS: TimeMs = 15_000;

@@ -7,9 +7,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use fieldpost_bed::{Agent, Connection, Process, Response, Scratch, free_port, get, peer, wait_for};
+use fieldpost_bed::{Agent, Connection, Process, Response, Scratch, free_port, get, now_ms, peer, wait_for};
 use fieldpost_formats::otlp::{Metric, MetricKind, MetricsEncoder, PartialSuccess, Point};
 use fieldpost_formats::remote_write::{Encoder, Version, Written};
 use fieldpost_formats::{Limits, PushedSeries, Sample};
@@ -122,10 +121,6 @@ fn api_token(state: &SqliteHubState, scope: Scope) -> (String, String) {
     let new = NewApiToken { secret, name: "test".to_owned(), owner: None, scope, expires_ms: None };
     let made = state.add_api_token(&Act::new(Actor::Hub, now_ms()), &new).unwrap();
     (String::from(token), made.id)
-}
-
-pub fn now_ms() -> TimeMs {
-    TimeMs::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
 /// Labels in one order, whoever says them.

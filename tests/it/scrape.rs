@@ -141,9 +141,9 @@ fn hub_has_the_series_of_a_prometheus_with_the_same_jobs() {
     let hub = Hub::start(&format!("scrape:\n{jobs}"));
     let told = std::cell::RefCell::new(String::new());
     let same = || {
-        let from_ms = crate::push::now_ms() - 4_000;
+        let from_ms = fieldpost_bed::now_ms() - 4_000;
         let (ours, theirs) =
-            (ours(&hub, from_ms), own_answer(prometheus.address, from_ms, crate::push::now_ms()));
+            (ours(&hub, from_ms), own_answer(prometheus.address, from_ms, fieldpost_bed::now_ms()));
         let names = (ours.keys().collect::<BTreeSet<_>>(), theirs.keys().collect::<BTreeSet<_>>());
         *told.borrow_mut() = format!(
             "{}\nour values: {:?}\ntheirs: {:?}",

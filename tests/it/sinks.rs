@@ -6,13 +6,13 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use fieldpost_bed::{Agent, Process, Scratch, free_port, get, peer, wait_for};
+use fieldpost_bed::{Agent, Process, Scratch, free_port, get, now_ms, peer, wait_for};
 use fieldpost_model::{Selector, TimeMs};
 use fieldpost_store::Reader;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::push::{Hub, now_ms, text};
+use crate::push::{Hub, text};
 
 /// Series with their samples.
 type Series = BTreeMap<String, Vec<(TimeMs, f64)>>;

@@ -1,4 +1,4 @@
-//! Counts the bytes that pass.
+//! Counts the bytes that pass, and notes when some came.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::heard::Heard;
 
 /// Bytes of a link inside of its TLS, since it began; one for several links in a row counts on.
 #[derive(Debug, Default)]
@@ -27,15 +29,21 @@ impl Traffic {
     }
 }
 
-/// Passes bytes on and counts them.
+/// Passes bytes on, counts them, and notes when some came.
 pub(crate) struct Metered<S> {
     stream: S,
     traffic: Arc<Traffic>,
+    heard: Arc<Heard>,
 }
 
 impl<S> Metered<S> {
     pub(crate) fn new(stream: S, traffic: Arc<Traffic>) -> Self {
-        Self { stream, traffic }
+        Self { stream, traffic, heard: Arc::new(Heard::new()) }
+    }
+
+    /// When the other side was last heard.
+    pub(crate) fn heard(&self) -> Arc<Heard> {
+        Arc::clone(&self.heard)
     }
 }
 
@@ -49,6 +57,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         ready!(Pin::new(&mut self.stream).poll_read(cx, out))?;
         let n_bytes = out.filled().len() - before;
         self.traffic.received.fetch_add(n_bytes as u64, Ordering::Relaxed);
+        if n_bytes > 0 {
+            self.heard.note();
+        }
         Poll::Ready(Ok(()))
     }
 }

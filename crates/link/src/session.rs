@@ -18,7 +18,6 @@ use crate::Io;
 use crate::body::{Body, Received};
 use crate::error::LinkError;
 use crate::handler::Handler;
-use crate::heard::Listened;
 use crate::metered::{Metered, Traffic};
 use crate::severable::Severable;
 
@@ -75,7 +74,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), LinkError> {
     let service = service_fn(move |request| handler(request));
-    let io = Listened::new(Metered::new(io, traffic));
+    let io = Metered::new(io, traffic);
     let (heard, limit) = (io.heard(), settings.ping_every + settings.ping_patience);
     let io = TokioIo::new(io);
     let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());

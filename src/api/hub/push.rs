@@ -61,13 +61,9 @@ pub async fn metrics(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let message = match otlp_message(&headers, body).await {
-        Ok(message) => message,
-        Err(response) => return response,
-    };
-    match hub.push_otlp_metrics(sender(&principal), message).await {
-        Ok(rejections) => otlp_answer(&rejections),
-        Err(fault) => faulty(&fault),
+    match otlp_message(&headers, body).await {
+        Ok(message) => otlp_answer(hub.push_otlp_metrics(sender(&principal), message).await),
+        Err(response) => response,
     }
 }
 
@@ -78,13 +74,9 @@ pub async fn logs(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let message = match otlp_message(&headers, body).await {
-        Ok(message) => message,
-        Err(response) => return response,
-    };
-    match hub.push_otlp_logs(sender(&principal), message).await {
-        Ok(rejections) => otlp_answer(&rejections),
-        Err(fault) => faulty(&fault),
+    match otlp_message(&headers, body).await {
+        Ok(message) => otlp_answer(hub.push_otlp_logs(sender(&principal), message).await),
+        Err(response) => response,
     }
 }
 
@@ -162,6 +154,9 @@ fn unzipped(body: &[u8]) -> Result<Bytes, Problem> {
     Ok(message.into())
 }
 
-fn otlp_answer(rejections: &Rejections) -> Response {
-    ([(CONTENT_TYPE, otlp::CONTENT_TYPE)], rejections.answer()).into_response()
+fn otlp_answer(taken: Result<Rejections, PushFault>) -> Response {
+    match taken {
+        Ok(rejections) => ([(CONTENT_TYPE, otlp::CONTENT_TYPE)], rejections.answer()).into_response(),
+        Err(fault) => faulty(&fault),
+    }
 }

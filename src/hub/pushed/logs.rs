@@ -11,7 +11,7 @@ use fieldpost_store::codec::checksum;
 use fieldpost_store::hub::LogPlace;
 use fieldpost_store::record::encode_logs;
 
-use super::{PREFIX, PushFault, Pushed, Refused, Waiting, is_pseudo, settled};
+use super::{PREFIX, PushFault, Pushed, Refused, Waiting, is_pseudo, reject, settled};
 use crate::hub::Hub;
 
 /// What lies together lies within a whole minute.
@@ -125,9 +125,7 @@ impl Hub {
         });
         let (mut rejections, waiting, mut refused) = taking.await.context("taking in a push broke off")??;
         settled(waiting, &mut refused).await?;
-        for (position, reason) in refused.reasons.iter().enumerate() {
-            rejections.add("", if position == 0 { refused.n_samples } else { 0 }, reason);
-        }
+        reject(&mut rejections, &refused);
         Ok(rejections)
     }
 

@@ -10,7 +10,7 @@ use fieldpost_store::hub::{Batch, HubStore, HubStoreOptions, NotTaken};
 use fieldpost_store::record::{Definition, encode_definitions};
 
 use crate::data::{START_MS, select};
-use crate::full::SmallDisk;
+use crate::full::small_disk;
 use crate::hub_data::{HubBench, N_SERIES, agent_id, append, batch, lost_batch, window};
 
 fn progress(store: &HubStore, agent: usize) -> Intervals {
@@ -19,18 +19,16 @@ fn progress(store: &HubStore, agent: usize) -> Intervals {
 
 #[test]
 fn on_a_full_disk_nothing_is_acknowledged_and_it_recovers_by_itself() {
-    let Some(disk) = SmallDisk::mount() else {
-        assert!(!rustix::process::geteuid().is_root(), "root could not mount a tmpfs");
+    let Some((folder, disk)) = small_disk() else {
         eprintln!("skipped: only root may mount a small disk");
         return;
     };
     let bench = HubBench::new();
     bench.set_clock(START_MS + 3_600_000);
-    let path = disk.folder.path().join("data");
+    let path = folder.path().join("data");
     let (store, _) = HubStore::open(HubStoreOptions { path: path.clone(), ..bench.options() }).unwrap();
     append(&store, batch(0, [window(0, 1)]));
-    let filler = disk.folder.path().join("filler");
-    assert!(std::fs::write(&filler, vec![1_u8; 16 << 20]).is_err(), "the disk takes more than it has");
+    disk.fill().unwrap();
     let mut n_failed = 0;
     for seq in 2..40 {
         match store.append_and_wait(batch(0, [window(0, seq)])).unwrap() {
@@ -42,7 +40,7 @@ fn on_a_full_disk_nothing_is_acknowledged_and_it_recovers_by_itself() {
         }
     }
     assert!(n_failed > 0, "{:?}", store.stats());
-    std::fs::remove_file(&filler).unwrap();
+    disk.empty().unwrap();
     append(&store, batch(0, (1..=60).map(|seq| window(0, seq))));
     assert_eq!(progress(&store, 0), Intervals::of(1, 60));
     store.close().unwrap();
