@@ -135,13 +135,17 @@ impl Parser<'_> {
                 }
             }
         }
+        let mut named = selector.matchers.iter().filter(|matcher| {
+            let is_name = matcher.label == METRIC_NAME && matcher.op == MatcherOp::Equal;
+            is_name && !matcher.value.is_empty()
+        });
+        let first = selector.name.as_deref().or_else(|| named.next().map(|matcher| matcher.value.as_str()));
+        if let (Some(first), Some(twice)) = (first, named.next()) {
+            let what =
+                format!("metric name must not be set twice: {} or {}", quote(first), quote(&twice.value));
+            return Err(self.wrong(begins, what));
+        }
         if let Some(name) = &selector.name {
-            let twice = selector.matchers.iter().find(|matcher| matcher.label == METRIC_NAME);
-            if let Some(twice) = twice.filter(|matcher| matcher.op == MatcherOp::Equal) {
-                let what =
-                    format!("metric name must not be set twice: {} or {}", quote(name), quote(&twice.value));
-                return Err(self.wrong(begins, what));
-            }
             let own = Matcher::new(METRIC_NAME, MatcherOp::Equal, name);
             selector.matchers.push(own.map_err(|error| self.wrong(begins, error.to_string()))?);
         }
@@ -159,12 +163,8 @@ impl Parser<'_> {
             }
             Token::Text(text) => {
                 if matches!(self.peek().token, Token::Sign("," | "}")) {
-                    if let Some(name) = &selector.name {
-                        let what =
-                            format!("metric name must not be set twice: {} or {}", quote(name), quote(&text));
-                        return Err(self.wrong(lexed.span, what));
-                    }
-                    selector.name = Some(text);
+                    let own = Matcher::new(METRIC_NAME, MatcherOp::Equal, &text);
+                    selector.matchers.push(own.map_err(|error| self.wrong(lexed.span, error.to_string()))?);
                     return Ok(());
                 }
                 text
