@@ -15,6 +15,7 @@ mod live;
 mod outbox;
 mod pace;
 mod processes;
+mod query;
 mod sampler;
 mod status;
 mod uplinks;
@@ -22,7 +23,7 @@ mod window;
 
 pub use board::{Board, BoardView, CollectorState, Shown};
 pub use clock::{Clock, SystemClock};
-pub use config::{History, Link, Metrics};
+pub use config::{History, Http, Link, Metrics};
 pub use fieldpost_link::{Acknowledgement, ItemMark, RecordHead};
 pub use handle::{Agent, Identity, Reload, Reloaded, SamplerStats, Witness};
 pub use hubs::{Hubs, Membership, agent_id};
