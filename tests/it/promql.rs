@@ -175,6 +175,9 @@ fn comparable(body: &str, is_ordered: bool) -> Value {
     }
     // Only Prometheus 3 tells these.
     answer.as_object_mut().unwrap().remove("infos");
+    if answer["warnings"].to_string().contains("sort is ineffective") {
+        answer.as_object_mut().unwrap().remove("warnings");
+    }
     round(&mut answer);
     answer
 }

@@ -95,7 +95,7 @@ impl Engine {
     ) -> Result<Answer, QueryError> {
         let expr = parse(text)?;
         let range = Range { from_ms: at_ms, to_ms: at_ms, step_ms: 1 };
-        let evaluation = Evaluation::new(self, source, text, range, is_over);
+        let evaluation = Evaluation::new(self, source, text, (range, false), is_over);
         let value = match expr.kind() {
             Type::Matrix => evaluation.matrix(&expr, at_ms)?,
             _ => answer::instant(evaluation.finished(&expr, &evaluation.grid(range)?)?, at_ms),
@@ -119,7 +119,7 @@ impl Engine {
             );
             return Err(QueryError::Kind(what));
         }
-        let evaluation = Evaluation::new(self, source, text, range, is_over);
+        let evaluation = Evaluation::new(self, source, text, (range, true), is_over);
         let grid = evaluation.grid(range)?;
         let value = answer::range(evaluation.finished(&expr, &grid)?, &grid);
         Ok(evaluation.answer(value))
@@ -189,7 +189,9 @@ pub(crate) struct Evaluation<'a> {
     pub source: &'a dyn Source,
     pub text: &'a str,
     /// The query's own first and last instant.
-    ends: (TimeMs, TimeMs),
+    pub ends: (TimeMs, TimeMs),
+    /// Between two instants of a query over a range; none at one instant.
+    pub step_ms: Option<i64>,
     is_over: &'a dyn Fn() -> bool,
     n_samples: Cell<u64>,
     n_looked_at: Cell<u64>,
@@ -202,12 +204,12 @@ impl<'a> Evaluation<'a> {
         engine: &'a Engine,
         source: &'a dyn Source,
         text: &'a str,
-        range: Range,
+        (range, is_range): (Range, bool),
         is_over: &'a dyn Fn() -> bool,
     ) -> Self {
-        let ends = (range.from_ms, range.to_ms);
+        let (ends, step_ms) = ((range.from_ms, range.to_ms), is_range.then_some(range.step_ms));
         let (n_samples, n_looked_at, n_bytes, notes) = Default::default();
-        Self { engine, source, text, ends, is_over, n_samples, n_looked_at, n_bytes, notes }
+        Self { engine, source, text, ends, step_ms, is_over, n_samples, n_looked_at, n_bytes, notes }
     }
 
     fn answer(self, value: Value) -> Answer {
