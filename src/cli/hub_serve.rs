@@ -14,6 +14,7 @@ use fieldpost_store::hub::{HubOpened, HubStore, HubStoreOptions};
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -146,10 +147,15 @@ fn open_doors(
 ) -> anyhow::Result<JoinSet<Result<(), Infallible>>> {
     let Signals { shutdown, reloads } = signals;
     let listener = listener(tcp, &plan.loaded.config, hub)?;
-    let jobs = plan.loaded.config.scrape.clone();
-    let reloading = Arc::new(Reloading::new(plan));
-    // Nothing but the level of the log can change while the hub runs, and that is changed there.
-    let reload = move || -> Outcome { reloading.reload(|_| Ok(())) };
+    let jobs = watch::Sender::new(plan.loaded.config.scrape.clone());
+    let changes = jobs.subscribe();
+    let (reloading, jobs) = (Arc::new(Reloading::new(plan)), Arc::new(jobs));
+    let reload = move || -> Outcome {
+        reloading.reload(|config| {
+            jobs.send_replace(config.scrape.clone());
+            Ok(())
+        })
+    };
     let (asked, status, scraping) = (reload.clone(), status.clone(), Arc::clone(hub));
     let (copied, keys) = (Arc::clone(hub), status.data.join(KEYS));
     let door = LocalDoor {
@@ -170,7 +176,7 @@ fn open_doors(
     });
     let (scraper, end) = (Arc::clone(hub), shutdown.clone());
     tasks.spawn(async move {
-        scrape(scraper, jobs, target_groups, end).await;
+        scrape(scraper, changes, target_groups, end).await;
         Ok(())
     });
     let hub = Arc::clone(hub);
