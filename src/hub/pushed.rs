@@ -16,8 +16,8 @@ use fieldpost_formats::otlp::{self, OtlpError, Rejections};
 use fieldpost_formats::pushed::PushedSeries;
 use fieldpost_formats::remote_write::{self, RequestError, Version, Written};
 use fieldpost_formats::{Limits, Outcome, Pushed as Said};
+use fieldpost_model::hub_record::{Accepted, Answer, Batch, NotTaken, RecordWriter};
 use fieldpost_model::{Frame, Item, Seq, Stream, TimeMs};
-use fieldpost_store::hub::{Accepted, Answer, Batch, HubStore, NotTaken};
 use fieldpost_store::record::Definition;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
@@ -109,7 +109,7 @@ impl fmt::Display for Refused {
 
 /// Where pushed series go in.
 pub struct Pushed {
-    store: Arc<HubStore>,
+    store: Arc<dyn RecordWriter>,
     /// A number that no other start of this hub has: meanings of ids end with the process.
     started_ms: TimeMs,
     sources: Mutex<HashMap<String, Arc<Lane<Source>>>>,
@@ -141,7 +141,7 @@ struct Waiting {
 }
 
 impl Pushed {
-    pub(super) fn new(store: Arc<HubStore>, started_ms: TimeMs) -> Self {
+    pub(super) fn new(store: Arc<dyn RecordWriter>, started_ms: TimeMs) -> Self {
         Self { store, started_ms, sources: Mutex::default(), turns: Semaphore::new(N_AT_A_TIME) }
     }
 
@@ -234,11 +234,11 @@ impl Pushed {
         let (done, committed) = oneshot::channel();
         let (agent_id, spool_id) = (agent_id.to_owned(), SPOOL.to_owned());
         let batch = Batch { agent_id, spool_id, stream, frames };
-        let taken = self.store.append(batch, move |answer| {
+        let done = move |answer| {
             // The sender may have gone meanwhile; it sends the same again, and that is stored once.
             let _ = done.send(answer);
-        });
-        match taken {
+        };
+        match self.store.append(batch, Box::new(done)) {
             Ok(()) => Ok(committed),
             Err(NotTaken::Full(_)) => Err(PushFault::Busy),
             Err(NotTaken::Refused(reason)) => Err(PushFault::Failed(anyhow::anyhow!(reason))),

@@ -5,6 +5,7 @@
 mod catalog;
 mod culprit;
 mod event;
+pub mod hub_record;
 pub mod hub_state;
 mod log;
 mod matcher;

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use fieldpost_formats::pushed::{Label, Metadata, NAME_LABEL, PushedSeries};
+use fieldpost_model::hub_record::HubLimits;
 use fieldpost_model::{Family, Kind, TimeMs};
-use fieldpost_store::hub::HubLimits;
 use fieldpost_store::record::{Definition, encode_definitions};
 
 const DAY_MS: i64 = 86_400_000;
