@@ -2,7 +2,12 @@
 //! limits between. Which source is asked, and who may ask, is the caller's.
 
 mod ask;
+mod federate;
 mod reply;
+mod routes;
+mod tree;
+mod tsdb;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -15,6 +20,8 @@ use serde_json::{Value as Json, json};
 
 pub use ask::Ask;
 pub use reply::{Fault, Reply};
+pub use routes::{Asked, each};
+pub use turns::Turns;
 
 /// Points of a series that one answer may have, as in Prometheus.
 const N_POINTS_MAX: i64 = 11_000;
@@ -24,15 +31,15 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 const LISTED_MS: TimeMs = 3_600_000;
 
 /// `query`: values at one instant.
-pub fn instant(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Reply, Fault> {
+pub fn instant(source: &dyn Catalogue, engine: Engine, ask: &Ask, now_ms: TimeMs) -> Result<Reply, Fault> {
     let at_ms = ask.time("time")?.unwrap_or(now_ms);
-    let over = deadline(ask)?;
-    let answer = engine(ask)?.instant(source, ask.text("query"), at_ms, &|| Instant::now() >= over);
-    finish(answer, ask)
+    let (clock, engine) = (Stopwatch::start(ask)?, asked(engine, ask)?);
+    let answer = engine.instant(source, ask.text("query"), at_ms, &|| clock.is_over());
+    finish(answer, ask, &clock)
 }
 
 /// `query_range`: values at each instant of a range.
-pub fn range(source: &dyn Catalogue, ask: &Ask) -> Result<Reply, Fault> {
+pub fn range(source: &dyn Catalogue, engine: Engine, ask: &Ask) -> Result<Reply, Fault> {
     let (from_ms, to_ms) = (ask.required_time("start")?, ask.required_time("end")?);
     if to_ms < from_ms {
         let what = "end timestamp must not be before start time";
@@ -49,25 +56,49 @@ pub fn range(source: &dyn Catalogue, ask: &Ask) -> Result<Reply, Fault> {
              (?step=XX)",
         ));
     }
-    let over = deadline(ask)?;
+    let (clock, engine) = (Stopwatch::start(ask)?, asked(engine, ask)?);
     let range = fieldpost_promql::Range { from_ms, to_ms, step_ms };
-    let answer = engine(ask)?.range(source, ask.text("query"), range, &|| Instant::now() >= over);
-    finish(answer, ask)
+    let answer = engine.range(source, ask.text("query"), range, &|| clock.is_over());
+    finish(answer, ask, &clock)
 }
 
-fn engine(ask: &Ask) -> Result<Engine, Fault> {
-    let engine = Engine::default();
+fn asked(engine: Engine, ask: &Ask) -> Result<Engine, Fault> {
     let lookback_ms = ask.span("lookback_delta")?.filter(|ms| *ms > 0).unwrap_or(engine.lookback_ms);
     Ok(Engine { lookback_ms, ..engine })
 }
 
-fn deadline(ask: &Ask) -> Result<Instant, Fault> {
-    let asked = ask.span("timeout")?.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs()));
-    Ok(Instant::now() + asked.unwrap_or(TIMEOUT).min(TIMEOUT))
+/// How long a query has taken, and may take.
+struct Stopwatch {
+    begun: Instant,
+    allowed: Duration,
 }
 
-fn finish(answer: Result<Answer, QueryError>, ask: &Ask) -> Result<Reply, Fault> {
-    let mut answer = answer?;
+impl Stopwatch {
+    fn start(ask: &Ask) -> Result<Self, Fault> {
+        let asked = ask.span("timeout")?.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs()));
+        Ok(Self { begun: Instant::now(), allowed: asked.unwrap_or(TIMEOUT).min(TIMEOUT) })
+    }
+
+    fn is_over(&self) -> bool {
+        self.begun.elapsed() >= self.allowed
+    }
+
+    /// What is said when it is over.
+    fn fault(&self) -> Fault {
+        let (taken, allowed) = (self.begun.elapsed().as_secs_f64(), self.allowed.as_secs_f64());
+        let advice = if self.allowed < TIMEOUT { "a longer timeout or " } else { "" };
+        Fault::timeout(format!(
+            "query timed out in expression evaluation: it took {taken:.3} s where at most {allowed} s are \
+             allowed; ask with {advice}fewer series, a shorter range or a longer step"
+        ))
+    }
+}
+
+fn finish(answer: Result<Answer, QueryError>, ask: &Ask, clock: &Stopwatch) -> Result<Reply, Fault> {
+    let mut answer = answer.map_err(|error| match error {
+        QueryError::Timeout => clock.fault(),
+        error => error.into(),
+    })?;
     let limit = ask.limit()?;
     let is_cut = match &mut answer.value {
         Value::Vector(points) => cut(points, limit),
@@ -77,7 +108,24 @@ fn finish(answer: Result<Answer, QueryError>, ask: &Ask) -> Result<Reply, Fault>
     if is_cut {
         answer.annotations.warn("results truncated due to limit");
     }
-    Ok(Reply::of_answer(&answer, !ask.text("stats").is_empty()))
+    let stats = (!ask.text("stats").is_empty()).then(|| stats(&answer, clock.begun.elapsed()));
+    Ok(Reply::of_answer(&answer, stats.as_ref()))
+}
+
+/// What the answer has cost.
+fn stats(answer: &Answer, took: Duration) -> Json {
+    let took = took.as_secs_f64();
+    json!({
+        "timings": {
+            "evalTotalTime": took,
+            "resultSortTime": 0,
+            "queryPreparationTime": 0,
+            "innerEvalTime": took,
+            "execQueueTime": 0,
+            "execTotalTime": took,
+        },
+        "samples": { "totalQueryableSamples": answer.n_looked_at, "peakSamples": answer.n_samples },
+    })
 }
 
 /// At most so many; tells whether there were more.

@@ -30,6 +30,12 @@ pub trait Source {
         to_ms: TimeMs,
         charge: Charge<'_>,
     ) -> Result<Vec<Stored>, SourceError>;
+
+    /// What there is to say about all that was read so far: such as how old it is. Becomes warnings
+    /// of the answer.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A series as catalogues list it.

@@ -16,6 +16,7 @@ use crate::source::{
 };
 use crate::state::{self, Gap, State};
 use crate::tables::TableScan;
+use crate::thinned::{ThinSpan, thin_spans};
 use crate::{StoreError, database};
 
 /// How many times a question is asked anew when files are merged away under it.
@@ -255,6 +256,11 @@ impl Reader {
         self.scan(selector, first_ms.max(floor(from_ms)), end_ms, |series, samples| {
             all.add(series, rollup::of_samples(samples, MINUTE_MS));
         })
+    }
+
+    /// The spans within `[from_ms, to_ms)` of which there are rollups and no samples, by time.
+    pub fn thin_spans(&self, from_ms: TimeMs, to_ms: TimeMs) -> Result<Vec<ThinSpan>, StoreError> {
+        Ok(thin_spans(&folder::list(&self.folder)?, from_ms, to_ms))
     }
 
     /// The store at a glance: how much of what there is.

@@ -91,6 +91,17 @@ impl Evaluation<'_> {
             "time" => {
                 return Ok(Columns::Scalar(grid.times().map(|time_ms| time_ms as f64 / 1000.0).collect()));
             }
+            "start" => return Ok(Columns::Scalar(vec![seconds(self.ends.0); grid.n])),
+            "end" => return Ok(Columns::Scalar(vec![seconds(self.ends.1); grid.n])),
+            "range" => return Ok(Columns::Scalar(vec![seconds(self.ends.1 - self.ends.0); grid.n])),
+            "step" => return Ok(Columns::Scalar(vec![seconds(self.step_ms.unwrap_or(0)); grid.n])),
+            "max_of" | "min_of" => {
+                let (a, b) = (self.scalar(&args[0], grid)?, self.scalar(&args[1], grid)?);
+                let one = if function.name == "max_of" { greater } else { lesser };
+                let is_nan = |a: f64, b: f64| a.is_nan() || b.is_nan();
+                let of = |(a, b): (&f64, &f64)| if is_nan(*a, *b) { f64::NAN } else { one(*a, *b) };
+                return Ok(Columns::Scalar(a.iter().zip(&b).map(of).collect()));
+            }
             "pi" => return Ok(Columns::Scalar(vec![std::f64::consts::PI; grid.n])),
             "scalar" => return Ok(Columns::Scalar(only(&rows()?, grid))),
             "vector" => {
@@ -109,6 +120,11 @@ impl Evaluation<'_> {
                 let to = to.unwrap_or_else(|| vec![1.0; grid.n]);
                 let inverse: Vec<f64> = to.iter().map(|to| 1.0 / to).collect();
                 self.map(rows()?, |index, value| (value * inverse[index] + 0.5).floor() / inverse[index])?
+            }
+            name if name.starts_with("sort") && self.step_ms.is_some() => {
+                let what = "sort is ineffective for range queries since results are always ordered by labels";
+                self.warn(call.span, what);
+                rows()?
             }
             "sort" => self.sorted(rows()?, false, grid),
             "sort_desc" => self.sorted(rows()?, true, grid),
@@ -266,6 +282,10 @@ impl Evaluation<'_> {
             }
         }
     }
+}
+
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
 }
 
 /// The one number at each instant at which there is one only.

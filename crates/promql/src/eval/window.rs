@@ -88,6 +88,9 @@ fn count_pairs(window: &Window<'_>, counts: fn(f64, f64) -> bool) -> f64 {
 
 fn median_deviation(window: &Window<'_>) -> Option<f64> {
     let mut values = values(window);
+    if values.iter().any(|value| value.is_nan()) {
+        return Some(f64::NAN);
+    }
     let median = quantile(0.5, &mut values);
     values.iter_mut().for_each(|value| *value = (*value - median).abs());
     Some(quantile(0.5, &mut values))

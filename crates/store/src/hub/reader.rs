@@ -19,6 +19,7 @@ use crate::hub::shapes::{Accepts, Labels, ShapeId, Shapes, all_labels};
 use crate::hub::source::{HourSpan, HubFile, whole};
 use crate::rollup::{self, MINUTE_MS, Rollup};
 use crate::source::{hour_touches, is_raw, settle, skip_damage, touches};
+use crate::thinned::{ThinSpan, thin_spans};
 use crate::{Samples, StoreError, StoredSeries};
 
 /// How many times a question is asked anew when files are merged away under it.
@@ -232,6 +233,11 @@ impl HubReader {
             })?;
         }
         Ok(answer)
+    }
+
+    /// The spans within `[from_ms, to_ms)` of which there are rollups and no samples, by time.
+    pub fn thin_spans(&self, from_ms: TimeMs, to_ms: TimeMs) -> Result<Vec<ThinSpan>, StoreError> {
+        Ok(thin_spans(&folder::list(&self.folder)?, from_ms, to_ms))
     }
 
     /// Agents that have anything in files that touch `[from_ms, to_ms)`.
