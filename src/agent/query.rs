@@ -3,11 +3,10 @@
 //! for the disk.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fieldpost_model::{Matcher, Selector, Series, TimeMs, Window, is_absent};
+use fieldpost_model::{Kind, Matcher, Selector, Series, TimeMs, Window, is_absent};
 use fieldpost_promql::{
     Catalogue, Charge, Described, Labels, METRIC_NAME, QueryError, Source, SourceError, Stored,
 };
@@ -51,7 +50,7 @@ pub struct AgentQuestion<'a> {
 }
 
 /// Samples by labels, in the order in which they came.
-type Found = HashMap<Labels, (Described, Vec<(TimeMs, f64)>)>;
+type Found = BTreeMap<Labels, Vec<(TimeMs, f64)>>;
 
 impl AgentQuestion<'_> {
     fn whose(&self) -> [(&'static str, &str); 2] {
@@ -102,42 +101,36 @@ impl AgentQuestion<'_> {
         self.open.get_or_init(peek).as_ref()
     }
 
-    /// Everything that the matchers accept in `[from_ms, to_ms]`; of the samples all, or the last one.
+    /// Everything that the matchers accept in `[from_ms, to_ms]`.
     fn find(
         &self,
         matchers: &[Matcher],
         (from_ms, to_ms): (TimeMs, TimeMs),
-        all: bool,
         charge: Charge<'_>,
     ) -> Result<Found, QueryError> {
-        let mut found = Found::new();
-        let Some(selector) = self.selector(matchers) else { return Ok(found) };
+        let Some(selector) = self.selector(matchers) else { return Ok(Found::new()) };
         let accepts = |labels: &Labels| matchers.iter().all(|m| m.accepts(labels.get(&m.label)));
         let open = self.open_window(to_ms);
-        let reader = Reader::open(self.agent.store().folder()).map_err(|error| failed(&error))?;
-        let mut refused = None;
-        let mut take = |series: &StoredSeries, samples: &[(TimeMs, f64)]| {
-            // The reading cannot be broken off, but nothing more is kept of it.
-            if refused.is_some() {
+        let reader = self.reader()?;
+        let (found, refused) = (RefCell::new(Found::new()), RefCell::new(None));
+        let spend = |n: u64| {
+            let mut refused = refused.borrow_mut();
+            if refused.is_none() {
+                *refused = charge(n).err();
+            }
+            refused.is_none()
+        };
+        let take = |series: &StoredSeries, samples: &[(TimeMs, f64)]| {
+            if !spend(samples.len() as u64) {
                 return;
             }
-            refused = charge(samples.len() as u64).err();
-            let samples = if all { samples } else { &samples[samples.len().saturating_sub(1)..] };
-            let own = series.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-            let labels = self.labels(&series.name, own);
-            match found.entry(labels) {
-                Entry::Occupied(mut known) if all => known.get_mut().1.extend_from_slice(samples),
-                Entry::Occupied(mut known) => known.get_mut().1 = samples.to_vec(),
-                Entry::Vacant(place) if accepts(place.key()) => {
-                    let (labels, family) = (place.key().clone(), series.family.clone());
-                    let described =
-                        Described { labels, family, kind: series.kind, help: series.help.clone() };
-                    place.insert((described, samples.to_vec()));
-                }
-                Entry::Vacant(_) => {}
+            let labels = self.labels_of(series);
+            if accepts(&labels) {
+                found.borrow_mut().entry(labels).or_default().extend_from_slice(samples);
             }
         };
-        for span in reader.thin_spans(from_ms, to_ms.saturating_add(1)).map_err(|error| failed(&error))? {
+        let span = (from_ms, to_ms.saturating_add(1));
+        for span in reader.thin_spans(span.0, span.1).map_err(|error| failed(&error))? {
             let rollups = reader.rollup(&selector, span.from_ms, span.to_ms, span.rollup_ms);
             let rollups = rollups.map_err(|error| failed(&error))?;
             if !rollups.is_empty() {
@@ -147,11 +140,11 @@ impl AgentQuestion<'_> {
                 take(&series, &samples_of(series.kind, &rollups, span.rollup_ms));
             }
         }
-        let read = reader.scan(&selector, from_ms, to_ms.saturating_add(1), take);
-        read.map_err(|error| failed(&error))?;
-        if let Some(error) = refused {
+        reader.scan_while(&selector, span, &|| spend(0), take).map_err(|error| failed(&error))?;
+        if let Some(error) = refused.into_inner() {
             return Err(error);
         }
+        let mut found = found.into_inner();
         if let Some(open) = open {
             charge(self.add_open(open, &selector, (from_ms, to_ms), &accepts, &mut found))?;
         }
@@ -159,6 +152,15 @@ impl AgentQuestion<'_> {
             self.asked_ms.get_or_init(|| to_ms);
         }
         Ok(found)
+    }
+
+    fn reader(&self) -> Result<Reader, QueryError> {
+        Reader::open(self.agent.store().folder()).map_err(|error| failed(&error))
+    }
+
+    fn labels_of(&self, series: &StoredSeries) -> Labels {
+        let own = series.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        self.labels(&series.name, own)
     }
 
     /// Adds what is newer than what was stored; answers how many samples.
@@ -173,34 +175,29 @@ impl AgentQuestion<'_> {
         let mut n_added = 0;
         for group in &open.groups {
             for (position, series) in group.series.iter().enumerate() {
-                let name = series.name();
-                if !selector.accepts(&name, |label| own_label(series, label)) {
-                    continue;
-                }
-                let own = series.labels.iter().map(|(name, value)| (&**name, &**value));
-                let labels = self.labels(&name, own);
-                let newest_ms = found.get(&labels).and_then(|(_, samples)| samples.last());
-                let newest_ms = newest_ms.map_or(TimeMs::MIN, |(time_ms, _)| *time_ms);
+                let Some(labels) = self.open_labels(series, selector) else { continue };
+                let newest = found.get(&labels).and_then(|samples| samples.last());
+                let newest_ms = newest.map_or(TimeMs::MIN, |(time_ms, _)| *time_ms);
                 let samples = group.times_ms.iter().copied().zip(group.column(position).iter().copied());
                 let wanted = |(time_ms, value): &(TimeMs, f64)| {
                     (from_ms..=to_ms).contains(time_ms) && *time_ms > newest_ms && !is_absent(*value)
                 };
                 let samples: Vec<_> = samples.filter(wanted).collect();
-                if samples.is_empty() || !accepts(&labels) {
-                    continue;
+                if !samples.is_empty() && accepts(&labels) {
+                    n_added += samples.len() as u64;
+                    found.entry(labels).or_default().extend(samples);
                 }
-                n_added += samples.len() as u64;
-                let described = || Described {
-                    labels: labels.clone(),
-                    family: series.family.name.to_string(),
-                    kind: series.family.kind,
-                    help: series.family.help.to_string(),
-                };
-                let known = found.entry(labels.clone()).or_insert_with(|| (described(), Vec::new()));
-                known.1.extend(samples);
             }
         }
         n_added
+    }
+
+    /// All labels of a series that is not sealed yet, if the selector accepts it.
+    fn open_labels(&self, series: &Series, selector: &Selector) -> Option<Labels> {
+        let name = series.name();
+        let own = || series.labels.iter().map(|(name, value)| (&**name, &**value));
+        let accepted = selector.accepts(&name, |label| own().find(|(n, _)| *n == label).map(|(_, v)| v));
+        accepted.then(|| self.labels(&name, own()))
     }
 
     /// The newest instant at which anything was sampled.
@@ -208,10 +205,6 @@ impl AgentQuestion<'_> {
         let open = self.open.get()?.as_ref()?;
         open.groups.iter().filter_map(|group| group.times_ms.last().copied()).max()
     }
-}
-
-fn own_label<'s>(series: &'s Series, label: &str) -> Option<&'s str> {
-    series.labels.iter().find(|(name, _)| **name == *label).map(|(_, value)| &**value)
 }
 
 fn failed(error: &StoreError) -> QueryError {
@@ -226,17 +219,16 @@ impl Source for AgentQuestion<'_> {
         to_ms: TimeMs,
         charge: Charge<'_>,
     ) -> Result<Vec<Stored>, SourceError> {
-        let found = self.find(matchers, (from_ms, to_ms), true, charge)?;
-        let mut by_labels = BTreeMap::new();
-        for (labels, (_, mut samples)) in found {
+        let found = self.find(matchers, (from_ms, to_ms), charge)?.into_iter();
+        let stored = found.map(|(labels, mut samples)| {
             // Days without samples may lie between days with them.
             if !samples.is_sorted_by(|a, b| a.0 < b.0) {
                 samples.sort_by_key(|(time_ms, _)| *time_ms);
                 samples.dedup_by_key(|(time_ms, _)| *time_ms);
             }
-            by_labels.insert(labels, samples);
-        }
-        Ok(by_labels.into_iter().map(|(labels, samples)| Stored { labels, samples }).collect())
+            Stored { labels, samples }
+        });
+        Ok(stored.collect())
     }
 
     fn remarks(&self) -> Vec<String> {
@@ -259,8 +251,25 @@ impl Catalogue for AgentQuestion<'_> {
         matchers: &[Matcher],
         from_ms: TimeMs,
         to_ms: TimeMs,
-    ) -> Result<Vec<Described>, SourceError> {
-        let found = self.find(matchers, (from_ms, to_ms), false, &|_| Ok(()))?;
-        Ok(found.into_values().map(|(described, _)| described).collect())
+        each: &mut dyn FnMut(Described),
+    ) -> Result<(), SourceError> {
+        let Some(selector) = self.selector(matchers) else { return Ok(()) };
+        let accepts = |labels: &Labels| matchers.iter().all(|m| m.accepts(labels.get(&m.label)));
+        let mut tell = |labels: Labels, family: &str, kind: Kind, help: &str| {
+            if accepts(&labels) {
+                each(Described { labels, family: family.to_owned(), kind, help: help.to_owned() });
+            }
+        };
+        if let Some(open) = self.open_window(to_ms) {
+            for series in open.groups.iter().flat_map(|group| &group.series) {
+                if let Some(labels) = self.open_labels(series, &selector) {
+                    tell(labels, &series.family.name, series.family.kind, &series.family.help);
+                }
+            }
+        }
+        let read = self.reader()?.named(&selector, from_ms, to_ms.saturating_add(1), &mut |series| {
+            tell(self.labels_of(series), &series.family, series.kind, &series.help);
+        });
+        read.map_err(|error| failed(&error))
     }
 }

@@ -136,8 +136,13 @@ fn cut<T>(items: &mut Vec<T>, limit: Option<usize>) -> bool {
     is_cut
 }
 
-/// The series that any of the selectors finds, by labels; all where there is none.
-fn listed(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Vec<Described>, Fault> {
+/// Hands over the series that any of the selectors finds, some more than once; all where there is none.
+fn each_listed(
+    source: &dyn Catalogue,
+    ask: &Ask,
+    now_ms: TimeMs,
+    each: &mut dyn FnMut(Described),
+) -> Result<(), Fault> {
     let to_ms = ask.time("end")?.unwrap_or(now_ms);
     let from_ms = ask.time("start")?.unwrap_or(to_ms.saturating_sub(LISTED_MS));
     let mut selectors: Vec<Vec<Matcher>> = Vec::new();
@@ -149,13 +154,10 @@ fn listed(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Vec<Descr
     if selectors.is_empty() {
         selectors.push(Vec::new());
     }
-    let mut found = Vec::new();
     for matchers in selectors {
-        found.extend(source.series(&matchers, from_ms, to_ms)?);
+        source.series(&matchers, from_ms, to_ms, each)?;
     }
-    found.sort_by(|a, b| a.labels.cmp(&b.labels));
-    found.dedup_by(|a, b| a.labels == b.labels);
-    Ok(found)
+    Ok(())
 }
 
 /// A list, cut to the limit.
@@ -171,9 +173,10 @@ pub fn series(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Reply
     if ask.all("match[]").next().is_none() {
         return Err(Fault::bad_data("no match[] parameter provided"));
     }
-    let found = listed(source, ask, now_ms)?;
-    let described = found.iter().map(|one| {
-        let pairs = one.labels.iter().map(|(name, value)| (name.to_owned(), Json::from(value)));
+    let mut found = BTreeSet::new();
+    each_listed(source, ask, now_ms, &mut |one| _ = found.insert(one.labels))?;
+    let described = found.iter().map(|labels| {
+        let pairs = labels.iter().map(|(name, value)| (name.to_owned(), Json::from(value)));
         Json::Object(pairs.collect())
     });
     list(described, ask)
@@ -181,17 +184,25 @@ pub fn series(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Reply
 
 /// `labels`: names of labels.
 pub fn label_names(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Reply, Fault> {
-    let found = listed(source, ask, now_ms)?;
-    let names: BTreeSet<&str> =
-        found.iter().flat_map(|one| one.labels.iter().map(|(name, _)| name)).collect();
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    each_listed(source, ask, now_ms, &mut |one| {
+        for (name, _) in one.labels.iter().filter(|(name, _)| !names.contains(*name)).collect::<Vec<_>>() {
+            names.insert(name.to_owned());
+        }
+    })?;
     list(names, ask)
 }
 
 /// `label/{name}/values`: values of one label.
 pub fn label_values(source: &dyn Catalogue, ask: &Ask, name: &str, now_ms: TimeMs) -> Result<Reply, Fault> {
-    let found = listed(source, ask, now_ms)?;
-    let values: BTreeSet<&str> = found.iter().map(|one| one.labels.get(name)).collect();
-    list(values.into_iter().filter(|value| !value.is_empty()), ask)
+    let mut values: BTreeSet<String> = BTreeSet::new();
+    each_listed(source, ask, now_ms, &mut |one| {
+        let value = one.labels.get(name);
+        if !value.is_empty() && !values.contains(value) {
+            values.insert(value.to_owned());
+        }
+    })?;
+    list(values, ask)
 }
 
 /// `metadata`: kind and help of each metric.
@@ -199,7 +210,7 @@ pub fn metadata(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Rep
     let wanted = ask.text("metric");
     let most = ask.limit()?.unwrap_or(usize::MAX);
     let mut metrics: BTreeMap<String, BTreeSet<(&str, String)>> = BTreeMap::new();
-    for one in listed(source, ask, now_ms)? {
+    each_listed(source, ask, now_ms, &mut |one| {
         let name = match one.kind {
             Kind::Counter => one.labels.get(METRIC_NAME).to_owned(),
             _ => one.family,
@@ -207,7 +218,7 @@ pub fn metadata(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Rep
         if wanted.is_empty() || wanted == name {
             metrics.entry(name).or_default().insert((kind_word(one.kind), one.help));
         }
-    }
+    })?;
     let described = metrics.into_iter().take(most).map(|(name, all)| {
         let all: Vec<Json> =
             all.into_iter().map(|(kind, help)| json!({ "type": kind, "help": help, "unit": "" })).collect();

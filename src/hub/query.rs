@@ -2,7 +2,6 @@
 //! May wait for the disk.
 
 use std::cell::RefCell;
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fieldpost_link::LiveSeries;
@@ -10,8 +9,7 @@ use fieldpost_model::{Matcher, Selector, TimeMs};
 use fieldpost_promql::{
     Catalogue, Charge, Described, Labels, METRIC_NAME, QueryError, Source, SourceError, Stored,
 };
-use fieldpost_store::hub::HubSeries;
-use fieldpost_store::{ThinSpan, samples_of, thin_remarks};
+use fieldpost_store::{StoredSeries, ThinSpan, samples_of, thin_remarks};
 
 use super::Hub;
 
@@ -23,9 +21,9 @@ const LOOKED_BACK_MS: i64 = 300_000;
 const N_NAMED_MAX: usize = 5;
 
 /// Name and labels as one.
-fn labels(series: &HubSeries) -> Labels {
-    let pairs = series.series.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    Labels::new(pairs.chain([(METRIC_NAME, series.series.name.as_str())]))
+fn labels(series: &StoredSeries) -> Labels {
+    let pairs = series.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    Labels::new(pairs.chain([(METRIC_NAME, series.name.as_str())]))
 }
 
 fn selector(matchers: &[Matcher]) -> Selector {
@@ -112,7 +110,7 @@ impl HubQuestion<'_> {
             for (series, rollups) in rollups {
                 let samples = samples_of(series.series.kind, &rollups, span.rollup_ms);
                 charge(samples.len() as u64)?;
-                found.push(Stored { labels: labels(&series), samples });
+                found.push(Stored { labels: labels(&series.series), samples });
             }
         }
         Ok(found)
@@ -135,26 +133,32 @@ impl Source for HubQuestion<'_> {
         let mut places: HashMap<(String, String), usize> = HashMap::new();
         let mut found: Vec<Stored> = Vec::new();
         let mut agents = BTreeSet::new();
-        let mut refused = None;
         let selector = selector(matchers);
         // Before the store: what is stored meanwhile is then there twice, and not missing.
         let live = self.hub.live_series(matchers, from_ms, to_ms);
-        let read = self.hub.reader.scan(&selector, from_ms, to_ms.saturating_add(1), |series, samples| {
-            // The reading cannot be broken off, but nothing more is kept of it.
-            if refused.is_some() {
+        let refused = RefCell::new(None);
+        let spend = |n: u64| {
+            let mut refused = refused.borrow_mut();
+            if refused.is_none() {
+                *refused = charge(n).err();
+            }
+            refused.is_none()
+        };
+        let span = (from_ms, to_ms.saturating_add(1));
+        let read = self.hub.reader.scan_while(&selector, span, &|| spend(0), |series, samples| {
+            if !spend(samples.len() as u64) {
                 return;
             }
-            refused = charge(samples.len() as u64).err();
             let key = (series.agent_id.clone(), series.series.text.clone());
             let place = *places.entry(key).or_insert_with(|| {
                 agents.insert(series.agent_id.clone());
-                found.push(Stored { labels: labels(series), samples: Vec::new() });
+                found.push(Stored { labels: labels(&series.series), samples: Vec::new() });
                 found.len() - 1
             });
             found[place].samples.extend_from_slice(samples);
         });
         read.map_err(|error| failed(&error))?;
-        if let Some(error) = refused {
+        if let Some(error) = refused.into_inner() {
             return Err(error);
         }
         found.extend(self.thinned(&selector, (from_ms, to_ms.saturating_add(1)), charge)?);
@@ -204,16 +208,13 @@ impl Catalogue for HubQuestion<'_> {
         matchers: &[Matcher],
         from_ms: TimeMs,
         to_ms: TimeMs,
-    ) -> Result<Vec<Described>, SourceError> {
-        let read = self.hub.reader.series(&selector(matchers), from_ms, to_ms.saturating_add(1));
-        let mut known: HashMap<Labels, Described> = HashMap::new();
-        for series in read.map_err(|error| failed(&error))? {
-            if let Entry::Vacant(place) = known.entry(labels(&series)) {
-                let labels = place.key().clone();
-                let (family, kind, help) = (series.series.family, series.series.kind, series.series.help);
-                place.insert(Described { labels, family, kind, help });
-            }
-        }
-        Ok(known.into_values().collect())
+        each: &mut dyn FnMut(Described),
+    ) -> Result<(), SourceError> {
+        let selector = selector(matchers);
+        let read = self.hub.reader.named(&selector, from_ms, to_ms.saturating_add(1), &mut |series| {
+            let (family, kind, help) = (series.family.clone(), series.kind, series.help.clone());
+            each(Described { labels: labels(series), family, kind, help });
+        });
+        read.map_err(|error| failed(&error))
     }
 }

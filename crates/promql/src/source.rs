@@ -53,12 +53,13 @@ pub struct Described {
 
 /// Whatever can list its series.
 pub trait Catalogue: Source {
-    /// Every series that all matchers accept and that has samples in `[from_ms, to_ms]`, each once,
-    /// in any order.
+    /// Hands over the series that all matchers accept and that have samples in `[from_ms, to_ms]`, or
+    /// near it, in any order. Some may come more than once.
     fn series(
         &self,
         matchers: &[Matcher],
         from_ms: TimeMs,
         to_ms: TimeMs,
-    ) -> Result<Vec<Described>, SourceError>;
+        each: &mut dyn FnMut(Described),
+    ) -> Result<(), SourceError>;
 }

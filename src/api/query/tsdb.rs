@@ -1,6 +1,6 @@
 //! `status/tsdb`: of what there is most, over the series of the last hour.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use fieldpost_model::TimeMs;
 use fieldpost_promql::{Catalogue, METRIC_NAME};
@@ -22,11 +22,12 @@ pub fn status(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Reply
         })?,
     };
     let from_ms = now_ms.saturating_sub(LISTED_MS);
-    let series = source.series(&[], from_ms, now_ms)?;
+    let mut series = BTreeSet::new();
+    source.series(&[], from_ms, now_ms, &mut |one| _ = series.insert(one.labels))?;
     let (mut names, mut pairs) = (HashMap::<&str, u64>::new(), HashMap::<(&str, &str), u64>::new());
     for one in &series {
-        *names.entry(one.labels.get(METRIC_NAME)).or_default() += 1;
-        for pair in one.labels.iter() {
+        *names.entry(one.get(METRIC_NAME)).or_default() += 1;
+        for pair in one.iter() {
             *pairs.entry(pair).or_default() += 1;
         }
     }

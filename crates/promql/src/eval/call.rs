@@ -160,10 +160,18 @@ impl Evaluation<'_> {
         self.check_numbers(name, args, &numbers)?;
         let windows = self.windows(ranged, grid)?;
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
+        let looks_at_falls = window::looks_at_falls(name);
         let mut rows = Vec::with_capacity(windows.series.len());
         for series in &windows.series {
             let mut values = self.blank(grid)?;
-            windows.each(self, series, grid, |index, at_ms, samples| {
+            let falls = if looks_at_falls { window::falls(&series.samples) } else { Vec::new() };
+            let (mut first, mut last) = (0, 0);
+            windows.each_place(self, series, grid, |index, at_ms, place| {
+                // A fall to the window's first sample lies before it.
+                first += falls[first..].iter().take_while(|fall| fall.at <= place.start).count();
+                last += falls[last..].iter().take_while(|fall| fall.at < place.end).count();
+                let falls = &falls[first..last.max(first)];
+                let samples = &series.samples[place];
                 if samples.is_empty() {
                     return;
                 }
@@ -172,7 +180,7 @@ impl Evaluation<'_> {
                     |which: usize| numbers.get(which).map_or(f64::NAN, |column: &Vec<f64>| column[index]);
                 let args = [number(0), number(1)];
                 let start_ms = end_ms.saturating_sub(windows.range_ms);
-                if let Some(value) = function(&Window { samples, start_ms, end_ms, at_ms, args }) {
+                if let Some(value) = function(&Window { samples, start_ms, end_ms, at_ms, args, falls }) {
                     values[index] = value;
                 }
             })?;

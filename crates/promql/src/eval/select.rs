@@ -1,5 +1,7 @@
 //! Series out of the source: at instants, and as windows of ranges and subqueries.
 
+use std::ops::Range as StdRange;
+
 use fieldpost_model::{Matcher, TimeMs, is_absent};
 
 use super::answer::{SeriesAnswer, Value};
@@ -65,6 +67,20 @@ impl Windows<'_> {
         mut each: impl FnMut(usize, TimeMs, &[(TimeMs, f64)]),
     ) -> Result<(), QueryError> {
         let samples = &series.samples;
+        self.each_place(evaluation, series, grid, |index, time_ms, place| {
+            each(index, time_ms, &samples[place])
+        })
+    }
+
+    /// The same, with the place of the window's samples among all of the series.
+    pub fn each_place(
+        &self,
+        evaluation: &Evaluation<'_>,
+        series: &WindowSeries,
+        grid: &Grid,
+        mut each: impl FnMut(usize, TimeMs, StdRange<usize>),
+    ) -> Result<(), QueryError> {
+        let samples = &series.samples;
         let (mut from, mut to) = (0, 0);
         let (mut n_looked_at, mut n_samples) = (0, 0);
         for (index, time_ms) in grid.times().enumerate() {
@@ -82,7 +98,7 @@ impl Windows<'_> {
                 evaluation.check_time()?;
                 n_looked_at = 0;
             }
-            each(index, time_ms, &samples[from..to]);
+            each(index, time_ms, from..to);
         }
         evaluation.looked_at(n_samples as u64);
         Ok(())
