@@ -6,6 +6,7 @@ mod gate;
 mod hub;
 mod hub_door;
 mod hub_local;
+mod jobs;
 mod link;
 mod local;
 mod manners;
@@ -23,6 +24,9 @@ pub use hub::{
     routes as hub_routes,
 };
 pub use hub_door::{local_router as hub_local_router, public_router as hub_public_router};
+pub use jobs::{
+    Caller, Ceiling, KillAnswer, KillRequest, RunList, RunRequest, RunView, routes as job_routes,
+};
 pub use link::{HubPrincipal, router as link_router};
 pub use local::{Processes, Value, Values, router as local_router};
 pub use metrics::{MetricsState, router as metrics_router};

@@ -27,6 +27,8 @@ mod own_metrics;
 mod process_setup;
 mod processes;
 mod reloading;
+mod run;
+mod runs;
 mod sample;
 mod series;
 mod serve;
@@ -76,6 +78,8 @@ enum Command {
     Series(series::Args),
     Events(events::Args),
     Export(export::Args),
+    Run(run::Args),
+    Runs(runs::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -105,6 +109,8 @@ impl Cli {
             Command::Series(args) => series::run(&args, &global),
             Command::Events(args) => events::run(&args, &global),
             Command::Export(args) => export::run(&args, &global),
+            Command::Run(args) => run::run(&args, &global),
+            Command::Runs(args) => runs::run(&args, &global),
             Command::Completions(args) => completions::run(&args, &global),
             Command::Man(args) => man::run(&args, &global),
         };

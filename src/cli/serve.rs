@@ -31,6 +31,7 @@ use crate::agent::{
 use crate::api::{self, HubPrincipal, Listener, MetricsState};
 use crate::config::{Config, Root};
 use crate::daemon;
+use crate::jobs::{Jobs, JobsOptions};
 use crate::shutdown::Signals;
 use crate::sinks::Sinks;
 use crate::telemetry::OwnMetrics;
@@ -40,6 +41,8 @@ const LAST_TASKS_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Connections that a door serves at a time.
 const CONNECTIONS_MAX: usize = 64;
+/// Those of the Unix socket: each run that somebody follows holds one.
+const LOCAL_CONNECTIONS_MAX: usize = 1_024;
 /// The longest that the last window may take to the disk before the links end.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 /// The longest that the last items may take to hubs whose links are up.
@@ -109,28 +112,46 @@ pub fn serve(
     }
     let sinks = Arc::new(Sinks::start(&store, &config.sinks, &agent.identity.name)?);
     tell_sinks(&own, &sinks);
-    let tasks = open_doors(&agent, &uplinks, own, (tcp, unix), signals);
-    if let Err(error) = uplinks.refresh() {
-        agent.set_last_error(format!("{error:#}"));
-        tracing::error!("the hubs of this agent are not dialled: {error:#}");
-    }
-    let started = runtime.block_on(async {
-        tokio::select! {
-            ready = is_ready => ready.is_ok() && !shutdown.is_cancelled(),
-            () = shutdown.cancelled() => false,
-        }
-    });
-    if started {
+    let jobs = open_jobs(&runtime, &config, &agent)?;
+    let tasks = open_doors(&agent, &uplinks, &jobs, own, (tcp, unix), signals);
+    dial(&agent, &uplinks);
+    jobs.go();
+    if runtime.block_on(first_pass(is_ready, &shutdown)) {
         let status = format!("sampling; metrics at http://{address}/metrics");
         notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
         on_ready(&Started { agent: Arc::clone(&agent), took: begun.elapsed(), opened }, &shutdown);
         runtime.block_on(watch(|| agent.stats.beats.load(Ordering::Relaxed), &shutdown));
     }
-    let stopped =
-        end(Running { runtime, tasks, agent, uplinks, sinks, sampler, store, socket: config.socket() })?;
+    let stopped = end(Running {
+        runtime,
+        tasks,
+        agent,
+        uplinks,
+        sinks,
+        jobs,
+        sampler,
+        store,
+        socket: config.socket(),
+    })?;
     match refused.get() {
         Some(reason) => bail!("link.exit_on_fail: {reason}"),
         None => Ok(stopped),
+    }
+}
+
+/// Waits for the first pass of every collector; `false` if the end comes first.
+async fn first_pass(is_ready: tokio::sync::oneshot::Receiver<()>, shutdown: &CancellationToken) -> bool {
+    tokio::select! {
+        ready = is_ready => ready.is_ok() && !shutdown.is_cancelled(),
+        () = shutdown.cancelled() => false,
+    }
+}
+
+/// Dials the hubs of this agent; what is wrong with them is told, and the agent goes on.
+fn dial(agent: &Agent, uplinks: &Arc<Uplinks>) {
+    if let Err(error) = uplinks.refresh() {
+        agent.set_last_error(format!("{error:#}"));
+        tracing::error!("the hubs of this agent are not dialled: {error:#}");
     }
 }
 
@@ -184,16 +205,18 @@ fn uplinks(
 fn open_doors(
     agent: &Arc<Agent>,
     uplinks: &Arc<Uplinks>,
+    jobs: &Jobs,
     own: OwnMetrics,
     (tcp, unix): (TcpListener, UnixListener),
     signals: Signals,
 ) -> JoinSet<Result<(), Infallible>> {
     let Signals { shutdown, reloads } = signals;
     let page = api::metrics_router(MetricsState::new(Arc::clone(agent), own_page(own)));
-    let socket = api::local_router(Arc::clone(agent), Arc::clone(uplinks));
+    let socket =
+        api::local_router(Arc::clone(agent), Arc::clone(uplinks)).merge(api::job_routes(jobs.clone()));
     let mut tasks = JoinSet::new();
     tasks.spawn(api::serve(Listener::Tcp(tcp), page, CONNECTIONS_MAX, shutdown.clone()));
-    tasks.spawn(api::serve(Listener::Unix(unix), socket, CONNECTIONS_MAX, shutdown.clone()));
+    tasks.spawn(api::serve(Listener::Unix(unix), socket, LOCAL_CONNECTIONS_MAX, shutdown.clone()));
     let agent = Arc::clone(agent);
     tasks.spawn(reloading::on_signal(move || agent.reload().into(), reloads, shutdown));
     tasks
@@ -206,6 +229,7 @@ struct Running {
     agent: Arc<Agent>,
     uplinks: Arc<Uplinks>,
     sinks: Arc<Sinks>,
+    jobs: Jobs,
     sampler: JoinHandle<()>,
     store: Arc<Store>,
     socket: PathBuf,
@@ -213,8 +237,9 @@ struct Running {
 
 /// Ends the sampler first, so that what it has is sealed before anything may take its time.
 fn end(running: Running) -> anyhow::Result<Stopped> {
-    let Running { runtime, mut tasks, agent, uplinks, sinks, sampler, store, socket } = running;
+    let Running { runtime, mut tasks, agent, uplinks, sinks, jobs, sampler, store, socket } = running;
     notify(&[NotifyState::Stopping]);
+    jobs.stop();
     agent.stop();
     let sampler_ended = sampler.join().is_ok();
     runtime.block_on(async { while tasks.join_next().await.is_some() {} });
@@ -222,6 +247,7 @@ fn end(running: Running) -> anyhow::Result<Stopped> {
     drop(std::fs::remove_file(socket));
     store.flush(FLUSH_DEADLINE);
     runtime.block_on(async { tokio::join!(uplinks.end(LAST_ITEMS_DEADLINE), sinks.end()) });
+    jobs.close();
     // A client that does not take its answer must not keep the store from being closed.
     let closed = store.close().context("cannot close the store cleanly")?;
     runtime.shutdown_timeout(LAST_TASKS_DEADLINE);
@@ -229,6 +255,19 @@ fn end(running: Running) -> anyhow::Result<Stopped> {
         bail!("the sampler ended by itself; what it had sealed is stored, see the log");
     }
     Ok(Stopped { closed })
+}
+
+/// The jobs of this host; runs of the agent before this one are found again.
+fn open_jobs(runtime: &Runtime, config: &Config, agent: &Arc<Agent>) -> anyhow::Result<Jobs> {
+    let clock = Arc::clone(&agent.clock);
+    let options = JobsOptions {
+        folder: config.store.path.join("jobs"),
+        config: config.jobs.clone(),
+        clock: Arc::new(move || clock.wall_ms()),
+        agent: agent.identity.name.clone(),
+        runtime: runtime.handle().clone(),
+    };
+    Jobs::open(options).context("cannot take up the jobs of this host")
 }
 
 fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Store>, Opened)> {
