@@ -52,7 +52,7 @@ pub enum Caller {
 }
 
 impl Caller {
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Self::Owner(uid) => format!("uid {uid}"),
             Self::Hub(hub, _) => format!("hub {hub}"),
@@ -60,7 +60,7 @@ impl Caller {
     }
 
     /// May they have this run? `named`: it is one that the owner has defined.
-    fn may_run(&self, named: bool) -> Result<(), Problem> {
+    pub(super) fn may_run(&self, named: bool) -> Result<(), Problem> {
         let detail = match self {
             Self::Owner(_) | Self::Hub(_, Ceiling::Any) => return Ok(()),
             Self::Hub(_, Ceiling::Named) if named => return Ok(()),
@@ -73,17 +73,22 @@ impl Caller {
 
 /// The routes. Requests need a [`Caller`], or a [`Peer`] of this host.
 pub fn routes(jobs: Jobs) -> Router {
-    Router::new()
+    let tasks = super::tasks::routes(jobs.clone());
+    let runs = Router::new()
         .route("/v1/runs", get(list).post(create))
         .route("/v1/runs/{id}", get(show).delete(forget))
         .route("/v1/runs/{id}/kill", post(kill))
         .route("/v1/runs/{id}/logs", get(logs))
         .route("/v1/runs/{id}/result", get(result))
-        .with_state(jobs)
+        .with_state(jobs);
+    runs.merge(tasks)
 }
 
 /// Who asks, by what the door has stamped.
-fn caller(caller: Option<Extension<Caller>>, peer: Option<Extension<Peer>>) -> Result<Caller, Problem> {
+pub(super) fn caller(
+    caller: Option<Extension<Caller>>,
+    peer: Option<Extension<Peer>>,
+) -> Result<Caller, Problem> {
     match (caller, peer) {
         (Some(Extension(caller)), _) => Ok(caller),
         (None, Some(Extension(Peer::Local(uid)))) => Ok(Caller::Owner(uid)),
@@ -91,7 +96,7 @@ fn caller(caller: Option<Extension<Caller>>, peer: Option<Extension<Peer>>) -> R
     }
 }
 
-type Who = (Option<Extension<Caller>>, Option<Extension<Peer>>);
+pub(super) type Who = (Option<Extension<Caller>>, Option<Extension<Peer>>);
 
 /// A run that is wanted.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -127,7 +132,7 @@ pub struct RunList {
     pub next: Option<i64>,
 }
 
-fn view(jobs: &Jobs, run: Run) -> RunView {
+pub(super) fn view(jobs: &Jobs, run: Run) -> RunView {
     let position = jobs.position(&run.id);
     RunView { run, position }
 }
@@ -379,7 +384,7 @@ fn lines(rows: impl Iterator<Item = LogRow>, choice: &Choice) -> String {
     chosen.map(|row| serde_json::to_string(&row).unwrap_or_default() + "\n").collect()
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.into()))

@@ -16,6 +16,7 @@ mod problem;
 mod query;
 mod server;
 mod stall;
+mod tasks;
 
 pub use gate::{Need, Principal, Route};
 pub use hub::{
@@ -33,3 +34,4 @@ pub use metrics::{MetricsState, router as metrics_router};
 pub use page::{OwnMetrics, Page};
 pub use problem::Problem;
 pub use server::{Handshake, Listener, Peer, Stream, serve};
+pub use tasks::TaskList;

@@ -20,6 +20,8 @@ mod hub_serve;
 mod info;
 mod instant;
 mod invite;
+mod jobs;
+mod jobs_of_host;
 mod join;
 mod leave;
 mod man;
@@ -80,6 +82,8 @@ enum Command {
     Export(export::Args),
     Run(run::Args),
     Runs(runs::Args),
+    Jobs(jobs::ListArgs),
+    Job(jobs::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -111,6 +115,8 @@ impl Cli {
             Command::Export(args) => export::run(&args, &global),
             Command::Run(args) => run::run(&args, &global),
             Command::Runs(args) => runs::run(&args, &global),
+            Command::Jobs(args) => jobs::list(&args, &global),
+            Command::Job(args) => jobs::run(&args, &global),
             Command::Completions(args) => completions::run(&args, &global),
             Command::Man(args) => man::run(&args, &global),
         };

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::daemon_control::Plan;
+use super::jobs_of_host::HostJobs;
 use super::own_metrics::{own_page, tell_own, tell_sinks};
 use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit, runtime, watch};
 use super::reloading::{self, Reloading};
@@ -31,7 +32,7 @@ use crate::agent::{
 use crate::api::{self, HubPrincipal, Listener, MetricsState};
 use crate::config::{Config, Root};
 use crate::daemon;
-use crate::jobs::{Jobs, JobsOptions};
+use crate::jobs::Jobs;
 use crate::shutdown::Signals;
 use crate::sinks::Sinks;
 use crate::telemetry::OwnMetrics;
@@ -87,6 +88,7 @@ pub fn serve(
     let unix = bind_socket(&config.socket())?;
     let own = OwnMetrics::new()?;
     own.ask_log(plan.log.clone());
+    let host_jobs = Arc::new(HostJobs::new(&plan.request));
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let witness = Witness {
         // Nobody waits any more if the end was asked for meanwhile.
@@ -100,7 +102,7 @@ pub fn serve(
         sampler_options(&config),
         Arc::clone(&store),
         clock,
-        reload(plan),
+        reload(plan, Arc::clone(&host_jobs)),
         witness,
     )?;
     tell_own(&own, &agent);
@@ -112,7 +114,7 @@ pub fn serve(
     }
     let sinks = Arc::new(Sinks::start(&store, &config.sinks, &agent.identity.name)?);
     tell_sinks(&own, &sinks);
-    let jobs = open_jobs(&runtime, &config, &agent)?;
+    let jobs = host_jobs.open(&runtime, &config, &agent)?;
     let tasks = open_doors(&agent, &uplinks, &jobs, own, (tcp, unix), signals);
     dial(&agent, &uplinks);
     jobs.go();
@@ -257,19 +259,6 @@ fn end(running: Running) -> anyhow::Result<Stopped> {
     Ok(Stopped { closed })
 }
 
-/// The jobs of this host; runs of the agent before this one are found again.
-fn open_jobs(runtime: &Runtime, config: &Config, agent: &Arc<Agent>) -> anyhow::Result<Jobs> {
-    let clock = Arc::clone(&agent.clock);
-    let options = JobsOptions {
-        folder: config.store.path.join("jobs"),
-        config: config.jobs.clone(),
-        clock: Arc::new(move || clock.wall_ms()),
-        agent: agent.identity.name.clone(),
-        runtime: runtime.handle().clone(),
-    };
-    Jobs::open(options).context("cannot take up the jobs of this host")
-}
-
 fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Store>, Opened)> {
     let clock = Arc::clone(clock);
     let data = &config.store.path;
@@ -323,7 +312,10 @@ fn sampler_options(config: &Config) -> SamplerOptions {
 
 /// Loads the config anew and has everything that can take it over do so. What needs a restart
 /// keeps its old value.
-fn reload(plan: Plan<Config>) -> Reload {
+fn reload(plan: Plan<Config>, jobs: Arc<HostJobs>) -> Reload {
     let reloading = Reloading::new(plan);
-    Box::new(move |agent| reloading.reload(|config| agent.apply(sampler_options(config))).into())
+    Box::new(move |agent| {
+        let apply = |config: &Config| jobs.reload(config, || agent.apply(sampler_options(config)));
+        reloading.reload(apply).into()
+    })
 }

@@ -68,12 +68,16 @@ impl Jobs {
             runtime: options.runtime,
             ending: AtomicBool::new(false),
             nonces: Mutex::default(),
+            tasks: Mutex::default(),
+            ticker: tokio::sync::Mutex::default(),
+            going: AtomicBool::new(false),
         };
         let jobs = Self { shared: Arc::new(shared) };
         if opened.put_aside.is_some() {
             jobs.adopt()?;
         }
         jobs.recover()?;
+        jobs.remember_tasks()?;
         Ok(jobs)
     }
 
@@ -171,6 +175,7 @@ impl Jobs {
     /// Begins what waits.
     pub fn go(&self) {
         self.dispatch();
+        self.begin_tasks();
     }
 
     /// A run whose time has not come yet.
@@ -355,6 +360,8 @@ impl Jobs {
         self.shared.state.lock().remove(&run.id);
         self.tell();
         self.dispatch();
+        // What follows is a run of its own, which ends here as well.
+        Box::pin(self.follow_up(&run)).await;
     }
 }
 

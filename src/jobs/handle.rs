@@ -19,6 +19,8 @@ use super::launch::{Surroundings, attempt_folder};
 use super::output::{self, Record};
 use super::protocol::Action;
 use super::state::State;
+use super::tasks::Tasks;
+use super::ticker::Ticker;
 
 /// Runs that are not over, at most: more are refused until some are.
 const N_ACTIVE_MAX: usize = 50_000;
@@ -108,6 +110,10 @@ pub(super) struct Shared {
     pub(super) runtime: Handle,
     pub(super) ending: AtomicBool,
     pub(super) nonces: Mutex<BTreeMap<String, String>>,
+    pub(super) tasks: Mutex<Tasks>,
+    pub(super) ticker: tokio::sync::Mutex<Option<Ticker>>,
+    /// Have runs and tasks begun?
+    pub(super) going: AtomicBool,
 }
 
 /// The jobs of a running agent. Cheap to clone; all clones are the same.
@@ -131,40 +137,63 @@ impl Jobs {
         if !faults.is_empty() {
             return Err(PostError::Invalid(faults));
         }
-        if self.shared.ending.load(Ordering::Acquire) {
-            return Err(PostError::Ending);
-        }
         let id = new.id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let mut run = Run::new(id.clone(), new.job, new.cause, new.by, self.now_ms());
         run.secret_names = new.secrets.keys().cloned().collect();
-        if let Some(due_ms) = new.due_ms.filter(|due_ms| *due_ms > run.created_ms) {
-            run.due_ms = Some(due_ms);
-            run.state = RunState::Scheduled;
-            run.changes[0].state = RunState::Scheduled;
+        run.wait_until(new.due_ms);
+        self.take_in(vec![(run.clone(), new.secrets)], Vec::new()).await?;
+        Ok(run)
+    }
+
+    /// Has runs written together with other changes, and begun when their turn comes. Those that
+    /// are over already are only written.
+    pub(super) async fn commit(&self, runs: Vec<Run>, also: Vec<JobsChange>) -> Result<(), PostError> {
+        self.take_in(runs.into_iter().map(|run| (run, BTreeMap::new())).collect(), also).await
+    }
+
+    async fn take_in(
+        &self,
+        runs: Vec<(Run, BTreeMap<String, String>)>,
+        mut changes: Vec<JobsChange>,
+    ) -> Result<(), PostError> {
+        if self.shared.ending.load(Ordering::Acquire) {
+            return Err(PostError::Ending);
         }
+        let mut waiting = Vec::new();
         let written = {
             let mut state = self.shared.state.lock();
             let n_active = state.len();
-            if n_active >= N_ACTIVE_MAX {
+            if n_active + runs.len() > N_ACTIVE_MAX {
                 return Err(PostError::Busy(n_active));
             }
-            if !state.add(run.clone(), new.secrets) {
-                return Err(PostError::Exists(id));
+            for (run, secrets) in runs {
+                changes.push(JobsChange::AddRun(run.clone().into()));
+                if run.state.is_final() {
+                    continue;
+                }
+                if !state.add(run.clone(), secrets) {
+                    waiting.iter().for_each(|run: &Run| drop(state.remove(&run.id)));
+                    return Err(PostError::Exists(run.id));
+                }
+                waiting.push(run);
             }
-            self.submit(vec![JobsChange::AddRun(run.clone().into())])
+            self.submit(changes)
         };
         let refused = match written.await {
             Ok(Written::Done) => None,
-            Ok(Written::Exists) => Some(PostError::Exists(id.clone())),
+            Ok(Written::Exists) => {
+                Some(PostError::Exists(waiting.first().map_or_else(String::new, |run| run.id.clone())))
+            }
             Ok(Written::Failed(error)) => Some(PostError::Disk(error.to_string())),
             Err(_) => Some(PostError::Ending),
         };
         if let Some(refused) = refused {
-            self.shared.state.lock().remove(&id);
+            let mut state = self.shared.state.lock();
+            waiting.iter().for_each(|run| drop(state.remove(&run.id)));
             return Err(refused);
         }
-        self.accepted(&run);
-        Ok(run)
+        waiting.iter().for_each(|run| self.accepted(run));
+        Ok(())
     }
 
     /// Has changes written; what became of them comes later.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
-use fieldpost_model::job::{OutputKind, Run};
+use fieldpost_model::job::{Cause, OutputKind, Run};
 use rustix::fs::MemfdFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -162,6 +162,9 @@ fn environment(
     set("FIELDPOST_RUN", &run.id);
     set("FIELDPOST_JOB", &run.job.name);
     set("FIELDPOST_DOMAIN", &run.job.domain);
+    if let Cause::Slot { slot_ms, .. } = run.cause {
+        set("FIELDPOST_SLOT_MS", &slot_ms.to_string());
+    }
     for (name, value) in run.job.env.iter().chain(secrets) {
         set(name, value);
     }

@@ -26,9 +26,12 @@ mod places;
 mod protocol;
 mod recovery;
 mod row;
+mod schedule;
 pub mod shim;
 mod shim_link;
 mod state;
+mod tasks;
+mod ticker;
 
 pub use config::Config;
 pub use end::signal_number;
@@ -36,3 +39,4 @@ pub use execution::JobsOptions;
 pub use fieldpost_store::{RunPage, RunQuery};
 pub use handle::{Clock, Jobs, KillError, Killed, N_RECORDS_MAX, NewRun, PostError};
 pub use row::{Levels, LogRow};
+pub use tasks::{LastRun, Origin, TaskError, TaskView, faults_of};

@@ -63,11 +63,6 @@ impl State {
         self.active.len()
     }
 
-    /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = &Active> {
-        self.active.values()
-    }
-
     fn place(active: &Active) -> Place {
         let priority = active.run.job.queue.as_ref().map_or(0, |queue| queue.priority);
         (std::cmp::Reverse(priority), active.arrival, active.run.id.clone())
@@ -153,6 +148,11 @@ impl State {
         let active = self.active.get(id)?;
         let places = self.waiting.get(&queue_of(&active.run))?;
         places.iter().position(|place| place.2 == id).map(|place| place + 1)
+    }
+
+    /// Is any run of this job not over, whatever it waits for?
+    pub fn has_any_of(&self, name: &str) -> bool {
+        self.active.values().any(|active| active.run.job.name == name)
     }
 
     /// Runs of this job that are not over, but those that wait for a certain time.

@@ -27,6 +27,8 @@ const COMMANDS: &[&str] = &[
     "hub token create",
     "hub user",
     "info",
+    "job",
+    "jobs",
     "join",
     "leave",
     "invite",

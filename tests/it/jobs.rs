@@ -7,6 +7,7 @@ mod floods;
 mod kills;
 mod limits;
 mod starts;
+mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;

@@ -10,11 +10,13 @@ use fieldpost_model::job::{CpuShare, Job, Limits, Queue};
 use fieldpost_model::{ByteSize, Period};
 
 use super::super::find::RunningAgent;
+use super::super::jobs::line;
 use super::super::{Global, exit, process_setup, terminal};
 use super::follow::Show;
 use super::{ending, follow};
 use crate::api::{KillRequest, Problem, RunRequest, RunView};
 use crate::http_client::LocalClient;
+use crate::jobs::TaskView;
 
 /// What a run reads is held in memory, bytes.
 const STDIN_BYTES_MAX: u64 = 1 << 20;
@@ -76,6 +78,21 @@ pub struct New {
     /// A word to find it by; may be given again
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     tag: Vec<(String, String)>,
+    /// Run it once, then: 2026-11-24 03:00
+    #[arg(long, value_name = "TIME", group = "when", requires = "name")]
+    at: Option<String>,
+    /// Run it again and again, each so often
+    #[arg(long, value_name = "SPAN", group = "when", requires = "name")]
+    every: Option<Period>,
+    /// Run it at times of five or six fields, or @daily
+    #[arg(long, value_name = "LINE", group = "when", requires = "name")]
+    cron: Option<String>,
+    /// The time zone of --at and --cron, such as Europe/Berlin; UTC without it
+    #[arg(long, value_name = "ZONE", requires = "when")]
+    tz: Option<String>,
+    /// Start it whenever the agent runs, and again when it ends
+    #[arg(long, group = "when", requires = "name")]
+    keep: bool,
     /// Say its id and do not wait for it
     #[arg(long)]
     detach: bool,
@@ -124,6 +141,11 @@ impl New {
                 ..Limits::default()
             },
             limits_required: self.limits_required,
+            at: self.at.clone(),
+            every: self.every,
+            cron: self.cron.clone(),
+            tz: self.tz.clone(),
+            keep: self.keep,
             ..defaults
         })
     }
@@ -173,7 +195,11 @@ fn input(path: &Path) -> anyhow::Result<String> {
 
 /// Starts the run and, unless it is to be left alone, follows it to its end.
 pub fn run(new: &New, global: &Global) -> anyhow::Result<ExitCode> {
-    let request = RunRequest { id: new.id.clone(), job: new.job()?, secrets: new.secrets()? };
+    let job = new.job()?;
+    if job.is_scheduled() || job.keep {
+        return define(new, &job, global);
+    }
+    let request = RunRequest { id: new.id.clone(), job, secrets: new.secrets()? };
     let runtime = process_setup::client_runtime()?;
     runtime.block_on(async {
         let run = post(global, &request).await?;
@@ -188,6 +214,22 @@ pub fn run(new: &New, global: &Global) -> anyhow::Result<ExitCode> {
         };
         Ok(ExitCode::from(left))
     })
+}
+
+/// A job that runs by itself from now on.
+fn define(new: &New, job: &Job, global: &Global) -> anyhow::Result<ExitCode> {
+    if !new.secret.is_empty() {
+        bail!(
+            "a job that runs by itself takes its secrets from files: write it into jobs.d, with secret_files"
+        );
+    }
+    if new.id.is_some() {
+        bail!("--id is for one run; a job that runs by itself goes by its --name");
+    }
+    let task: TaskView = RunningAgent::find(global)?.send("POST", "/v1/jobs", job)?;
+    let text = if global.json { serde_json::to_string(&task)? } else { line(&task) };
+    terminal::out(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn post(global: &Global, request: &RunRequest) -> anyhow::Result<RunView> {

@@ -320,6 +320,15 @@ impl Run {
         }
     }
 
+    /// Its time comes later.
+    pub fn wait_until(&mut self, due_ms: Option<TimeMs>) {
+        self.due_ms = due_ms.filter(|due_ms| *due_ms > self.created_ms);
+        if self.due_ms.is_some() {
+            self.state = RunState::Scheduled;
+            self.changes[0].state = RunState::Scheduled;
+        }
+    }
+
     /// Goes on to another state.
     pub fn change(&mut self, state: RunState, time_ms: TimeMs, reason: impl Into<String>) {
         self.state = state;
