@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
-use fieldpost_model::job::{Job, Run, RunState};
+use fieldpost_model::job::{Job, Run, RunState, Usage};
 use fieldpost_model::{Period, TimeMs};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use super::problem::Problem;
 use super::server::Peer;
 use crate::jobs::{
-    Jobs, KillError, Killed, Levels, LogRow, N_RECORDS_MAX, NewRun, PostError, RunQuery, signal_number,
+    Jobs, KillError, Killed, Levels, LogRow, N_RECORDS_MAX, NewRun, PostError, RunQuery, RunSample,
+    signal_number,
 };
 
 /// Runs that are told at once, at most.
@@ -80,6 +81,7 @@ pub fn routes(jobs: Jobs) -> Router {
         .route("/v1/runs/{id}/kill", post(kill))
         .route("/v1/runs/{id}/logs", get(logs))
         .route("/v1/runs/{id}/result", get(result))
+        .route("/v1/runs/{id}/stats", get(stats))
         .with_state(jobs);
     runs.merge(tasks)
 }
@@ -302,6 +304,22 @@ async fn result(
     let patience = query.wait.map_or(Duration::ZERO, |wait| wait.0.min(WAIT_MAX));
     let run = jobs.wait(&run.id, patience).await?.unwrap_or(run);
     Ok(Json(view(&jobs, run)))
+}
+
+/// What a run has cost so far, and while it goes on the newest samples.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunStats {
+    /// Where it stands.
+    pub state: RunState,
+    /// In all, and at most.
+    pub usage: Usage,
+    /// A second apart, the oldest first.
+    pub samples: Vec<RunSample>,
+}
+
+async fn stats(State(jobs): State<Jobs>, Path(id): Path<String>) -> Result<Json<RunStats>, Problem> {
+    let run = found(&jobs, &id).await?;
+    Ok(Json(RunStats { state: run.state, samples: jobs.samples(&run.id), usage: run.usage }))
 }
 
 /// Which rows.

@@ -26,7 +26,7 @@ pub use hub::{
 };
 pub use hub_door::{local_router as hub_local_router, public_router as hub_public_router};
 pub use jobs::{
-    Caller, Ceiling, KillAnswer, KillRequest, RunList, RunRequest, RunView, routes as job_routes,
+    Caller, Ceiling, KillAnswer, KillRequest, RunList, RunRequest, RunStats, RunView, routes as job_routes,
 };
 pub use link::{HubPrincipal, router as link_router};
 pub use local::{Processes, Value, Values, router as local_router};

@@ -8,9 +8,11 @@ use anyhow::Context;
 use fieldpost_model::job::Job;
 use tokio::runtime::Runtime;
 
+use super::own_metrics::tell_jobs;
 use crate::agent::Agent;
 use crate::config::{Config, Problems, Request, job_files};
 use crate::jobs::{Jobs, JobsOptions};
+use crate::telemetry::OwnMetrics;
 
 /// The jobs, once they are there.
 pub struct HostJobs {
@@ -30,7 +32,13 @@ impl HostJobs {
 
     /// Takes up the jobs; runs of the agent before this one are found again. Files with faults hold
     /// up nothing but the jobs at fault.
-    pub fn open(&self, runtime: &Runtime, config: &Config, agent: &Arc<Agent>) -> anyhow::Result<Jobs> {
+    pub fn open(
+        &self,
+        runtime: &Runtime,
+        config: &Config,
+        agent: &Arc<Agent>,
+        own: &OwnMetrics,
+    ) -> anyhow::Result<Jobs> {
         let clock = Arc::clone(&agent.clock);
         let options = JobsOptions {
             folder: config.store.path.join("jobs"),
@@ -46,6 +54,7 @@ impl HostJobs {
             problems.0.iter().for_each(|problem| tracing::error!("not taken: {problem}"));
         }
         jobs.define(sound);
+        tell_jobs(own, &jobs);
         Ok(self.jobs.get_or_init(|| jobs).clone())
     }
 

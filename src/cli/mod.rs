@@ -17,6 +17,7 @@ mod global;
 mod holder;
 mod hub;
 mod hub_serve;
+mod import;
 mod info;
 mod instant;
 mod invite;
@@ -84,6 +85,7 @@ enum Command {
     Runs(runs::Args),
     Jobs(jobs::ListArgs),
     Job(jobs::Args),
+    Import(import::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -117,6 +119,7 @@ impl Cli {
             Command::Runs(args) => runs::run(&args, &global),
             Command::Jobs(args) => jobs::list(&args, &global),
             Command::Job(args) => jobs::run(&args, &global),
+            Command::Import(args) => import::run(&args, &global),
             Command::Completions(args) => completions::run(&args, &global),
             Command::Man(args) => man::run(&args, &global),
         };

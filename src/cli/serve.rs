@@ -114,7 +114,7 @@ pub fn serve(
     }
     let sinks = Arc::new(Sinks::start(&store, &config.sinks, &agent.identity.name)?);
     tell_sinks(&own, &sinks);
-    let jobs = host_jobs.open(&runtime, &config, &agent)?;
+    let jobs = host_jobs.open(&runtime, &config, &agent, &own)?;
     let tasks = open_doors(&agent, &uplinks, &jobs, own, (tcp, unix), signals);
     dial(&agent, &uplinks);
     jobs.go();

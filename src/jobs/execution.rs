@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use fieldpost_model::TimeMs;
 use fieldpost_model::job::{Run, RunState};
-use fieldpost_store::{JobsChange, JobsFile, Written};
+use fieldpost_store::{JobsChange, JobsFile, RunQuery, Written};
 use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
@@ -24,9 +24,13 @@ use super::handle::{Clock, Jobs, Shared};
 use super::launch::{Launched, Surroundings, attempt_folder, launch};
 use super::protocol::{ENDED_FILE, Ended, SHIM_LOG_FILE, STARTED_FILE, Start, Started};
 use super::recovery::{self, Found};
+use super::seal::Seal;
 use super::state::State;
+use super::tally::Tallies;
 use super::{durable, end};
 
+/// So many runs of agents before this one say what is usual.
+const N_REMEMBERED: usize = 500;
 /// Between two tries to write down how a run ended, where the disk refuses.
 const SETTLE_PAUSE: Duration = Duration::from_secs(5);
 /// So much is shown of what a shim said of its own trouble, characters.
@@ -71,11 +75,16 @@ impl Jobs {
             tasks: Mutex::default(),
             ticker: tokio::sync::Mutex::default(),
             going: AtomicBool::new(false),
+            samples: Mutex::default(),
+            tallies: Tallies::default(),
+            seal: Seal::open(&options.folder)?,
         };
         let jobs = Self { shared: Arc::new(shared) };
         if opened.put_aside.is_some() {
             jobs.adopt()?;
         }
+        let newest = RunQuery { limit: N_REMEMBERED, ..RunQuery::default() };
+        jobs.shared.tallies.remember(&jobs.shared.file.runs(&newest)?.runs);
         jobs.recover()?;
         jobs.remember_tasks()?;
         Ok(jobs)
@@ -96,17 +105,33 @@ impl Jobs {
     fn recover(&self) -> anyhow::Result<()> {
         for run in self.shared.file.runs_going_on()? {
             let id = run.id.clone();
+            let secrets = self.unsealed(&run);
             if matches!(run.state, RunState::Scheduled | RunState::Queued) {
-                self.shared.state.lock().add(run.clone(), BTreeMap::new());
+                self.shared.state.lock().add(run.clone(), secrets);
                 self.wait_again(&run);
                 continue;
             }
             let found = recovery::find(&self.shared.runs, &run, self.now_ms());
             let found = found.with_context(|| format!("cannot see what became of run {id}"))?;
-            self.shared.state.lock().add(run, BTreeMap::new());
+            self.shared.state.lock().add(run, secrets);
             self.take_up(&id, found);
         }
         Ok(())
+    }
+
+    /// The secrets of a run that an agent before this one has accepted.
+    pub(super) fn unsealed(&self, run: &Run) -> BTreeMap<String, String> {
+        if run.secret_names.is_empty() {
+            return BTreeMap::new();
+        }
+        let sealed = self.shared.file.sealed(&run.id).map_err(anyhow::Error::from);
+        match sealed.and_then(|sealed| self.shared.seal.unseal(&run.id, &sealed.unwrap_or_default())) {
+            Ok(secrets) => secrets,
+            Err(error) => {
+                tracing::error!(run = run.id, "it runs without its secrets: {error:#}");
+                BTreeMap::new()
+            }
+        }
     }
 
     fn wait_again(&self, run: &Run) {
@@ -160,7 +185,7 @@ impl Jobs {
             }
             Found::Lost(started) => {
                 if let Some(started) = started {
-                    recovery::clear(run, &started);
+                    self.clear(run, &started);
                     end::note_start(run, &started);
                 }
                 end::note_lost(run, now_ms);
@@ -176,6 +201,8 @@ impl Jobs {
     pub fn go(&self) {
         self.dispatch();
         self.begin_tasks();
+        self.begin_sampling();
+        self.begin_upkeep();
     }
 
     /// A run whose time has not come yet.
@@ -327,7 +354,7 @@ impl Jobs {
                 Ok(Some(ended)) => end::note_end(&mut active.run, &ended),
                 _ => match &started {
                     Some(started) => {
-                        recovery::clear(&active.run, started);
+                        self.clear(&active.run, started);
                         end::note_lost(&mut active.run, self.now_ms());
                     }
                     None => {
@@ -345,10 +372,23 @@ impl Jobs {
         self.settle(run).await;
     }
 
+    /// Ends what a lost shim has left.
+    fn clear(&self, run: &Run, started: &Started) {
+        recovery::clear(run, started);
+        let (id, attempt, started) = (run.id.clone(), run.attempt, started.clone());
+        self.shared.runtime.spawn_blocking(move || recovery::remove_cgroups(&id, attempt, &started));
+    }
+
     /// Writes down how a run ended, until the disk takes it; only then it is over.
-    pub(super) async fn settle(&self, run: Run) {
+    pub(super) async fn settle(&self, mut run: Run) {
+        self.shared.tallies.count(&mut run);
+        let secrets = self.shared.state.lock().get(&run.id).map(|active| active.secrets.clone());
         loop {
-            match self.submit(vec![JobsChange::PutRun(run.clone().into())]).await {
+            let mut changes = vec![JobsChange::PutRun(run.clone().into())];
+            if !run.secret_names.is_empty() {
+                changes.push(JobsChange::RemoveSealed(run.id.clone()));
+            }
+            match self.submit(changes).await {
                 Ok(Written::Failed(error)) if !self.shared.ending.load(Ordering::Acquire) => {
                     tracing::error!(run = run.id, "the end of a run cannot be recorded yet: {error}");
                     tokio::time::sleep(SETTLE_PAUSE).await;
@@ -361,7 +401,7 @@ impl Jobs {
         self.tell();
         self.dispatch();
         // What follows is a run of its own, which ends here as well.
-        Box::pin(self.follow_up(&run)).await;
+        Box::pin(self.follow_up(&run, secrets.unwrap_or_default())).await;
     }
 }
 

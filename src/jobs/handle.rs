@@ -18,7 +18,10 @@ use super::config::Config;
 use super::launch::{Surroundings, attempt_folder};
 use super::output::{self, Record};
 use super::protocol::Action;
+use super::sampling::Samples;
+use super::seal::Seal;
 use super::state::State;
+use super::tally::{JobTally, Key, Tallies};
 use super::tasks::Tasks;
 use super::ticker::Ticker;
 
@@ -114,6 +117,9 @@ pub(super) struct Shared {
     pub(super) ticker: tokio::sync::Mutex<Option<Ticker>>,
     /// Have runs and tasks begun?
     pub(super) going: AtomicBool,
+    pub(super) samples: Mutex<Samples>,
+    pub(super) tallies: Tallies,
+    pub(super) seal: Seal,
 }
 
 /// The jobs of a running agent. Cheap to clone; all clones are the same.
@@ -168,6 +174,11 @@ impl Jobs {
             }
             for (run, secrets) in runs {
                 changes.push(JobsChange::AddRun(run.clone().into()));
+                if !secrets.is_empty() {
+                    let sealed = self.shared.seal.seal(&run.id, &secrets);
+                    let sealed = sealed.map_err(|error| PostError::Disk(format!("{error:#}")))?;
+                    changes.push(JobsChange::PutSealed(run.id.clone(), sealed));
+                }
                 if run.state.is_final() {
                     continue;
                 }
@@ -430,6 +441,11 @@ impl Jobs {
             Written::Failed(error) => anyhow::bail!("cannot forget run {id}: {error}"),
             _ => Ok(()),
         }
+    }
+
+    /// What the runs of each job with a name came to, by domain and name.
+    pub fn tallies(&self) -> Vec<(Key, JobTally)> {
+        self.shared.tallies.all()
     }
 
     /// Runs that go on, and those that wait for their turn.

@@ -9,7 +9,7 @@ use super::protocol::CgroupPlaces;
 
 /// The folder within the agent's cgroup that holds those of the runs.
 const BASE: &str = "fieldpost-runs";
-/// Where the agent itself goes, where its cgroup must hold no processes.
+/// Where systemd puts the agent itself within its unit's.
 const OWN_LEAF: &str = "agent";
 /// What runs are limited by.
 const V2_CONTROLLERS: [&str; 4] = ["cpu", "memory", "pids", "io"];
@@ -22,7 +22,7 @@ pub fn find(chosen: Option<&Path>) -> CgroupPlaces {
     let mut places = CgroupPlaces::default();
     let v2 = match chosen {
         Some(path) => Some(path.to_owned()),
-        None => mounts.get("").zip(own.get("")).map(|(mount, path)| mount.below(path)),
+        None => mounts.get("").zip(own.get("")).map(|(mount, path)| beside_agent(mount.below(path))),
     };
     if let Some(parent) = v2 {
         let base = parent.join(BASE);
@@ -39,6 +39,15 @@ pub fn find(chosen: Option<&Path>) -> CgroupPlaces {
         }
     }
     places
+}
+
+/// A cgroup that hands controllers down must hold no processes itself, so that systemd puts the
+/// agent into a leaf of its own (`DelegateSubgroup=agent`): the runs are beside it then.
+fn beside_agent(own: PathBuf) -> PathBuf {
+    match own.parent() {
+        Some(unit) if own.ends_with(OWN_LEAF) && is_delegated(unit) => unit.to_owned(),
+        _ => own,
+    }
 }
 
 /// Removes the places that are empty.
@@ -63,10 +72,6 @@ fn delegate(parent: &Path, base: &Path) -> Vec<String> {
         }
     };
     hand_down(parent);
-    if controllers(&base.join("cgroup.controllers")).is_empty() && is_delegated(parent) && step_aside(parent)
-    {
-        hand_down(parent);
-    }
     hand_down(base);
     controllers(&base.join("cgroup.subtree_control"))
 }
@@ -81,15 +86,6 @@ fn is_delegated(path: &Path) -> bool {
     ["trusted.delegate", "user.delegate"]
         .iter()
         .any(|name| matches!(rustix::fs::getxattr(path, *name, &mut value), Ok(1)) && value[0] == b'1')
-}
-
-/// A cgroup that hands controllers down must hold no processes itself: moves this one into a leaf,
-/// if it is the only one.
-fn step_aside(parent: &Path) -> bool {
-    let own = std::process::id().to_string();
-    let processes = fs::read_to_string(parent.join("cgroup.procs")).unwrap_or_default();
-    let leaf = parent.join(OWN_LEAF);
-    processes.trim() == own && is_made(&leaf) && fs::write(leaf.join("cgroup.procs"), own).is_ok()
 }
 
 /// A mounted tree: where, and which part of the tree that is.

@@ -84,11 +84,12 @@ pub fn clear(run: &Run, started: &Started) {
     {
         let _ = fs::write(cgroup.join("cgroup.kill"), "1");
     }
-    remove_cgroups(started, &name);
 }
 
-/// Processes that were killed leave their cgroup a moment later.
-fn remove_cgroups(started: &Started, name: &str) {
+/// Removes the cgroups of a run that was cleared. Processes that were killed leave theirs a moment
+/// later, so that this may take a while.
+pub fn remove_cgroups(run: &str, attempt: u32, started: &Started) {
+    let name = &format!("{run}.{attempt}");
     for cgroup in started.cgroups.iter().filter(|path| path.ends_with(name)) {
         for _ in 0..50 {
             match fs::remove_dir(cgroup) {

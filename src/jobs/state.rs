@@ -63,6 +63,11 @@ impl State {
         self.active.len()
     }
 
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Active> {
+        self.active.values()
+    }
+
     fn place(active: &Active) -> Place {
         let priority = active.run.job.queue.as_ref().map_or(0, |queue| queue.priority);
         (std::cmp::Reverse(priority), active.arrival, active.run.id.clone())

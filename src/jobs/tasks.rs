@@ -496,7 +496,7 @@ impl Jobs {
     }
 
     /// What follows the end of a run: the next try, or the next start of what is kept.
-    pub(super) async fn follow_up(&self, run: &Run) {
+    pub(super) async fn follow_up(&self, run: &Run, secrets: BTreeMap<String, String>) {
         if self.shared.ending.load(Ordering::Acquire) {
             return;
         }
@@ -518,6 +518,7 @@ impl Jobs {
             cause: Cause::Retry { of: first, number },
             due_ms: Some(self.now_ms() + pause.as_millis() as i64),
             by: run.asked_by.clone(),
+            secrets,
             ..NewRun::default()
         };
         if let Err(error) = self.post(new).await {

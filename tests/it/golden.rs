@@ -26,6 +26,8 @@ const COMMANDS: &[&str] = &[
     "hub token",
     "hub token create",
     "hub user",
+    "import",
+    "import crontab",
     "info",
     "job",
     "jobs",

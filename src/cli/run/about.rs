@@ -9,7 +9,10 @@ use super::super::find::RunningAgent;
 use super::super::{Global, instant, process_setup, terminal};
 use super::follow::{self, Show};
 use super::{LogsArgs, ending};
-use crate::api::{KillAnswer, KillRequest, RunView};
+use crate::api::{KillAnswer, KillRequest, RunStats, RunView};
+
+/// Samples that are drawn.
+const GRAPH_WIDTH: usize = 60;
 
 fn get(global: &Global, id: &str) -> anyhow::Result<RunView> {
     RunningAgent::find(global)?.ask_for(&format!("/v1/runs/{id}"))
@@ -186,29 +189,57 @@ pub fn result(id: &str, wait: Option<Period>, global: &Global) -> anyhow::Result
     Ok(ExitCode::from(code))
 }
 
-/// What a run has cost.
+/// What a run has cost, and while it goes on how that came to be.
 pub fn stats(id: &str, global: &Global) -> anyhow::Result<ExitCode> {
-    let run = get(global, id)?.run;
-    if global.json {
-        terminal::out(&serde_json::to_string(&run.usage)?)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let usage = &run.usage;
-    let rows = [
-        ("cpu user", format!("{:.3} s", usage.cpu_user_seconds)),
-        ("cpu system", format!("{:.3} s", usage.cpu_system_seconds)),
-        ("memory peak", format_bytes(usage.memory_peak_bytes as f64)),
-        ("read", format_bytes(usage.io_read_bytes as f64)),
-        ("written", format_bytes(usage.io_write_bytes as f64)),
-        ("processes", usage.processes_max.to_string()),
-        ("threads", usage.threads_max.to_string()),
-        ("open files", usage.files_max.to_string()),
-        ("oom kills", usage.oom_kills.to_string()),
-        ("counted by", usage.source.clone()),
-    ];
-    let text: String = rows.iter().map(|(name, value)| format!("{name:<11}  {value}\n")).collect();
+    let stats: RunStats = RunningAgent::find(global)?.ask_for(&format!("/v1/runs/{id}/stats"))?;
+    let text = if global.json { serde_json::to_string(&stats)? } else { stats_text(&stats) };
     terminal::out(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn stats_text(stats: &RunStats) -> String {
+    let usage = &stats.usage;
+    let newest = stats.samples.last();
+    let cpu = newest.map_or(usage.cpu_seconds(), |sample| sample.cpu_seconds);
+    let counted_by = if usage.source.is_empty() { "samples, until its end" } else { &usage.source };
+    let mut rows = vec![
+        ("state", stats.state.to_string()),
+        ("cpu", format!("{cpu:.3} s")),
+        ("memory peak", format_bytes(usage.memory_peak_bytes as f64)),
+        (
+            "read",
+            format_bytes(usage.io_read_bytes.max(newest.map_or(0, |sample| sample.io_read_bytes)) as f64),
+        ),
+        (
+            "written",
+            format_bytes(usage.io_write_bytes.max(newest.map_or(0, |sample| sample.io_write_bytes)) as f64),
+        ),
+        ("processes", format!("{} at most", usage.processes_max)),
+        ("threads", format!("{} at most", usage.threads_max)),
+        ("open files", format!("{} at most", usage.files_max)),
+        ("oom kills", usage.oom_kills.to_string()),
+        ("counted by", counted_by.to_owned()),
+    ];
+    if stats.samples.len() > 1 {
+        let shares = stats.samples.windows(2).map(|pair| {
+            let span = (pair[1].time_ms - pair[0].time_ms).max(1) as f64 / 1e3;
+            (pair[1].cpu_seconds - pair[0].cpu_seconds).max(0.0) / span
+        });
+        rows.push(("cpu now", graph(&shares.collect::<Vec<f64>>())));
+        let memory: Vec<f64> = stats.samples.iter().map(|sample| sample.memory_bytes as f64).collect();
+        rows.push(("memory now", graph(&memory)));
+    }
+    rows.iter().map(|(name, value)| format!("{name:<11}  {value}\n")).collect()
+}
+
+/// The newest values as bars between nothing and the largest.
+fn graph(values: &[f64]) -> String {
+    const BARS: [char; 8] =
+        ['\u{2581}', '\u{2582}', '\u{2583}', '\u{2584}', '\u{2585}', '\u{2586}', '\u{2587}', '\u{2588}'];
+    let shown = &values[values.len().saturating_sub(GRAPH_WIDTH)..];
+    let most = shown.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let bar = |value: &f64| BARS[((value / most * 7.0).round() as usize).min(7)];
+    shown.iter().map(bar).collect()
 }
 
 /// Forgets a run.

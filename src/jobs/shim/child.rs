@@ -64,6 +64,8 @@ fn begin(
     if let Some(account) = &order.account {
         sys::become_user(account)?;
     }
+    // What lets the agent measure is not for what it runs.
+    let _ = rustix::thread::clear_ambient_capability_set();
     // Set last, for a change of user undoes it: without its shim nobody would know how it ends.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     sys::reset_signals();

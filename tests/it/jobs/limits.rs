@@ -67,3 +67,49 @@ fn secrets_are_nowhere_in_clear() {
     }
     assert!(n_files > 3);
 }
+
+#[test]
+fn secrets_of_runs_that_wait_outlive_the_agent_sealed() {
+    const SECRET: &str = "canary-3c9a71d0-Kx2w";
+    let mut stage = Stage::start();
+    let first = stage.post(json!({ "command": "sleep", "args": ["600"], "queue": { "name": "q" } }));
+    stage.running(&first);
+    let job = json!({ "shell": "exit $(printf %s \"$WORD\" | wc -c)", "queue": { "name": "q" } });
+    let waits = stage.try_post(&json!({ "job": job, "secrets": { "WORD": SECRET } })).unwrap();
+    for file in ["jobs.db", "jobs.db-wal"] {
+        let bytes = std::fs::read(stage.agent.store().join("jobs").join(file)).unwrap_or_default();
+        assert!(!bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "in {file}");
+    }
+    stage.again();
+    stage.kill(&first);
+    assert_eq!(code(&stage.ended(&waits)), SECRET.len() as i64, "it ran without its secret");
+}
+
+#[test]
+fn what_runs_cost_is_sampled_and_told_as_series() {
+    let stage = Stage::start();
+    let line = "sleep 600 & i=0; while [ $i -lt 2000000 ]; do i=$((i+1)); done; sleep 600";
+    let id = stage.post(json!({ "name": "busy", "domain": "d", "shell": line }));
+    let stats = fieldpost_bed::wait_for("samples", || {
+        let answer = stage.agent.api(&format!("/v1/runs/{id}/stats")).ok()?;
+        let stats: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+        let newest = stats["samples"].as_array()?.last()?.clone();
+        let is_busy = newest["cpu_seconds"].as_f64()? > 0.1 && newest["processes"].as_u64()? >= 2;
+        is_busy.then_some(stats)
+    });
+    assert!(stats.unwrap()["usage"]["memory_peak_bytes"].as_u64().unwrap() > 100_000);
+    stage.kill(&id);
+    let run = stage.ended(&id);
+    assert!(run["usage"]["processes_max"].as_u64().unwrap() >= 2, "{run}");
+    assert!(run["usage"]["cpu_user_seconds"].as_f64().unwrap() > 0.1, "{run}");
+    stage.ended(&stage.post(json!({ "name": "fine", "command": "true" })));
+    let page = stage.agent.page().unwrap();
+    let value = |name: &str, labels: &[(&str, &str)]| page.value(name, labels);
+    let busy = [("domain", "d"), ("name", "busy")];
+    assert_eq!(value("fieldpost_job_runs_total", &[busy[0], busy[1], ("state", "killed")]), Some(1.0));
+    assert!(value("fieldpost_job_cpu_seconds_total", &busy).unwrap() > 0.1);
+    assert_eq!(value("fieldpost_job_last_success_timestamp_seconds", &busy), None);
+    let fine = [("domain", ""), ("name", "fine")];
+    assert!(value("fieldpost_job_last_success_timestamp_seconds", &fine).unwrap() > 1.6e9);
+    assert_eq!(value("fieldpost_runs_live", &[]), Some(0.0));
+}

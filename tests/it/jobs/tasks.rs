@@ -155,6 +155,39 @@ fn chrono_like(time_ms: i64) -> String {
     chrono::DateTime::from_timestamp_millis(time_ms).unwrap().format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// Each example of docs/jobs.md is taken as it stands, and its jobs run.
+#[test]
+fn examples_of_the_manual_run() {
+    let manual = std::fs::read_to_string(crate::repository_file("docs/jobs.md")).unwrap();
+    let examples: Vec<&str> =
+        manual.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(examples.len(), 10);
+    let scratch = Scratch::new().unwrap();
+    for (number, example) in examples.iter().enumerate() {
+        scratch.write(&format!("config/jobs.d/{number}.yaml"), example).unwrap();
+    }
+    let stage = Stage { agent: Agent::start_in(scratch, Path::new(crate::fieldpost()), QUICK, &[]).unwrap() };
+    let checked = stage.client(&["check"]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let list: Value = serde_json::from_str(stage.agent.api("/v1/jobs").unwrap().ok().unwrap()).unwrap();
+    let jobs = list["jobs"].as_array().unwrap();
+    assert_eq!(jobs.len(), 11);
+    for job in jobs.iter().map(|task| &task["job"]) {
+        let name = job["name"].as_str().unwrap();
+        if job["keep"] == true {
+            wait_for(name, || (runs_of(&stage, name).first()?["state"] == "running").then_some(())).unwrap();
+            stage.client(&["job", "disable", name]);
+            continue;
+        }
+        let answer = stage.send("POST", &format!("/v1/jobs/{name}/trigger"), &json!({})).unwrap();
+        let run: Value = serde_json::from_slice(&answer.body).unwrap();
+        let run = stage.ended(run["id"].as_str().unwrap_or_else(|| panic!("{name}: {run}")));
+        assert_eq!(run["state"], "succeeded", "{name}: {run}");
+    }
+    let result = runs_of(&stage, "check-disk")[0]["data"]["text"].clone();
+    assert_eq!(result, "{\"free_percent\": 7}\n");
+}
+
 #[test]
 fn files_with_faults_hold_up_only_what_is_at_fault() {
     let stage = with_jobs(
