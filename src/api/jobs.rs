@@ -74,7 +74,7 @@ impl Caller {
 
 /// The routes. Requests need a [`Caller`], or a [`Peer`] of this host.
 pub fn routes(jobs: Jobs) -> Router {
-    let tasks = super::tasks::routes(jobs.clone());
+    let more = super::tasks::routes(jobs.clone()).merge(super::messages::routes(jobs.clone()));
     let runs = Router::new()
         .route("/v1/runs", get(list).post(create))
         .route("/v1/runs/{id}", get(show).delete(forget))
@@ -83,7 +83,7 @@ pub fn routes(jobs: Jobs) -> Router {
         .route("/v1/runs/{id}/result", get(result))
         .route("/v1/runs/{id}/stats", get(stats))
         .with_state(jobs);
-    runs.merge(tasks)
+    runs.merge(more)
 }
 
 /// Who asks, by what the door has stamped.
@@ -215,7 +215,7 @@ async fn show(State(jobs): State<Jobs>, Path(id): Path<String>) -> Result<Json<R
 }
 
 /// The run of this id, or of this part of one.
-async fn found(jobs: &Jobs, part: &str) -> Result<Run, Problem> {
+pub(super) async fn found(jobs: &Jobs, part: &str) -> Result<Run, Problem> {
     let (asked, part_of) = (jobs.clone(), part.to_owned());
     let run = blocking(move || match asked.id_of(&part_of)? {
         Some(id) => asked.run(&id),

@@ -10,6 +10,7 @@ mod jobs;
 mod link;
 mod local;
 mod manners;
+mod messages;
 mod metrics;
 mod page;
 mod problem;
@@ -30,6 +31,7 @@ pub use jobs::{
 };
 pub use link::{HubPrincipal, router as link_router};
 pub use local::{Processes, Value, Values, router as local_router};
+pub use messages::{Message, MessageList};
 pub use metrics::{MetricsState, router as metrics_router};
 pub use page::{OwnMetrics, Page};
 pub use problem::Problem;

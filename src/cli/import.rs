@@ -188,7 +188,8 @@ impl Reader<'_> {
             }
             "SHELL" if ["/bin/sh", "/usr/bin/sh"].contains(&value) => {}
             "SHELL" => {
-                self.notes.push(format!("line {number}: commands run by /bin/sh, not by {value}; check them"))
+                self.notes
+                    .push(format!("line {number}: commands run by /bin/sh, not by {value}; check them"));
             }
             "CRON_TZ" | "TZ" => {
                 self.zone = Some(value.to_owned()).filter(|zone| !zone.is_empty());

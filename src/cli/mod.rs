@@ -26,6 +26,7 @@ mod jobs_of_host;
 mod join;
 mod leave;
 mod man;
+mod messages;
 mod own_metrics;
 mod process_setup;
 mod processes;
@@ -81,10 +82,11 @@ enum Command {
     Series(series::Args),
     Events(events::Args),
     Export(export::Args),
-    Run(run::Args),
+    Run(Box<run::Args>),
     Runs(runs::Args),
     Jobs(jobs::ListArgs),
     Job(jobs::Args),
+    Messages(messages::Args),
     Import(import::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -119,6 +121,7 @@ impl Cli {
             Command::Runs(args) => runs::run(&args, &global),
             Command::Jobs(args) => jobs::list(&args, &global),
             Command::Job(args) => jobs::run(&args, &global),
+            Command::Messages(args) => messages::run(&args, &global),
             Command::Import(args) => import::run(&args, &global),
             Command::Completions(args) => completions::run(&args, &global),
             Command::Man(args) => man::run(&args, &global),

@@ -27,6 +27,8 @@ pub struct Config {
     pub head: ByteSize,
     /// So much of its end.
     pub tail: ByteSize,
+    /// So much output is kept of all runs that are over; that of the oldest goes first.
+    pub output_max: ByteSize,
     /// What runs may use whose job does not say so; nothing is limited unless it is set.
     pub limits: Limits,
     /// The folder in which cgroups of runs are made; unset: below the agent's own.
@@ -43,6 +45,7 @@ impl Default for Config {
             keep_runs: 100_000,
             head: ByteSize(1 << 20),
             tail: ByteSize(4 << 20),
+            output_max: ByteSize(1 << 30),
             limits: Limits::default(),
             cgroup: None,
             dir: None,

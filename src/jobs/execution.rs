@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use super::config::Config;
 use super::handle::{Clock, Jobs, Shared};
+use super::hooks::N_CALLS_MAX;
 use super::launch::{Launched, Surroundings, attempt_folder, launch};
 use super::protocol::{ENDED_FILE, Ended, SHIM_LOG_FILE, STARTED_FILE, Start, Started};
 use super::recovery::{self, Found};
@@ -78,6 +79,7 @@ impl Jobs {
             samples: Mutex::default(),
             tallies: Tallies::default(),
             seal: Seal::open(&options.folder)?,
+            hook_places: Arc::new(tokio::sync::Semaphore::new(N_CALLS_MAX)),
         };
         let jobs = Self { shared: Arc::new(shared) };
         if opened.put_aside.is_some() {
@@ -400,6 +402,7 @@ impl Jobs {
         self.shared.state.lock().remove(&run.id);
         self.tell();
         self.dispatch();
+        self.call_hooks(&run);
         // What follows is a run of its own, which ends here as well.
         Box::pin(self.follow_up(&run, secrets.unwrap_or_default())).await;
     }

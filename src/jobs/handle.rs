@@ -22,7 +22,7 @@ use super::sampling::Samples;
 use super::seal::Seal;
 use super::state::State;
 use super::tally::{JobTally, Key, Tallies};
-use super::tasks::Tasks;
+use super::tasks::{Tasks, faults_of};
 use super::ticker::Ticker;
 
 /// Runs that are not over, at most: more are refused until some are.
@@ -120,6 +120,8 @@ pub(super) struct Shared {
     pub(super) samples: Mutex<Samples>,
     pub(super) tallies: Tallies,
     pub(super) seal: Seal,
+    /// Calls of hooks that may be under way.
+    pub(super) hook_places: Arc<tokio::sync::Semaphore>,
 }
 
 /// The jobs of a running agent. Cheap to clone; all clones are the same.
@@ -136,7 +138,7 @@ impl Jobs {
 
     /// Accepts a run. When this answers, the run is on the disk; it begins when its turn comes.
     pub async fn post(&self, new: NewRun) -> Result<Run, PostError> {
-        let mut faults = new.job.faults();
+        let mut faults = faults_of(&new.job);
         if let Some(Err(text)) = new.id.as_deref().map(check_id) {
             faults.push(("id".to_owned(), text));
         }
@@ -182,7 +184,8 @@ impl Jobs {
                 if run.state.is_final() {
                     continue;
                 }
-                if !state.add(run.clone(), secrets) {
+                let is_kept_already = run.cause == Cause::Kept && state.has_any_of(&run.job.name);
+                if is_kept_already || !state.add(run.clone(), secrets) {
                     waiting.iter().for_each(|run: &Run| drop(state.remove(&run.id)));
                     return Err(PostError::Exists(run.id));
                 }

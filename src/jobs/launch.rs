@@ -18,6 +18,7 @@ use super::account::{self, User};
 use super::config::Config;
 use super::identity;
 use super::protocol::{CgroupPlaces, Order, SHIM_LOG_FILE};
+use super::row::Levels;
 
 /// This very binary, also when the file it came from was replaced or removed.
 const OWN_BINARY: &str = "/proc/self/exe";
@@ -117,10 +118,16 @@ fn order(
         head_bytes: config.head.0,
         tail_bytes: config.tail.0,
         levels: job.output == OutputKind::Levels,
+        kept_levels: kept_levels(job.loglevels.as_deref())?,
         limits: job.limits.or(&config.limits),
         limits_required: job.limits_required,
         cgroups: surroundings.cgroups.clone(),
     })
+}
+
+fn kept_levels(text: Option<&str>) -> anyhow::Result<Option<Vec<(u8, u8)>>> {
+    let levels = text.map(str::parse::<Levels>).transpose().map_err(anyhow::Error::msg)?;
+    Ok(levels.map(|levels| levels.ranges().to_vec()))
 }
 
 fn random_digits() -> anyhow::Result<String> {

@@ -18,6 +18,7 @@ mod durable;
 mod end;
 mod execution;
 mod handle;
+mod hooks;
 mod identity;
 mod launch;
 mod mask;

@@ -52,6 +52,9 @@ pub struct Order {
     pub tail_bytes: u64,
     /// Is the output read by the level protocol?
     pub levels: bool,
+    /// Only these levels are kept: ranges, first and last.
+    #[serde(default)]
+    pub kept_levels: Option<Vec<(u8, u8)>>,
     /// What it may use.
     pub limits: Limits,
     /// Is it refused where a limit cannot be enforced?

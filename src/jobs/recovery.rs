@@ -107,7 +107,7 @@ pub fn unknown(runs: &Path, is_known: impl Fn(&str) -> bool) -> Vec<Run> {
     let mut found = Vec::new();
     for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        if name.to_str().is_none_or(|id| is_known(id)) {
+        if name.to_str().is_none_or(&is_known) {
             continue;
         }
         let attempts = fs::read_dir(entry.path()).into_iter().flatten().flatten();

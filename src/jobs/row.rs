@@ -58,6 +58,11 @@ impl LogRow {
 pub struct Levels(Vec<(u8, u8)>);
 
 impl Levels {
+    /// As ranges, first and last.
+    pub fn ranges(&self) -> &[(u8, u8)] {
+        &self.0
+    }
+
     /// Is this one of them?
     pub fn contains(&self, level: u8) -> bool {
         self.0.iter().any(|(from, to)| (*from..=*to).contains(&level))

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ impl Jobs {
         let base = self.shared.surroundings.cgroups.v2.as_deref();
         for (id, attempt, pid) in &live {
             let cgroup = base.map(|base| base.join(format!("{id}.{attempt}")));
-            let Some(sample) = take(cgroup, *pid, self.now_ms()) else { continue };
+            let Some(sample) = take(cgroup.as_deref(), *pid, self.now_ms()) else { continue };
             if let Some(active) = self.shared.state.lock().get_mut(id) {
                 let usage = &mut active.run.usage;
                 usage.memory_peak_bytes = usage.memory_peak_bytes.max(sample.memory_bytes);
@@ -110,8 +110,8 @@ impl Jobs {
     }
 }
 
-fn take(cgroup: Option<PathBuf>, pid: u32, time_ms: TimeMs) -> Option<RunSample> {
-    let listed = cgroup.as_deref().and_then(|path| fs::read_to_string(path.join("cgroup.procs")).ok());
+fn take(cgroup: Option<&Path>, pid: u32, time_ms: TimeMs) -> Option<RunSample> {
+    let listed = cgroup.and_then(|path| fs::read_to_string(path.join("cgroup.procs")).ok());
     let pids: Vec<u32> = match listed {
         Some(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
         None => family(pid),
@@ -130,7 +130,7 @@ fn take(cgroup: Option<PathBuf>, pid: u32, time_ms: TimeMs) -> Option<RunSample>
         sample.io_read_bytes += read;
         sample.io_write_bytes += written;
     }
-    let counted = cgroup.as_deref().and_then(cpu_of);
+    let counted = cgroup.and_then(cpu_of);
     sample.cpu_seconds = counted.unwrap_or(cpu_ticks as f64 / TICKS_PER_SECOND);
     (sample.processes > 0).then_some(sample)
 }

@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::handle::{Jobs, NewRun, PostError};
+use super::row::Levels;
 use super::schedule::{Due, SET_BACK_MS, Schedule};
 use super::ticker::Ticker;
+use crate::http_client::fault_of_url;
 
 /// Whatever the scheduler has missed is found after so long.
 const SWEEP_PERIOD: Duration = Duration::from_secs(15);
@@ -139,6 +141,12 @@ impl Task {
 /// Faults of a job that need a calendar, beside those it knows itself.
 pub fn faults_of(job: &Job) -> Vec<(String, String)> {
     let mut faults = job.faults();
+    if let Some(Err(text)) = job.loglevels.as_deref().map(str::parse::<Levels>) {
+        faults.push(("loglevels".to_owned(), text));
+    }
+    for (place, hook) in job.hooks.iter().enumerate() {
+        faults.extend(fault_of_url(&hook.url).map(|text| (format!("hooks[{place}].url"), text)));
+    }
     faults.extend(Schedule::of(job).err().map(|(key, text)| (key.to_owned(), text)));
     faults
 }
@@ -490,9 +498,7 @@ impl Jobs {
             return;
         }
         let new = NewRun { job, cause: Cause::Kept, ..NewRun::default() };
-        if let Err(error) = self.post(new).await {
-            tracing::error!(job = name, "a kept job is not started: {error}");
-        }
+        self.post_kept(new).await;
     }
 
     /// What follows the end of a run: the next try, or the next start of what is kept.
@@ -551,8 +557,15 @@ impl Jobs {
         let job = self.shared.tasks.lock().all.get(&run.job.name).map(|task| task.job.clone());
         let Some(job) = job else { return };
         let new = NewRun { job, cause: Cause::Kept, due_ms: Some(due_ms), ..NewRun::default() };
-        if let Err(error) = self.post(new).await {
-            tracing::error!(job = run.job.name, "a kept job is not started again: {error}");
+        self.post_kept(new).await;
+    }
+
+    /// Somebody else may have seen to it meanwhile.
+    async fn post_kept(&self, new: NewRun) {
+        let name = new.job.name.clone();
+        match self.post(new).await {
+            Ok(_) | Err(PostError::Exists(_)) => {}
+            Err(error) => tracing::error!(job = name, "a kept job is not started: {error}"),
         }
     }
 }

@@ -3,6 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use anyhow::Context;
+use fieldpost_model::job::Run;
+use fieldpost_store::{JobsChange, Written};
+
 use super::handle::Jobs;
 
 /// Between two looks.
@@ -40,6 +44,31 @@ impl Jobs {
                 break;
             }
         }
+        while !self.shared.ending.load(Ordering::Acquire) {
+            let beyond = self.shared.file.runs_beyond(config.output_max.0, N_TOGETHER)?;
+            let n_runs = beyond.len();
+            beyond.into_iter().try_for_each(|run| self.drop_output(run))?;
+            if n_runs < N_TOGETHER {
+                break;
+            }
+        }
         Ok(())
+    }
+
+    /// The record stays, and says so.
+    fn drop_output(&self, mut run: Run) -> anyhow::Result<()> {
+        let folder = self.shared.runs.join(&run.id);
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", folder.display()));
+            }
+            _ => {}
+        }
+        run.output.dropped_bytes += std::mem::take(&mut run.output.kept_bytes);
+        run.marks.push("its output had to make room".to_owned());
+        match self.shared.file.write(vec![JobsChange::PutRun(run.into())]) {
+            Written::Failed(error) => anyhow::bail!("cannot record that output was dropped: {error}"),
+            _ => Ok(()),
+        }
     }
 }

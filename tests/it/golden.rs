@@ -35,6 +35,7 @@ const COMMANDS: &[&str] = &[
     "leave",
     "invite",
     "man",
+    "messages",
     "processes",
     "run",
     "run kill",

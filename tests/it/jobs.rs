@@ -46,7 +46,7 @@ impl Stage {
 
     /// Has a job run; answers the id of the run.
     pub fn post(&self, job: Value) -> String {
-        self.try_post(&json!({ "job": job })).unwrap()
+        self.try_post(&Value::Object([("job".to_owned(), job)].into_iter().collect())).unwrap()
     }
 
     pub fn try_post(&self, request: &Value) -> anyhow::Result<String> {

@@ -110,6 +110,12 @@ pub struct Job {
     pub stats_interval: Period,
     /// The exit codes that mean success.
     pub success_codes: Vec<i32>,
+    /// Only output of these levels is kept: `1,2,6-9`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loglevels: Option<String>,
+    /// Who is told how its runs end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
     /// A run that failed is followed by others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
@@ -159,6 +165,8 @@ impl Default for Job {
             output: OutputKind::Plain,
             stats_interval: Period::from_secs(10),
             success_codes: vec![0],
+            loglevels: None,
+            hooks: Vec::new(),
             retry: None,
             enabled: true,
         }
@@ -230,6 +238,24 @@ impl Default for Retry {
             backoff: Period::from_secs(1),
         }
     }
+}
+
+/// Who is told how a run ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hook {
+    /// Of which ends.
+    #[serde(default = "failures")]
+    pub on: Vec<RunState>,
+    /// Where it is posted to: https, or http on this machine.
+    pub url: String,
+    /// The file with the key by which the body is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+}
+
+fn failures() -> Vec<RunState> {
+    vec![RunState::Failed, RunState::TimedOut, RunState::Killed, RunState::Lost]
 }
 
 /// A named queue.

@@ -118,7 +118,7 @@ impl New {
     fn job(&self) -> anyhow::Result<Job> {
         let (command, args) = self.command.split_first().context("there is no command")?;
         let defaults = Job::default();
-        let dir = self.dir.as_ref().map(|dir| std::path::absolute(dir)).transpose()?;
+        let dir = self.dir.as_ref().map(std::path::absolute).transpose()?;
         Ok(Job {
             name: self.name.clone().unwrap_or_default(),
             domain: self.domain.clone().unwrap_or_default(),

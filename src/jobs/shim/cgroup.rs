@@ -197,7 +197,7 @@ impl Cgroups {
     pub fn remove(&self) {
         for path in self.paths() {
             if let Err(error) = fs::remove_dir(&path) {
-                eprintln!("cannot remove {}: {error}", path.display());
+                super::tell(&format!("cannot remove {}: {error}", path.display()));
             }
         }
     }

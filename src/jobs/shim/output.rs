@@ -29,6 +29,7 @@ struct Stream {
 pub struct Output {
     streams: [Stream; 2],
     segments: Segments,
+    kept_levels: Option<Vec<(u8, u8)>>,
     n_lines: u64,
     data: Option<RunData>,
     buffer: Vec<u8>,
@@ -48,6 +49,7 @@ impl Output {
         Self {
             streams: [stream(stdout, 1), stream(stderr, 2)],
             segments: Segments::new(Path::new("."), order.head_bytes, order.tail_bytes),
+            kept_levels: order.kept_levels.clone(),
             n_lines: 0,
             data: None,
             buffer: vec![0; CHUNK_BYTES],
@@ -120,13 +122,18 @@ impl Output {
                 self.store_messages(messages);
             }
             None if self.shown.is_empty() => {}
-            None => self.segments.append(stream.level, now_ms(), &self.shown),
+            None if is_kept(self.kept_levels.as_deref(), stream.level) => {
+                self.segments.append(stream.level, now_ms(), &self.shown);
+            }
+            None => {}
         }
     }
 
     fn store_messages(&mut self, messages: Vec<(u8, Vec<u8>)>) {
         for (level, bytes) in messages {
-            self.segments.append(level, now_ms(), &bytes);
+            if is_kept(self.kept_levels.as_deref(), level) {
+                self.segments.append(level, now_ms(), &bytes);
+            }
             if levels::is_result(level) {
                 self.data = Some(RunData { level, text: String::from_utf8_lossy(&bytes).into_owned() });
             }
@@ -150,4 +157,8 @@ impl Output {
     pub fn data(&self) -> Option<RunData> {
         self.data.clone()
     }
+}
+
+fn is_kept(kept: Option<&[(u8, u8)]>, level: u8) -> bool {
+    kept.is_none_or(|kept| kept.iter().any(|(from, to)| (*from..=*to).contains(&level)))
 }

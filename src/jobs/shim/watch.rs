@@ -18,8 +18,10 @@ use super::{child, now_ms, sys};
 
 /// What a command leaves behind may go on for so long, to finish its output.
 const LINGER: Duration = Duration::from_secs(1);
-/// Between two kills of what does not die.
+/// Between two kills of what does not die at once; each following pause is longer.
 const KILL_PAUSE: Duration = Duration::from_millis(20);
+/// What the kernel itself holds is killed again so rarely.
+const KILL_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The longest that somebody may take to say what they want.
 const REQUEST_DEADLINE: Duration = Duration::from_millis(200);
 /// The longest request, bytes.
@@ -59,6 +61,7 @@ pub struct Watch {
     status: Option<(Result<i32, i32>, Instant)>,
     is_empty: bool,
     left_behind: bool,
+    n_kills: u32,
 }
 
 impl Watch {
@@ -92,6 +95,7 @@ impl Watch {
             status: None,
             is_empty: false,
             left_behind: false,
+            n_kills: 0,
         }
     }
 
@@ -211,7 +215,9 @@ impl Watch {
             // They are ours and not taken yet, so that their numbers are nobody else's.
             let _ = kill_process(pid, Signal::KILL);
         }
-        self.phase = Phase::Killing(Instant::now() + KILL_PAUSE);
+        self.n_kills += 1;
+        let pause = (KILL_PAUSE * self.n_kills).min(KILL_PAUSE_MAX);
+        self.phase = Phase::Killing(Instant::now() + pause);
     }
 
     /// Takes every child that has ended.

@@ -116,6 +116,12 @@ fn everything_about_a_run_can_be_asked_for() {
     assert!(said(&["run", "show", short]).contains("succeeded  exit 0"));
     assert!(said(&["run", "stats", short]).contains("counted by"));
     assert!(said(&["runs"]).contains(short));
+    assert!(said(&["messages"]).contains(" 7  ") && said(&["messages", "--run", short]).contains("careful"));
+    let quiet =
+        serde_json::json!({ "shell": "echo plain; echo 7::careful", "output": "levels", "loglevels": "7-9" });
+    let quiet = stage.post(quiet);
+    stage.ended(&quiet);
+    assert_eq!(said(&["run", "logs", &quiet]), "careful\n");
     said(&["run", "rm", short]);
     assert_eq!(stage.client(&["run", "show", short]).status.code(), Some(1));
     assert!(!stage.agent.store().join("jobs/runs").join(&id).exists());

@@ -1,6 +1,9 @@
 //! The end of a run: by itself, by its time, by somebody's wish, by the death of its shim; and
 //! nothing of it is left.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+
 use fieldpost_bed::wait_for;
 use serde_json::{Value, json};
 
@@ -101,6 +104,48 @@ fn what_a_command_leaves_behind_goes_with_it() {
         assert_eq!(stage.output(&id), b"done\n");
     }
     assert!(!is_running("sleep 631") && !is_running("sleep 632"), "survivors");
+}
+
+/// Reads one request and answers it so; gives the head and the body.
+fn receive(listener: &TcpListener, answer: &str) -> (String, Value) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
+    }
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap()];
+    reader.read_exact(&mut body).unwrap();
+    let text = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    reader.get_mut().write_all(text.as_bytes()).unwrap();
+    (head, serde_json::from_slice(&body).unwrap())
+}
+
+#[test]
+fn whoever_wants_to_know_is_told_signed_and_again_if_need_be() {
+    let stage = Stage::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let key = stage.folder().join("key");
+    std::fs::write(&key, "secret key\n").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let hooks = json!([{ "url": url, "on": ["failed"], "key_file": key }]);
+    let job =
+        |line: &str| json!({ "name": "told", "shell": line, "env": { "PRIVATE": "canary" }, "hooks": hooks });
+    stage.ended(&stage.post(job("true")));
+    let id = stage.post(job("exit 3"));
+    let (first, _) = receive(&listener, "500 Internal Server Error");
+    let (head, body) = receive(&listener, "204 No Content");
+    assert!(head.contains("x-fieldpost-signature: sha256=") && first.contains("POST /hook "), "{head}");
+    assert_eq!(
+        (&body["run"], &body["state"], &body["reason"]),
+        (&json!(id), &json!("failed"), &json!("exit 3"))
+    );
+    assert!(!body.to_string().contains("canary"), "what a run was given is told to nobody");
+    let wrong = json!({ "job": { "command": "true", "hooks": [{ "url": "http://example.org/" }] } });
+    assert_eq!(stage.send("POST", "/v1/runs", &wrong).unwrap().status, 422);
 }
 
 #[test]

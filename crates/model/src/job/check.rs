@@ -84,7 +84,7 @@ impl Job {
         match (self.command.is_empty(), &self.shell) {
             (true, None) => faults.push(fault("command", "missing; write the program, or a line as shell:")),
             (false, Some(_)) => {
-                faults.push(fault("shell", "set together with command; set only one of the two"))
+                faults.push(fault("shell", "set together with command; set only one of the two"));
             }
             (true, Some(_)) if !self.args.is_empty() => {
                 faults.push(fault("args", "shell: takes none; write them into its line"));

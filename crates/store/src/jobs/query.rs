@@ -75,6 +75,20 @@ impl JobsFile {
         })
     }
 
+    /// Runs that are over and whose output is more than fits, counted from the newest on; the oldest
+    /// first.
+    pub fn runs_beyond(&self, output_bytes_max: u64, limit: usize) -> Result<Vec<Run>, StoreError> {
+        let sql =
+            "SELECT record FROM runs JOIN (SELECT number AS n, sum(output_bytes) OVER (ORDER BY number DESC)
+                   AS total FROM runs) ON n = number WHERE total > ?1 AND is_final = 1 AND output_bytes > 0
+                   ORDER BY number LIMIT ?2";
+        let most = i64::try_from(output_bytes_max).unwrap_or(i64::MAX);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.read(|connection| {
+            connection.prepare_cached(sql)?.query_map((most, limit), |row| record(row, 0))?.collect()
+        })
+    }
+
     /// Everything that is remembered of tasks, by name.
     pub fn tasks(&self) -> Result<Vec<TaskRow>, StoreError> {
         let sql = "SELECT name, definition, paused, slot_ms, ticker, changed_ms FROM tasks ORDER BY name";

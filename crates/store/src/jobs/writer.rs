@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
+use fieldpost_model::job::Run;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
 use super::{JobsChange, Submission, TaskRow, Written, open};
@@ -86,8 +87,8 @@ fn apply(connection: &Connection, change: &JobsChange) -> rusqlite::Result<()> {
     let n_rows = match change {
         JobsChange::AddRun(run) => {
             let (tags, record) = (json(&run.job.tags)?, json(run)?);
-            sql("INSERT INTO runs (id, job, domain, state, is_final, created_ms, ended_ms, tags, record)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
+            sql("INSERT INTO runs (id, job, domain, state, is_final, created_ms, ended_ms, tags, output_bytes, record)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?
             .execute(params![
                 run.id,
                 run.job.name,
@@ -97,13 +98,21 @@ fn apply(connection: &Connection, change: &JobsChange) -> rusqlite::Result<()> {
                 run.created_ms,
                 run.ended_ms,
                 tags,
+                output_bytes(run),
                 record
             ])?
         }
         JobsChange::PutRun(run) => {
-            sql("UPDATE runs SET state = ?2, is_final = ?3, ended_ms = ?4, record = ?5
+            sql("UPDATE runs SET state = ?2, is_final = ?3, ended_ms = ?4, record = ?5, output_bytes = ?6
                  WHERE id = ?1")?
-            .execute(params![run.id, run.state.as_str(), run.state.is_final(), run.ended_ms, json(run)?])?
+            .execute(params![
+                run.id,
+                run.state.as_str(),
+                run.state.is_final(),
+                run.ended_ms,
+                json(run)?,
+                output_bytes(run)
+            ])?
         }
         JobsChange::RemoveRun(id) => sql("DELETE FROM runs WHERE id = ?1")?.execute([id])?,
         JobsChange::PutTask(TaskRow { name, definition, paused, slot_ms, ticker, changed_ms }) => {
@@ -118,6 +127,10 @@ fn apply(connection: &Connection, change: &JobsChange) -> rusqlite::Result<()> {
     };
     tracing::trace!(n_rows, "written");
     Ok(())
+}
+
+fn output_bytes(run: &Run) -> i64 {
+    i64::try_from(run.output.kept_bytes).unwrap_or(i64::MAX)
 }
 
 fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {

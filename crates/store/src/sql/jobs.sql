@@ -11,6 +11,8 @@ CREATE TABLE runs (
     created_ms INTEGER NOT NULL,
     ended_ms INTEGER,
     tags TEXT NOT NULL,
+    -- Before the record, so that sums over it do not read that.
+    output_bytes INTEGER NOT NULL,
     record TEXT NOT NULL
 ) STRICT;
 CREATE INDEX runs_of_job ON runs (job, number);

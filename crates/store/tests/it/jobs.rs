@@ -47,6 +47,11 @@ fn runs_are_found_again_and_no_id_is_there_twice() {
     let first = file.runs(&RunQuery { limit: 2, ..query.clone() }).unwrap();
     assert_eq!(ids(RunQuery { before: first.next, ..query }), ["one-aaaa"]);
     assert_eq!(file.old_runs(3_000, 100, 9).unwrap(), ["two-bbbb"]);
+    let mut said_much = file.run("two-bbbb").unwrap().unwrap();
+    said_much.output.kept_bytes = 1_000;
+    file.write(vec![JobsChange::PutRun(said_much.into())]);
+    assert_eq!(file.runs_beyond(1_000, 9).unwrap().len(), 0);
+    assert_eq!(file.runs_beyond(999, 9).unwrap()[0].id, "two-bbbb");
 }
 
 #[test]
