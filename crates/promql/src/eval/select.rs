@@ -68,7 +68,7 @@ impl Windows<'_> {
     ) -> Result<(), QueryError> {
         let samples = &series.samples;
         self.each_place(evaluation, series, grid, |index, time_ms, place| {
-            each(index, time_ms, &samples[place])
+            each(index, time_ms, &samples[place]);
         })
     }
 
