@@ -11,3 +11,4 @@ pub mod private_file;
 pub mod shutdown;
 pub mod sinks;
 pub mod telemetry;
+pub mod ui;

@@ -84,6 +84,7 @@ pub struct Hub {
     pub(super) pushed: Pushed,
     /// What is wrong with the targets of scrape jobs, by job.
     pub(super) scrape_faults: Mutex<BTreeMap<String, Vec<String>>>,
+    pub(super) fleet: super::fleet::Kept,
     pub(super) coverages: Mutex<HashMap<String, (TimeMs, Coverage)>>,
     /// Passwords are hashed one at a time: each takes 19 MiB.
     pub(super) hashing: Mutex<()>,
@@ -127,6 +128,7 @@ impl Hub {
             clock,
             polls_changed: Notify::new(),
             copies_noted: Mutex::default(),
+            fleet: Mutex::default(),
             coverages: Mutex::default(),
             hashing: Mutex::new(()),
             attempts: Attempts::default(),

@@ -1,0 +1,45 @@
+// Builds three files with fixed names, for the hub embeds them by name; the page asks for each with
+// its version behind it, so that browsers may keep it for ever.
+import { createHash } from "node:crypto";
+import { defineConfig, type Plugin } from "vite";
+
+const versioned: Plugin = {
+  name: "versioned",
+  apply: "build",
+  enforce: "post",
+  generateBundle(_, bundle) {
+    const page = bundle["index.html"];
+    if (page?.type !== "asset") return;
+    let html = String(page.source);
+    for (const file of Object.values(bundle)) {
+      if (file.fileName === "index.html") continue;
+      const text = file.type === "chunk" ? file.code : file.source;
+      const version = createHash("sha256").update(text).digest("hex").slice(0, 12);
+      html = html.replaceAll(`"/${file.fileName}"`, `"/${file.fileName}?v=${version}"`);
+    }
+    page.source = html.replaceAll(" crossorigin", "");
+  },
+};
+
+// While developing, a running hub answers what is not the page: FIELDPOST_HUB=http://127.0.0.1:7700
+const hub = process.env.FIELDPOST_HUB ?? "http://127.0.0.1:7700";
+
+export default defineConfig({
+  plugins: [versioned],
+  esbuild: { jsx: "automatic", jsxImportSource: "preact" },
+  build: {
+    target: "es2022",
+    modulePreload: false,
+    cssCodeSplit: false,
+    assetsInlineLimit: 0,
+    reportCompressedSize: true,
+    rollupOptions: {
+      output: {
+        entryFileNames: "app.js",
+        assetFileNames: (asset) => (asset.names[0]?.endsWith(".css") ? "app.css" : "[name][extname]"),
+        codeSplitting: false,
+      },
+    },
+  },
+  server: { proxy: { "/api": { target: hub, changeOrigin: false } } },
+});
