@@ -62,8 +62,10 @@ dist: browser
 	diff -r $$before/dist web/dist >/dev/null && cmp -s $$before/schema.ts web/src/api/schema.ts || \
 	{ echo "error: web/dist was not what web/ gives; it has been built anew: commit it" >&2; exit 1; }
 
-screens: toolchain compiler peers browser ## pictures of the dashboard, in docs/screens/
-	@FIELDPOST_SCREENS=docs/screens cargo test --release --quiet --test it -- --ignored pictures_of_all_views_are_taken
+# In namespaces of their own: pictures show what the test runs, and nothing of who takes them.
+screens: toolchain compiler peers browser ## pictures of the dashboard, in docs/screens/ (as root)
+	@cargo test --quiet --test it --no-run && FIELDPOST_SCREENS=docs/screens unshare --pid --fork --mount-proc --uts --cgroup \
+	cargo test --quiet --test it -- --ignored pictures_of_all_views_are_taken
 
 # The same tests with larger numbers: hours instead of minutes. FIELDPOST_SOAK multiplies what they count.
 SOAK ?= 10

@@ -3,6 +3,7 @@
 
 mod apart;
 mod board;
+mod ceiling;
 mod clock;
 mod config;
 mod handle;
@@ -21,6 +22,7 @@ mod uplinks;
 mod window;
 
 pub use board::{Board, BoardView, CollectorState, Shown};
+pub use ceiling::Ceiling;
 pub use clock::{Clock, SystemClock};
 pub use config::{History, Link, Metrics};
 pub use fieldpost_link::{Acknowledgement, ItemMark, RecordHead};

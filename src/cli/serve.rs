@@ -25,8 +25,8 @@ use super::own_metrics::{own_page, tell_own, tell_sinks};
 use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit, runtime, watch};
 use super::reloading::{self, Reloading};
 use crate::agent::{
-    Agent, Clock, Hubs, Identity, Introduction, Outbox, Reload, SamplerOptions, ServeHub, SystemClock,
-    UplinkOptions, Uplinks, Witness, agent_id,
+    Agent, Ceiling, Clock, Hubs, Identity, Introduction, Outbox, Reload, SamplerOptions, ServeHub,
+    SystemClock, UplinkOptions, Uplinks, Witness, agent_id,
 };
 use crate::api::{self, HubPrincipal, Listener, MetricsState};
 use crate::config::{Config, Root};
@@ -92,21 +92,23 @@ pub fn serve(
         // still would look like a machine that does.
         alive: Box::new(shutdown.clone().drop_guard()),
     };
+    let ceiling = Arc::new(Ceiling::new(config.remote_jobs));
     let (agent, sampler) = Agent::start(
         identity(&config, &plan.config_name, (address, door.as_ref().map(|(_, at)| *at)), clock.wall_ms()),
         sampler_options(&config),
         Arc::clone(&store),
         clock,
-        reload(plan),
+        reload(plan, Arc::clone(&ceiling)),
         witness,
     )?;
     tell_own(&own, &agent);
     agent.event(EventKind::Start, start_text(&opened));
     let refused = Arc::new(OnceLock::new());
-    let uplinks = uplinks(&agent, &store, &config, on_refused(&config, &refused, &shutdown))?;
+    let uplinks = uplinks(&agent, &store, &config, ceiling, on_refused(&config, &refused, &shutdown))?;
     if let Some((listener, _)) = door {
         uplinks.listen(listener);
     }
+    runtime.spawn(Arc::clone(&uplinks).follow_ceiling());
     let sinks = Arc::new(Sinks::start(&store, &config.sinks, &agent.identity.name)?);
     tell_sinks(&own, &sinks);
     let tasks = open_doors(&agent, &uplinks, own, (tcp, unix), signals);
@@ -159,12 +161,12 @@ fn uplinks(
     agent: &Arc<Agent>,
     store: &Arc<Store>,
     config: &Config,
+    ceiling: Arc<Ceiling>,
     on_refused: OnRefused,
 ) -> anyhow::Result<Arc<Uplinks>> {
     let link = &config.link;
     let outbox = Outbox::new(Arc::clone(store), link.push_interval.0);
-    let introduction =
-        Introduction { boot_id: daemon::boot_id().unwrap_or_default(), jobs: "off".to_owned() };
+    let introduction = Introduction { boot_id: daemon::boot_id().unwrap_or_default(), ceiling };
     let (serving, record) = (Arc::clone(agent), Arc::clone(&outbox));
     let serve_hub = |identities| -> ServeHub {
         Arc::new(move |hub_id| {
@@ -284,7 +286,12 @@ fn sampler_options(config: &Config) -> SamplerOptions {
 
 /// Loads the config anew and has everything that can take it over do so. What needs a restart
 /// keeps its old value.
-fn reload(plan: Plan<Config>) -> Reload {
+fn reload(plan: Plan<Config>, ceiling: Arc<Ceiling>) -> Reload {
     let reloading = Reloading::new(plan);
-    Box::new(move |agent| reloading.reload(|config| agent.apply(sampler_options(config))).into())
+    let apply = move |agent: &Agent, config: &Config| {
+        agent.apply(sampler_options(config))?;
+        ceiling.set(config.remote_jobs);
+        Ok(())
+    };
+    Box::new(move |agent| reloading.reload(|config| apply(agent, config)).into())
 }

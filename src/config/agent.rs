@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use fieldpost_collectors::COLLECTORS;
-use fieldpost_model::Period;
+use fieldpost_model::{Period, RemoteJobs};
 use serde::{Deserialize, Serialize};
 
 use super::root::{Names, Root, below};
@@ -30,6 +30,8 @@ pub struct Config {
     pub api: Api,
     /// How the agent goes to its hubs.
     pub link: agent::Link,
+    /// What jobs every hub may have run here; unset: each what it was granted when it was joined.
+    pub remote_jobs: Option<RemoteJobs>,
     /// Programs of others to which samples are pushed.
     pub sinks: Vec<sinks::SinkConfig>,
     /// What the agent says about itself.
@@ -46,6 +48,7 @@ impl Default for Config {
             history: agent::History::default(),
             api: Api::default(),
             link: agent::Link::default(),
+            remote_jobs: None,
             sinks: Vec::new(),
             log: telemetry::Config::default(),
         }

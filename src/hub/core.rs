@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use fieldpost_link::{Authority, HubUrl, Identity, OuterTls, Pin, ServerTls, outer_server};
 use fieldpost_model::TimeMs;
+use fieldpost_model::hub_record::RecordWriter;
 use fieldpost_model::hub_state::{Act, Actor, HubState};
 use fieldpost_store::hub::{AgentLabels, HubReader, HubStore};
 use parking_lot::Mutex;
@@ -60,7 +61,7 @@ pub struct Hub {
     /// Agents, tokens, users, audit.
     pub state: Arc<dyn HubState>,
     /// What agents have sent.
-    pub store: Arc<HubStore>,
+    pub store: Arc<dyn RecordWriter>,
     /// Reads what they have sent.
     pub reader: HubReader,
     /// The links that are up.
@@ -110,6 +111,7 @@ impl Hub {
         let tls = ServerTls::hub(&identity).context("the hub's certificate cannot be used")?;
         let reader = HubReader::open(store.folder(), labels_of(Arc::clone(&state), options.labels.clone()))
             .context("cannot read the hub's store")?;
+        let store: Arc<dyn RecordWriter> = store;
         let pushed = Pushed::new(Arc::clone(&store), clock());
         Ok(Self {
             state,

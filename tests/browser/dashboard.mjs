@@ -189,6 +189,26 @@ async function tokens(browser) {
   await closePage(page);
 }
 
+/** A viewer is shown and offered what a viewer may; a hub that is gone is told, and found again. */
+async function viewer(browser) {
+  const admin = await openPage(browser, given.url, { user: USER });
+  const guest = { name: "guest", password: "a guest of the house" };
+  const made = await admin.context().request.post(`${given.url}/api/v1/users`, { data: { ...guest, role: "viewer" }, headers: { origin: given.url } });
+  check(made.ok(), `adding a user answers ${made.status()}`);
+  await closePage(admin);
+  const page = await openPage(browser, given.url, { user: guest });
+  await row(page, HOST).waitFor();
+  check((await page.getByRole("navigation").getByRole("link").allInnerTexts()).join(" ") === "Fleet Explore Logs Agents Settings", "the views of a viewer");
+  check((await page.getByRole("checkbox").count()) === 0, "a viewer may choose hosts");
+  await have("hub away");
+  await page.getByRole("alert").filter({ hasText: "The hub does not answer" }).waitFor();
+  await row(page, HOST).waitFor();
+  await have("hub back");
+  await page.getByRole("alert").waitFor({ state: "detached" });
+  await page.locator(`[data-host="${HOST}"]:not(.down)`).waitFor();
+  await closePage(page);
+}
+
 /** Whatever others call things is text. */
 async function hostile(browser) {
   const page = await openPage(browser, given.url, { user: USER, path: `/hosts/${HOST}?tab=processes&p=onerror` });
@@ -265,6 +285,7 @@ await story([
   ["outage", outage],
   ["keyboard", keyboardOnly],
   ["tokens", tokens],
+  ["viewer", viewer],
   ["hostile", hostile],
   ["phone", phone],
   ["thousands", thousands],

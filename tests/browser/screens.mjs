@@ -3,14 +3,13 @@ import { mkdirSync } from "node:fs";
 import { closePage, given, have, openPage, story } from "./stage.mjs";
 
 const USER = { name: "ada", password: "correct horse battery" };
-const QUESTION = "topk(5, sum by (instance, group) (rate(fieldpost_process_cpu_seconds_total[30s])))";
+const QUESTION = "sum by (group) (rate(fieldpost_process_cpu_seconds_total{instance='web1'}[30s])) > 0.01";
 
 const VIEWS = [
   ["fleet", "/"],
   ["grid", "/?view=grid"],
   ["host", `/hosts/${given.host}?last=5m`],
-  ["processes", `/hosts/${given.host}?tab=processes`],
-  ["facts", `/hosts/${given.host}?tab=facts`],
+  ["processes", `/hosts/${given.host}?tab=processes&by=group`],
   ["explore", `/explore?last=5m&q=${encodeURIComponent(QUESTION)}`],
   ["agents", "/agents"],
   ["audit", "/audit"],

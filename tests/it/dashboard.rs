@@ -19,8 +19,15 @@ use crate::hub_faults::{joined, program, wait_until_up};
 const CONFIG: &str = "interval: 300ms\nhistory: {interval: 1s}\nstore: {window: 2s}\n";
 /// Those of pictures are measured as usual.
 const SHOWN: &str = "interval: 1s\nhistory: {interval: 2s}\n";
-/// What pictures show was recorded for so long.
-const SHOWN_FOR: Duration = Duration::from_secs(180);
+/// What pictures show was recorded for so long, before and after the backup began.
+const SHOWN_FOR: [Duration; 2] = [Duration::from_secs(130), Duration::from_secs(50)];
+/// Hosts of pictures: the first is looked at, another one is down, a third one rests.
+const SHOWN_HOSTS: [&str; 7] = [HOST, "web2", "web3", "db1", "db2", "queue1", "cache1"];
+/// What runs there: so much work, and a pause of so many seconds.
+const SHOWN_WORK: [(&str, &str); 3] =
+    [("nginx", "20000 0.4"), ("postgres", "60000 0.3"), ("redis-server", "9000 0.2")];
+/// Works and pauses, for ever.
+const WORK: &str = "while :; do i=0; while [ $i -lt $1 ]; do i=$((i+1)); done; sleep $2; done";
 /// The agent's name.
 const HOST: &str = "web1";
 /// The name of a process that eats a CPU.
@@ -51,6 +58,11 @@ impl Stage {
             "kill" => self.agent.kill().unwrap(),
             "start" => {
                 self.agent.start_again().unwrap();
+                wait_until_up(&self.hub, &self.agent, HOST);
+            }
+            "hub away" => self.hub.kill().unwrap(),
+            "hub back" => {
+                self.hub.start_again().unwrap();
                 wait_until_up(&self.hub, &self.agent, HOST);
             }
             "thousands" => return self.large.as_mut().unwrap().link(),
@@ -94,20 +106,25 @@ fn people_find_their_way_through_the_dashboard() {
 #[ignore = "takes pictures, by `make screens`"]
 fn pictures_of_all_views_are_taken() {
     let hub = Hub::start(program(), "").unwrap();
-    let names = ["web1", "web2", "web3", "db1", "db2", "queue1", "cache1"];
-    let mut agents: Vec<Agent> = names.iter().map(|name| joined(&hub, SHOWN, name)).collect();
-    agents.iter().zip(names).for_each(|(agent, name)| wait_until_up(&hub, agent, name));
-    let agent = agents.remove(0);
-    let mut stage = Stage::new(hub, agent);
+    let mut agents: Vec<Agent> = SHOWN_HOSTS.iter().map(|name| joined(&hub, SHOWN, name)).collect();
+    agents.iter().zip(SHOWN_HOSTS).for_each(|(agent, name)| wait_until_up(&hub, agent, name));
+    let mut stage = Stage::new(hub, agents.remove(0));
     let screens = std::env::var_os("FIELDPOST_SCREENS")
         .map_or_else(|| stage.scratch.path().join("screens"), |folder| repository().join(folder));
     let mut given = given(&mut stage);
     given["screens"] = screens.to_string_lossy().into();
-    given["rested"] = names[3].into();
+    given["rested"] = SHOWN_HOSTS[3].into();
+    let mut running: Vec<Process> = SHOWN_WORK
+        .iter()
+        .map(|(name, how)| {
+            let how: Vec<&str> = ["-c", WORK, name].into_iter().chain(how.split(' ')).collect();
+            stage.process(name, "/bin/sh", &how)
+        })
+        .collect();
     play("screens.mjs", &given.to_string(), |_| {
-        std::thread::sleep(SHOWN_FOR / 2);
-        stage.have("burst");
-        std::thread::sleep(SHOWN_FOR / 2);
+        std::thread::sleep(SHOWN_FOR[0]);
+        running.push(stage.process("backup", "/bin/sh", &["-c", "while :; do :; done"]));
+        std::thread::sleep(SHOWN_FOR[1]);
         agents[4].kill().unwrap();
         "done".to_owned()
     });

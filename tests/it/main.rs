@@ -62,6 +62,7 @@ mod promql;
 mod push;
 mod reload;
 mod scrape;
+mod scrape_guarded;
 mod sinks;
 mod tidy;
 mod top;

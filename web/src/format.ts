@@ -59,7 +59,8 @@ export function seconds(value: number | null | undefined): string {
 export function span(ms: number | null | undefined): string {
   if (ms == null) return DASH;
   const s = ms / 1000;
-  if (s < 10) return `${trimmed(Math.max(0, s), 1)} s`;
+  if (s <= 0) return "0 s";
+  if (s < 10) return `${trimmed(s, 1)} s`;
   if (s < 100) return `${Math.round(s)} s`;
   if (s < 5940) return `${Math.round(s / 60)} min`;
   if (s < 129_600) return `${Math.round(s / 3600)} h`;

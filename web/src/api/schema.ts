@@ -3429,6 +3429,7 @@ export interface components {
             version: string;
         };
         Agent: {
+            allow_jobs: string;
             comment: string;
             coverage: {
                 of_ms: number;

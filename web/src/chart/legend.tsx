@@ -16,7 +16,8 @@ function nearest(times: number[], time: number): number {
   return low > 0 && time - times[low - 1]! < times[low]! - time ? low - 1 : low;
 }
 
-export function Legend({ frame, unit, pointer }: { frame: Frame; unit: Unit; pointer: Signal<number | null> }) {
+export function Legend(props: { frame: Frame; unit: Unit; pointer: Signal<number | null>; other?: string }) {
+  const { frame, unit, pointer } = props;
   const at = useComputed(() => pointer.value);
   return (
     <ul class="legend">
@@ -35,6 +36,12 @@ export function Legend({ frame, unit, pointer }: { frame: Frame; unit: Unit; poi
           </li>
         );
       })}
+      {props.other && (
+        <li>
+          <i class="dashed" />
+          <span>{props.other}</span>
+        </li>
+      )}
     </ul>
   );
 }

@@ -6,6 +6,8 @@ import { METRICS, PANELS, type Source } from "./panels";
 
 /** Points that are kept: more than the shortest span, for what is stored takes over from them. */
 const N_KEPT = 180;
+/** A stream that was refused is asked for again after so long. */
+const RETRY_MS = 5_000;
 /** Other collectors of the same tick may follow by so much, milliseconds. */
 const SETTLE_MS = 150;
 
@@ -47,7 +49,9 @@ export class Live {
   readonly edge = signal(0);
   readonly isUp = signal(false);
   readonly events = signal(0);
-  private readonly stream: EventSource;
+  private stream: EventSource | null = null;
+  private readonly address: string;
+  private retry = 0;
   private readonly known = new Map<number, Known>();
   private readonly times: number[] = [];
   private readonly points = new Map<string, Map<string, (number | null)[]>>();
@@ -57,19 +61,45 @@ export class Live {
 
   constructor(host: string) {
     const match = `{__name__=~"${METRICS.join("|")}"}`;
-    this.stream = new EventSource(`/api/v1/live?agent=${encodeURIComponent(host)}&match=${encodeURIComponent(match)}`);
-    this.stream.addEventListener("tick", (event) => this.take(JSON.parse((event as MessageEvent<string>).data) as Told));
-    this.stream.addEventListener("link", (event) => {
+    this.address = `/api/v1/live?agent=${encodeURIComponent(host)}&match=${encodeURIComponent(match)}`;
+    document.addEventListener("visibilitychange", this.look);
+    this.look();
+  }
+
+  /** Only a page that is looked at holds a stream: browsers have few of them, and so has the hub. */
+  private readonly look = (): void => {
+    if (document.hidden) this.shut();
+    else if (!this.stream) this.open();
+  };
+
+  private open(): void {
+    const stream = new EventSource(this.address);
+    this.stream = stream;
+    stream.addEventListener("tick", (event) => this.take(JSON.parse((event as MessageEvent<string>).data) as Told));
+    stream.addEventListener("link", (event) => {
       this.isUp.value = (JSON.parse((event as MessageEvent<string>).data) as { up: boolean }).up;
     });
-    this.stream.addEventListener("event", () => (this.events.value += 1));
-    // The browser opens it again by itself; what was kept may have holes then.
-    this.stream.addEventListener("error", () => (this.isUp.value = false));
+    stream.addEventListener("event", () => (this.events.value += 1));
+    stream.addEventListener("error", () => {
+      this.isUp.value = false;
+      // A lost connection the browser opens again by itself, a refused one it does not.
+      if (stream.readyState !== EventSource.CLOSED) return;
+      this.shut();
+      this.retry = window.setTimeout(this.look, RETRY_MS);
+    });
+  }
+
+  private shut(): void {
+    window.clearTimeout(this.retry);
+    this.stream?.close();
+    this.stream = null;
+    this.isUp.value = false;
   }
 
   close(): void {
+    document.removeEventListener("visibilitychange", this.look);
     window.clearTimeout(this.timer);
-    this.stream.close();
+    this.shut();
   }
 
   private take(told: Told): void {

@@ -30,6 +30,8 @@ export interface Panel {
   title: string;
   unit: Unit;
   isStacked?: boolean;
+  /** Of a stack so many lines, from the bottom, are what is compared with another time. */
+  compared?: number;
   /** The axis goes to this at least; a source's name: to what that is. */
   top?: number;
   sources: Record<string, Source>;
@@ -78,6 +80,7 @@ export const PANELS: Panel[] = [
     title: "CPU",
     unit: "share",
     isStacked: true,
+    compared: 5,
     top: 1,
     peak: {
       name: "highest",
@@ -99,6 +102,7 @@ export const PANELS: Panel[] = [
     title: "Memory",
     unit: "bytes",
     isStacked: true,
+    compared: 1,
     peak: { name: "most used", of: (series) => `sum(${series("node_memory_MemTotal_bytes")}) - sum(${series("node_memory_MemAvailable_bytes")})` },
     sources: {
       total: gauge("node_memory_MemTotal_bytes"),

@@ -18,7 +18,7 @@ export interface Stretch {
 
 export interface PlotProps {
   title: string;
-  panel: Pick<Panel, "unit" | "isStacked" | "top">;
+  panel: Pick<Panel, "unit" | "isStacked" | "top" | "compared">;
   frame: Frame;
   /** The same span of another time, moved here: drawn dashed. */
   other?: Frame | null;
@@ -89,22 +89,23 @@ function columns({ frame, other, panel }: PlotProps): uPlot.AlignedData {
   if (!other) return [frame.times, ...own];
   return uPlot.join([
     [frame.times, ...own],
-    [other.times, ...otherLines(other, panel.isStacked).map((line) => line.values)],
+    [other.times, ...otherLines(other, panel).map((line) => line.values)],
   ]);
 }
 
-/** Of a stack only its whole is compared: its lines are a dozen. */
-function otherLines(other: Frame, isStacked?: boolean) {
+/** Of a stack only the sum of what is used is compared: its lines are too many. */
+function otherLines(other: Frame, { isStacked, compared = 1 }: PlotProps["panel"]): Drawn[] {
   const lines = other.lines.filter((line) => !line.isPeak);
-  if (!isStacked || lines.length < 2) return lines;
   const [bottom] = lines;
-  return bottom ? [bottom] : [];
+  if (!isStacked || !bottom) return lines;
+  const sums = stacked(lines.slice(0, compared));
+  return [{ ...bottom, values: sums.at(-1) ?? [] }];
 }
 
 /** Changes when another set of lines needs another chart. */
 function shapeOf({ frame, other, panel }: PlotProps): string {
   const names = frame.lines.map((line) => line.name).join("\n");
-  return `${names}\n\n${other ? otherLines(other, panel.isStacked).map((line) => line.name).join("\n") : ""}`;
+  return `${names}\n\n${other ? otherLines(other, panel).map((line) => line.name).join("\n") : ""}`;
 }
 
 export function Plot(props: PlotProps) {
@@ -229,7 +230,7 @@ function seriesOf({ frame, other, panel }: PlotProps): uPlot.Series[] {
       spanGaps: false,
     };
   });
-  const dashed = other ? otherLines(other, panel.isStacked) : [];
+  const dashed = other ? otherLines(other, panel) : [];
   return [
     ...(panel.isStacked ? own.reverse() : own),
     ...peaks.map((line, index): uPlot.Series => ({

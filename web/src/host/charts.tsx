@@ -29,8 +29,8 @@ const ON_THE_WAY_MS = 25_000;
 
 /** The span of which the list of agents tells the coverage; a younger agent says how long it is there. */
 const DAY_MS = 86_000_000;
-/** What it says may be old by so much. */
-const BEGUN_MS = 40_000;
+/** What it says may be off by so much. */
+const BEGUN_MS = 60_000;
 
 export function Charts({ agent, instance }: { agent: Agent; instance: string }) {
   const live = useMemo(() => new Live(agent.name), [agent.name]);
@@ -67,7 +67,7 @@ export function Charts({ agent, instance }: { agent: Agent; instance: string }) 
   const again = Math.max(isFollowed.value ? AGAIN_FOLLOWED_MS : AGAIN_MS, width / AGAIN_PARTS);
   const asked = useAsked(span, useTurns(span.last, again));
   const blamed = useAsked(span, useTurns(span.last, Math.max(AGAIN_MS, width / BLAME_AGAIN_PARTS)));
-  const notes = useNotes(agent, asked);
+  const notes = useNotes(agent, useAsked(span, useTurns(span.last, Math.max(AGAIN_MS, width / AGAIN_PARTS))));
   return (
     <div class="host-grid">
       <section class="charts" aria-label="Charts">
@@ -138,9 +138,11 @@ function useNotes({ name, coverage: known }: Agent, asked: Span): { stretches: S
     const fresh = now() - ON_THE_WAY_MS;
     // Before its first sample nothing is missing: there was no agent.
     const begun = known.of_ms < DAY_MS ? now() - ON_THE_WAY_MS - known.of_ms : 0;
+    const [first] = coverage.stretches;
+    const isBefore = first !== undefined && Math.abs(first.to_ms - begun) < BEGUN_MS;
     const isGap = (one: Coverage["stretches"][number]) =>
-      one.coverage !== "whole" && !(one.coverage === "unknown" && one.from_ms > fresh) && one.to_ms > begun + BEGUN_MS;
-    const stretches = coverage.stretches.filter(isGap).map((one) => ({ ...one, from_ms: Math.max(one.from_ms, begun) }));
+      one.coverage !== "whole" && !(one.coverage === "unknown" && one.from_ms > fresh) && !(isBefore && one === first);
+    const stretches = coverage.stretches.filter(isGap);
     const marks = events.events.filter((event) => event.kind !== "gap").map((event) => event.time_ms);
     return { stretches: stretches as Stretch[], marks };
   });
@@ -242,7 +244,7 @@ function PanelBox(props: BoxProps) {
     <section ref={own} class={`panel chart ${isEmpty ? "without" : ""}`} data-panel={panel.id} aria-label={panel.title}>
       <header>
         <h3>{panel.title}</h3>
-        <Legend frame={frame} unit={panel.unit} pointer={pointer} />
+        <Legend frame={frame} unit={panel.unit} pointer={pointer} other={other && other.lines.length > 0 ? comparedWith() : undefined} />
       </header>
       {problem.value ? (
         <Problem text={problem.value} />
@@ -290,6 +292,11 @@ function lastOf(frame: Frame): number {
     if (frame.lines.some((line) => line.values[at] !== null)) return frame.times[at]!;
   }
   return 0;
+}
+
+/** What the dashed lines are. */
+function comparedWith(): string {
+  return params.value.get("compare") === "7d" ? "last week" : "yesterday";
 }
 
 /** The same span of yesterday or last week, moved here. */
