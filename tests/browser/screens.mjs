@@ -56,7 +56,7 @@ async function pictures(browser, theme) {
 }
 
 await story([
-  ["first admin", admin],
-  ["light", (browser) => pictures(browser, "light")],
-  ["dark", (browser) => pictures(browser, "dark")],
+  [[["first admin", admin]]],
+  [[["light", (browser) => pictures(browser, "light")]]],
+  [[["dark", (browser) => pictures(browser, "dark")]]],
 ]);

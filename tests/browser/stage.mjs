@@ -63,27 +63,36 @@ export function check(holds, otherwise) {
   if (!holds) throw new Error(otherwise);
 }
 
-/** Runs checks one after the other, all of them; a picture is kept of what the first failed one saw. */
-export async function story(checks) {
+/**
+ * Runs checks one after the other, all of them; where there are several lists of checks they are run
+ * side by side. A picture is kept of what a failed one saw.
+ */
+export async function story(steps) {
   const browser = await openBrowser();
   const begun = performance.now();
-  const seconds = (since) => ((performance.now() - since) / 1000).toFixed(1);
-  let failed = 0;
+  const failed = [];
+  for (const lanes of steps) {
+    await Promise.all(lanes.map((checks) => runLane(browser, checks, failed)));
+  }
+  process.stdout.write(`${failed.length === 0 ? "passed all" : `failed: ${failed.join(", ")}`} in ${seconds(begun)} s\n`);
+  await browser.close();
+  process.exit(failed.length === 0 ? 0 : 1);
+}
+
+const seconds = (since) => ((performance.now() - since) / 1000).toFixed(1);
+
+async function runLane(browser, checks, failed) {
   for (const [name, run] of checks) {
     const start = performance.now();
     try {
       await run(browser);
       process.stdout.write(`passed ${name} (${seconds(start)} s)\n`);
     } catch (error) {
-      failed += 1;
+      failed.push(name);
       const pages = browser.contexts().flatMap((context) => context.pages());
-      if (failed === 1) await pages.at(-1)?.screenshot({ path: given.failed }).catch(() => undefined);
+      await pages.at(-1)?.screenshot({ path: given.failed }).catch(() => undefined);
       const where = pages.map((page) => page.url()).join(" ");
-      process.stdout.write(`failed ${name} at ${where} (see ${given.failed}): ${error.stack}\n`);
-      for (const context of browser.contexts()) await context.close();
+      process.stdout.write(`failed ${name}, open are ${where} (see ${given.failed}): ${error.stack}\n`);
     }
   }
-  process.stdout.write(`${failed === 0 ? "passed all" : `${failed} failed`} in ${seconds(begun)} s\n`);
-  await browser.close();
-  process.exit(failed === 0 ? 0 : 1);
 }
