@@ -25,6 +25,8 @@ const READ: &str = "{__name__=~\"node_cpu_seconds_total|node_memory_(MemTotal|Me
     node_pressure_(cpu|memory|io)_waiting_seconds_total|fieldpost_process_cpu_seconds_total\"}";
 /// Interfaces whose traffic is that of others, counted again.
 const NO_NETWORK: [&str; 8] = ["veth", "br-", "docker", "virbr", "cni", "flannel", "cali", "lxc"];
+/// Groups that are nobody: those too small for one of their own, and what ended too soon to be seen.
+const NOBODY: [&str; 2] = ["other", "unattributed"];
 /// File systems that nobody can empty, or that are memory.
 const NO_DISK: [&str; 7] = ["tmpfs", "devtmpfs", "ramfs", "squashfs", "overlay", "iso9660", "efivarfs"];
 
@@ -190,8 +192,7 @@ impl Sums {
             "node_pressure_cpu_waiting_seconds_total" => self.pressure[0] = piece.rate,
             "node_pressure_memory_waiting_seconds_total" => self.pressure[1] = piece.rate,
             "node_pressure_io_waiting_seconds_total" => self.pressure[2] = piece.rate,
-            "fieldpost_process_cpu_seconds_total" => {
-                // In user mode and in the kernel, each a series of its own.
+            "fieldpost_process_cpu_seconds_total" if !NOBODY.contains(&label("group")) => {
                 *self.groups.entry(label("group").to_owned()).or_default() += piece.rate.unwrap_or(0.0);
             }
             _ => {}
@@ -304,6 +305,7 @@ mod tests {
             ("fieldpost_process_cpu_seconds_total", &[("group", "a"), ("mode", "user")], [0.0, 3.0]),
             ("fieldpost_process_cpu_seconds_total", &[("group", "a"), ("mode", "system")], [0.0, 3.0]),
             ("fieldpost_process_cpu_seconds_total", &[("group", "b"), ("mode", "user")], [0.0, 5.0]),
+            ("fieldpost_process_cpu_seconds_total", &[("group", "unattributed")], [0.0, 9.0]),
         ]);
         assert_eq!((found.cores, found.cpu), (1, Some(0.5)));
         assert_eq!((found.received, found.sent), (Some(100.0), None));

@@ -90,3 +90,10 @@ export function within(frame: Frame, from: number, to: number): Frame {
     lines: frame.lines.map((line) => ({ ...line, values: line.values.slice(first, last + 1) })),
   };
 }
+
+/** What is no later than this. */
+export function upTo(frame: Frame, last: number): Frame {
+  let n = frame.times.length;
+  while (n > 0 && frame.times[n - 1]! > last) n -= 1;
+  return { times: frame.times.slice(0, n), lines: frame.lines.map((line) => ({ ...line, values: line.values.slice(0, n) })) };
+}

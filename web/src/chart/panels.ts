@@ -66,6 +66,9 @@ function both(a: number | null, b: number | null, how: (a: number, b: number) =>
 const less = (a: number | null, b: number | null) => both(a, b, (x, y) => Math.max(0, x - y));
 const ratio = (a: number | null, b: number | null) => both(a, b, (x, y) => (y > 0 ? x / y : 0));
 
+/** Nobody waits more than all the time; what seems so is the jitter of two clocks. */
+const whole = (share: number | null) => (share === null ? null : Math.min(1, share));
+
 function gauge(metric: string, by?: string, where?: Where): Source {
   return { metric, by, where };
 }
@@ -127,10 +130,10 @@ export const PANELS: Panel[] = [
       stalled: pressure("io_stalled"),
     },
     lines: [
-      { name: "for CPU", color: "blue", value: (of) => of("cpu") },
-      { name: "for memory", color: "purple", value: (of) => of("memory") },
-      { name: "for disks", color: "orange", value: (of) => of("io") },
-      { name: "all, for disks", color: "red", value: (of) => of("stalled") },
+      { name: "for CPU", color: "blue", value: (of) => whole(of("cpu")) },
+      { name: "for memory", color: "purple", value: (of) => whole(of("memory")) },
+      { name: "for disks", color: "orange", value: (of) => whole(of("io")) },
+      { name: "all, for disks", color: "red", value: (of) => whole(of("stalled")) },
     ],
   },
   {
@@ -173,7 +176,7 @@ export const PANELS: Panel[] = [
     unit: "share",
     most: 8,
     sources: { busy: rate("node_disk_io_time_seconds_total", "device", NO_DISK) },
-    lines: [{ per: "busy", value: (of) => of("busy") }],
+    lines: [{ per: "busy", value: (of) => whole(of("busy")) }],
   },
   {
     id: "latency",

@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef } from "preact/hooks";
 import { get, isAborted, now, words } from "../api/client";
 import type { Agent, Coverage, Events } from "../api/types";
 import { clock, exactInstant, span as spanText } from "../format";
-import { joined, within, type Frame } from "../chart/frame";
+import { joined, upTo, within, type Frame } from "../chart/frame";
 import { history, intervalOf, stepOf, type Subject } from "../chart/history";
 import { Legend } from "../chart/legend";
 import { Live } from "../chart/live";
@@ -282,7 +282,10 @@ function useShown(stored: Frame | null, span: Span, live: Live, panel: Panel): F
     const begins = after.times.findIndex((time) => time > known);
     if (begins < 0) return within(base, span.fromMs / 1000, span.toMs / 1000);
     const tail = { times: after.times.slice(begins), lines: after.lines.map((line) => ({ ...line, values: line.values.slice(begins) })) };
-    return within(joined(base, tail), span.fromMs / 1000, span.toMs / 1000);
+    // What was measured before the page was opened is on its way to the store; until it is there the line
+    // goes straight over these few seconds.
+    const isOnItsWay = tail.times[0]! - known <= ON_THE_WAY_MS / 1000;
+    return within(joined(isOnItsWay ? upTo(base, known) : base, tail), span.fromMs / 1000, span.toMs / 1000);
   }, [stored, edge, span.last === null ? span.fromMs : 0, span.last]);
 }
 
