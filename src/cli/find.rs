@@ -72,6 +72,11 @@ impl<R: Root> Running<R> {
         }
     }
 
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// Asks for a JSON answer.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let face = R::NAMES.face;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::daemon_control::Plan;
 use super::join::host_name;
 use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit, runtime, watch};
+use super::programs_door::handshake;
 use super::reloading::{self, Outcome, Reloading};
 use crate::agent::{Clock, SystemClock};
 use crate::api::{self, Listener};
@@ -210,15 +211,7 @@ fn listener(tcp: TcpListener, config: &Config, hub: &Arc<Hub>) -> anyhow::Result
     if certificate.is_none() && tcp.local_addr()?.ip().is_loopback() {
         return Ok(Listener::Tcp(tcp));
     }
-    let tls = hub.outer_tls(certificate)?;
-    let handshake: api::Handshake = Arc::new(move |stream| {
-        let tls = tls.clone();
-        Box::pin(async move {
-            let stream: Box<dyn api::Stream> = Box::new(tls.accept(stream).await?);
-            Ok(stream)
-        })
-    });
-    Ok(Listener::Tls(tcp, handshake))
+    Ok(Listener::Tls(tcp, handshake(hub.outer_tls(certificate)?)))
 }
 
 /// Ends what listens first, then the links, then what they wrote into.

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::daemon_control::Plan;
 use super::own_metrics::{own_page, tell_own, tell_sinks};
 use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit, runtime, watch};
+use super::programs_door::ProgramsDoor;
 use super::reloading::{self, Reloading};
 use crate::agent::{
     Agent, Ceiling, Clock, Hubs, Identity, Introduction, Outbox, Reload, SamplerOptions, ServeHub,
@@ -79,6 +80,7 @@ pub fn serve(
     let config = plan.loaded.config.clone();
     let (tcp, address) = runtime.block_on(bind_tcp("metrics.listen", config.metrics.listen))?;
     let door = bind_door(&runtime, &config)?;
+    let programs = runtime.block_on(ProgramsDoor::open(&config.api.http))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (store, opened) = open_store(&config, &clock)?;
     let unix = bind_socket(&config.socket())?;
@@ -111,7 +113,7 @@ pub fn serve(
     runtime.spawn(Arc::clone(&uplinks).follow_ceiling());
     let sinks = Arc::new(Sinks::start(&store, &config.sinks, &agent.identity.name)?);
     tell_sinks(&own, &sinks);
-    let tasks = open_doors(&agent, &uplinks, own, (tcp, unix), signals);
+    let tasks = open_doors(&agent, &uplinks, own, (tcp, unix, programs), signals);
     if let Err(error) = uplinks.refresh() {
         agent.set_last_error(format!("{error:#}"));
         tracing::error!("the hubs of this agent are not dialled: {error:#}");
@@ -187,7 +189,7 @@ fn open_doors(
     agent: &Arc<Agent>,
     uplinks: &Arc<Uplinks>,
     own: OwnMetrics,
-    (tcp, unix): (TcpListener, UnixListener),
+    (tcp, unix, programs): (TcpListener, UnixListener, Option<ProgramsDoor>),
     signals: Signals,
 ) -> JoinSet<Result<(), Infallible>> {
     let Signals { shutdown, reloads } = signals;
@@ -196,6 +198,9 @@ fn open_doors(
     let mut tasks = JoinSet::new();
     tasks.spawn(api::serve(Listener::Tcp(tcp), page, CONNECTIONS_MAX, shutdown.clone()));
     tasks.spawn(api::serve(Listener::Unix(unix), socket, CONNECTIONS_MAX, shutdown.clone()));
+    if let Some(door) = programs {
+        tasks.spawn(door.serve(Arc::clone(agent), shutdown.clone()));
+    }
     let agent = Arc::clone(agent);
     tasks.spawn(reloading::on_signal(move || agent.reload().into(), reloads, shutdown));
     tasks

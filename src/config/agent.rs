@@ -55,7 +55,7 @@ impl Default for Config {
     }
 }
 
-/// The `api` section: the door for programs on this machine, and the one for hubs that dial.
+/// The `api` section: the doors for programs on this machine and for hubs that dial.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
@@ -63,6 +63,8 @@ pub struct Api {
     pub socket: Option<PathBuf>,
     /// Where hubs that this agent has invited dial it; unset: nowhere.
     pub listen: Option<SocketAddr>,
+    /// The door for programs that ask a Prometheus.
+    pub http: agent::Http,
 }
 
 impl Root for Config {
@@ -82,6 +84,7 @@ impl Root for Config {
         "metrics.listen",
         "api.socket",
         "api.listen",
+        "api.http",
         "link",
         "log.file",
         "collectors.backend",
@@ -100,6 +103,9 @@ impl Root for Config {
         }
         store.path = below(base, &store.path);
         api.socket = api.socket.take().map(|socket| below(base, &socket));
+        for file in [&mut api.http.token_file, &mut api.http.certificate, &mut api.http.key] {
+            *file = file.take().map(|file| below(base, &file));
+        }
         log.file = log.file.take().map(|file| below(base, &file));
         for root in
             [&mut collectors.procfs, &mut collectors.sysfs, &mut collectors.rootfs, &mut collectors.udev]
@@ -120,7 +126,8 @@ impl Root for Config {
         };
         let of_sinks = sinks::faults(&self.sinks).into_iter().map(|text| ("sinks".to_owned(), text));
         let of_link = within("link", self.link.faults());
-        within("store", self.store.faults()).chain(of_link).chain(of_sinks).collect()
+        let of_http = within("api.http", self.api.http.faults());
+        within("store", self.store.faults()).chain(of_http).chain(of_link).chain(of_sinks).collect()
     }
 
     fn worked_out(&self) -> HashMap<String, Value> {

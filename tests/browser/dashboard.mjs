@@ -77,6 +77,13 @@ async function zoom(browser) {
   await page.waitForFunction((old) => document.querySelector('[data-panel="cpu"] .plot')?.getAttribute("aria-label") !== old, before);
   const box = await over.boundingBox();
   await page.mouse.move(box.x + box.width * 0.6, box.y + 40);
+  // All charts have one pointer, and it tells where it is: two minutes before the end.
+  const where = page.locator(".where").filter({ hasText: /\d\d:\d\d:\d\d/ });
+  await where.waitFor();
+  const told = await where.innerText();
+  const [h, m, s] = told.split(" ").at(-1).split(":").map(Number);
+  const pointed = await page.evaluate(([h, m, s]) => (Date.now() - new Date().setHours(h, m, s)) / 1000, [h, m, s]);
+  check(Math.abs(pointed - 120) < 30, `the pointer tells ${told}, ${pointed} s ago`);
   await page.mouse.down();
   await page.mouse.move(box.x + box.width * 0.7, box.y + 50, { steps: 4 });
   await page.mouse.move(box.x + box.width * 0.9, box.y + 50, { steps: 4 });

@@ -32,6 +32,7 @@ const COMMANDS: &[&str] = &[
     "invite",
     "man",
     "processes",
+    "query",
     "sample",
     "series",
     "top",
@@ -123,6 +124,9 @@ fn what_the_program_says_to_mistakes() {
         &["export", "--from", "yesterdayish"],
         &["export", "--match", "a{b=", "--set", "store.path=nosuch"],
         &["series", "--set", "store.path=nosuch"],
+        &["query"],
+        &["query", "up", "--hub", "http://hub.example:7700"],
+        &["query", "up", "--at", "5m", "--from", "1h"],
     ];
     let said: String = mistakes.iter().map(|arguments| transcript(arguments) + "\n").collect();
     let here = crate::repository_file("tests/it").display().to_string();

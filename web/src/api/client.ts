@@ -72,9 +72,24 @@ interface PromAnswer {
   warnings?: string[];
 }
 
+/** Queries of this page that are under way; the hub lets a user have so many in all their pages. */
+const N_UNDER_WAY_MAX = 6;
+let underWay = 0;
+const waiting: (() => void)[] = [];
+
 async function prometheus(path: string, form: Record<string, string>, abort?: AbortSignal): Promise<Queried> {
-  const answer = await send<PromAnswer>(path, { method: "POST", body: new URLSearchParams(form), signal: abort });
-  return { ...answer.data, warnings: answer.warnings ?? [] };
+  if (underWay >= N_UNDER_WAY_MAX) await new Promise<void>((go) => waiting.push(go));
+  else underWay += 1;
+  try {
+    abort?.throwIfAborted();
+    const answer = await send<PromAnswer>(path, { method: "POST", body: new URLSearchParams(form), signal: abort });
+    return { ...answer.data, warnings: answer.warnings ?? [] };
+  } finally {
+    // Whoever waits longest takes this place.
+    const next = waiting.shift();
+    if (next) next();
+    else underWay -= 1;
+  }
 }
 
 /** PromQL over a range; instants in milliseconds. Nothing older than `lookback` seconds counts. */

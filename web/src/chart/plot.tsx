@@ -305,8 +305,9 @@ function mark(chart: uPlot, { marks, moment }: PlotProps): void {
 }
 
 function point(chart: uPlot, { pointer }: PlotProps): void {
-  const { idx, left } = chart.cursor;
-  const next = idx == null || (left ?? -1) < 0 ? null : (chart.data[0][idx] ?? null);
+  // By its place, not by the nearest point: some charts have fewer points than others.
+  const { left = -1 } = chart.cursor;
+  const next = left < 0 ? null : Math.round(chart.posToVal(left, "x"));
   if (pointer.peek() !== next) pointer.value = next;
 }
 

@@ -73,6 +73,7 @@ export function Charts({ agent, instance }: { agent: Agent; instance: string }) 
       <section class="charts" aria-label="Charts">
         <div class="charts-bar">
           <SpanBar />
+          <Moment />
           <Where span={span} pointer={pointer} live={live} />
         </div>
         <Gaps stretches={notes.stretches} />
@@ -147,6 +148,22 @@ function useNotes({ name, coverage: known }: Agent, asked: Span): { stretches: S
     return { stretches: stretches as Stretch[], marks };
   });
   return data.value ?? { stretches: [], marks: [] };
+}
+
+/** The moment that was clicked at leads to the processes of then. */
+function Moment() {
+  const at = Number(params.value.get("at")) || 0;
+  if (at === 0) return null;
+  return (
+    <span class="segments">
+      <button type="button" title={exactInstant(at)} onClick={() => setParams({ tab: "processes" }, "push")}>
+        Processes at {clock(at)}
+      </button>
+      <button type="button" aria-label="No moment" onClick={() => setParams({ at: null })}>
+        ×
+      </button>
+    </span>
+  );
 }
 
 /** Where the pointer is; whether ticks come. */
