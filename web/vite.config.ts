@@ -1,7 +1,22 @@
 // Builds three files with fixed names, for the hub embeds them by name; the page asks for each with
 // its version behind it, so that browsers may keep it for ever.
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { defineConfig, type Plugin } from "vite";
+
+// What others wrote goes out with their names and terms.
+const BUNDLED = ["preact", "@preact/signals", "@preact/signals-core", "uplot"];
+const terms = BUNDLED.map((name) => `${name}\n\n${readFileSync(`node_modules/${name}/LICENSE`, "utf8").trim()}`).join("\n\n");
+
+const licensed: Plugin = {
+  name: "licensed",
+  apply: "build",
+  enforce: "post",
+  generateBundle(_, bundle) {
+    const script = bundle["app.js"];
+    if (script?.type === "chunk") script.code = `/*!\n${terms.replaceAll("*/", "* /")}\n*/\n${script.code}`;
+  },
+};
 
 const versioned: Plugin = {
   name: "versioned",
@@ -25,7 +40,7 @@ const versioned: Plugin = {
 const hub = process.env.FIELDPOST_HUB ?? "http://127.0.0.1:7700";
 
 export default defineConfig({
-  plugins: [versioned],
+  plugins: [licensed, versioned],
   esbuild: { jsx: "automatic", jsxImportSource: "preact" },
   build: {
     target: "es2022",

@@ -1,12 +1,14 @@
 // One host: what it does now and did, who did it, its processes, what happened to it, what it is.
 import { useComputed, useSignal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
-import { get, now, Refusal, words } from "../api/client";
+import { get, now, queryAt, Refusal, words } from "../api/client";
 import type { Agent } from "../api/types";
-import { exactInstant, percent, span } from "../format";
+import { quote } from "../chart/history";
+import { bytes, exactInstant, longSpan, percent, span } from "../format";
 import { StatusDialog, type Status } from "../fleet/bulk";
 import { hosts, refreshFleet } from "../fleet/store";
 import { add } from "../keys";
+import { useLoaded } from "../parts/loaded";
 import { Empty, Waiting } from "../parts/messages";
 import { State } from "../parts/state";
 import { param, setParams } from "../router";
@@ -67,7 +69,7 @@ export function HostPage({ name }: { name: string }) {
   }
   return (
     <main class="host">
-      <Head agent={it} />
+      <Head agent={it} instance={instance.value ?? it.name} />
       <nav class="tabs" aria-label="About this host">
         {TABS.map(([key, title]) => (
           <button key={key} type="button" aria-current={tab.value === key ? "true" : undefined} onClick={() => setParams({ tab: key }, "push")}>
@@ -93,7 +95,30 @@ function Body({ agent, instance }: { agent: Agent; instance: string }) {
   }
 }
 
-function Head({ agent }: { agent: Agent }) {
+/** What the host is, in a line. */
+function Gist({ agent, instance }: { agent: Agent; instance: string }) {
+  const { data } = useLoaded(`${instance} ${agent.link.state}`, 0, async (abort) => {
+    const own = `instance=${quote(instance)}`;
+    const when = agent.link.state === "up" ? now() : (agent.newest_ms ?? now());
+    const asked = `{__name__=~"node_os_info|node_memory_MemTotal_bytes|node_boot_time_seconds",${own}}`;
+    const [found, cores] = await Promise.all([
+      queryAt(asked, when, abort),
+      queryAt(`count(node_cpu_seconds_total{mode="idle",${own}})`, when, abort),
+    ]);
+    const named = (name: string) => found.result.find((series) => series.metric.__name__ === name);
+    const boot = Number(named("node_boot_time_seconds")?.value?.[1] ?? 0) * 1000;
+    const n = Number(cores.result[0]?.value?.[1] ?? 0);
+    return [
+      named("node_os_info")?.metric.pretty_name,
+      n > 0 && `${n} ${n === 1 ? "core" : "cores"}`,
+      named("node_memory_MemTotal_bytes") && bytes(Number(named("node_memory_MemTotal_bytes")?.value?.[1])),
+      boot > 0 && `up ${longSpan(when - boot)}`,
+    ];
+  });
+  return <p class="gist muted cut">{(data.value ?? []).filter(Boolean).join(" · ") || "\u00a0"}</p>;
+}
+
+function Head({ agent, instance }: { agent: Agent; instance: string }) {
   const [status, setStatus] = useState<Status | null>(null);
   const { share, of_ms } = agent.coverage;
   const isAway = agent.link.state === "down" || agent.link.state === "late";
@@ -134,6 +159,7 @@ function Head({ agent }: { agent: Agent }) {
           </select>
         )}
       </div>
+      <Gist agent={agent} instance={instance} />
       {isAway && agent.status === "online" && (
         <p class={`away ${agent.link.state}`} role="alert">
           {agent.link.state === "down" ? "There is no link to this host" : "Nothing has come from this host"} since{" "}
