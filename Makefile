@@ -2,14 +2,15 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run build test fmt clippy peers bench soak fuzz deb static toolchain compiler
+.PHONY: help run build test fmt clippy peers browser web dist screens bench soak fuzz deb static toolchain compiler
 
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BINARY := $(TARGET)/release/fieldpost
 
 # The peers that tests and benchmarks stand beside: Debian packages, unpacked there, never installed.
-PEERS := prometheus-node-exporter prometheus collectd-core netdata-core victoria-metrics iproute2 nginx-light libfaketime
+PEERS := prometheus-node-exporter prometheus collectd-core netdata-core victoria-metrics iproute2 nginx-light libfaketime \
+	chromium chromium-common fonts-liberation
 PEERS_DIR := $(abspath $(TARGET))/peers
 export FIELDPOST_PEERS_DIR = $(PEERS_DIR)
 
@@ -29,7 +30,7 @@ build: toolchain compiler
 	else printf 'build  fieldpost %s (release) in %d min %02d s\n' $(VERSION) $$((took / 60)) $$((took % 60)); fi
 
 # Many tests wait, for programs that they killed or cut off: more run at a time than there are cores.
-test: toolchain compiler peers fmt clippy ## everything the build machine checks: format, lints, every test
+test: toolchain compiler peers browser dist fmt clippy ## everything the build machine checks: format, lints, every test
 	@if command -v cargo-nextest >/dev/null; then \
 	cargo nextest run --workspace --no-fail-fast --test-threads $$((2 * $$(nproc))); \
 	else echo "test   cargo-nextest is missing (cargo install cargo-nextest --locked): using cargo test" >&2; \
@@ -43,6 +44,28 @@ clippy:
 
 peers: ## bring the programs that tests and benchmarks compare with
 	@tests/bed/fetch-peers.sh $(PEERS_DIR) $(PEERS)
+
+# The dashboard is built with Node.js; what comes of it is committed, so that cargo needs none. Its
+# packages are also those by which the tests drive a browser.
+browser:
+	@command -v npm >/dev/null || { echo "error: npm is missing: the dashboard and its tests need Node.js 20 or later" >&2; exit 1; }
+	@cd web && { cmp -s package-lock.json node_modules/.fetched || { echo "web    fetching the packages of web/package-lock.json" >&2; \
+	npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >&2 && cp package-lock.json node_modules/.fetched; }; } \
+	|| { echo "error: the packages of web/ cannot be fetched; is the network up?" >&2; exit 1; }
+
+web: browser ## build the dashboard: web/dist from web/
+	@cd web && npm run --silent build
+
+dist: browser
+	@before=$(abspath $(TARGET))/dist-before; rm -rf $$before && mkdir -p $$before && cp -r web/dist web/src/api/schema.ts $$before/ && \
+	(cd web && npm run --silent build) >$$before.log 2>&1 || { cat $$before.log >&2; exit 1; }; \
+	diff -r $$before/dist web/dist >/dev/null && cmp -s $$before/schema.ts web/src/api/schema.ts || \
+	{ echo "error: web/dist was not what web/ gives; it has been built anew: commit it" >&2; exit 1; }
+
+# In namespaces of their own: pictures show what the test runs, and nothing of who takes them.
+screens: toolchain compiler peers browser ## pictures of the dashboard, in docs/screens/ (as root)
+	@cargo test --quiet --test it --no-run && FIELDPOST_SCREENS=docs/screens unshare --pid --fork --mount-proc --uts --cgroup \
+	cargo test --quiet --test it -- --ignored pictures_of_all_views_are_taken
 
 # The same tests with larger numbers: hours instead of minutes. FIELDPOST_SOAK multiplies what they count.
 SOAK ?= 10

@@ -12,3 +12,4 @@ pub mod private_file;
 pub mod shutdown;
 pub mod sinks;
 pub mod telemetry;
+pub mod ui;

@@ -33,7 +33,7 @@ pub use identities::Identities;
 pub use invitation::Invitations;
 pub use live::Watchers;
 pub use outbox::{Order, Outbox};
-pub use processes::{ProcessTable, process_row};
+pub use processes::ProcessTable;
 pub use sampler::SamplerOptions;
 pub use status::{CollectorStatus, Status, StoreStatus};
 pub use uplinks::{Introduction, ServeHub, UplinkOptions, UplinkStatus, Uplinks};

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use fieldpost_model::{Entity, EntityRow, ProcessRow, TableTick, TimeMs, USER_HZ};
+use fieldpost_model::{Entity, EntityRow, ProcessRow, TableTick, TimeMs};
 
 /// The newest table and the one before.
 #[derive(Default)]
@@ -41,35 +41,9 @@ impl ProcessTable {
             let entity = self.entities.get(&row.key)?;
             let before = self.before.binary_search_by_key(&row.key, |other| other.key).ok();
             let before = before.map(|position| &self.before[position].values);
-            Some(process_row(entity, &row.values, before.filter(|_| seconds > 0.0), seconds))
+            Some(ProcessRow::new(entity, &row.values, before.filter(|_| seconds > 0.0), seconds))
         };
         self.rows.iter().filter_map(row).collect()
-    }
-}
-
-/// One process for people, from its newest numbers and those `seconds` before.
-pub fn process_row(entity: &Entity, now: &[i64; 8], before: Option<&[i64; 8]>, seconds: f64) -> ProcessRow {
-    let rate = |column: usize| {
-        let before = before?[column];
-        (before >= 0 && now[column] >= before).then(|| (now[column] - before) as f64 / seconds)
-    };
-    ProcessRow {
-        pid: entity.pid,
-        parent: entity.parent,
-        start_ms: entity.start_ms,
-        uid: entity.uid,
-        name: entity.name.clone(),
-        command: entity.command.clone(),
-        unit: entity.unit.clone(),
-        group: entity.group.clone(),
-        state: u8::try_from(now[7]).map_or('?', char::from),
-        cpu_cores: rate(0).map(|ticks| ticks / f64::from(USER_HZ)),
-        rss_bytes: now[1].max(0) as u64,
-        swap_bytes: u64::try_from(now[2]).ok(),
-        threads: now[3].max(0) as u32,
-        open_files: u32::try_from(now[6]).ok(),
-        read_bytes_per_second: rate(4),
-        written_bytes_per_second: rate(5),
     }
 }
 

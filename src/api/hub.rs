@@ -7,9 +7,11 @@ mod api_tokens;
 mod audit;
 mod coverage;
 mod description;
+mod fleet;
 mod live;
 mod logs;
 mod page;
+mod past;
 mod polls;
 mod push;
 mod query;
@@ -48,9 +50,6 @@ pub fn routes() -> Routes<Arc<Hub>> {
     let operator = Need::Role(Role::Operator);
     let admin = Need::Role(Role::Admin);
     let routes = Routes::new()
-        .on(Method::GET, "/", Need::Nothing, |filter| on(filter, page::page))
-        .on(Method::GET, "/page.js", Need::Nothing, |filter| on(filter, page::script))
-        .on(Method::GET, "/page.css", Need::Nothing, |filter| on(filter, page::style))
         .on(Method::GET, "/-/healthy", Need::Nothing, |filter| on(filter, page::healthy))
         .on(Method::GET, "/-/ready", Need::Nothing, |filter| on(filter, page::healthy))
         .on(Method::POST, "/api/v1/first-admin", Need::Nothing, |filter| on(filter, sign_in::first_admin))
@@ -92,7 +91,32 @@ pub fn routes() -> Routes<Arc<Hub>> {
         .on(Method::GET, "/api/v1/logs", viewer, |filter| on(filter, logs::logs))
         .on(Method::GET, "/api/v1/live", viewer, |filter| on(filter, live::live))
         .on(Method::GET, "/api/openapi.json", Need::Nothing, |filter| on(filter, description::document));
-    query::routes(routes, viewer)
+    past_routes(page_routes(query::routes(routes, viewer)), viewer)
+}
+
+/// Addresses of the page's views: each is a link that shows the same again.
+const VIEWS: [&str; 9] =
+    ["/", "/hosts/{host}", "/explore", "/logs", "/agents", "/users", "/tokens", "/audit", "/settings"];
+
+/// The page: its views, and the files that it is made of.
+fn page_routes(mut routes: Routes<Arc<Hub>>) -> Routes<Arc<Hub>> {
+    for view in VIEWS {
+        routes = routes.on(Method::GET, view, Need::Nothing, |filter| on(filter, page::page));
+    }
+    routes
+        .on(Method::GET, "/app.js", Need::Nothing, |filter| on(filter, page::script))
+        .on(Method::GET, "/app.css", Need::Nothing, |filter| on(filter, page::style))
+        .on(Method::GET, "/icon.svg", Need::Nothing, |filter| on(filter, page::icon))
+}
+
+/// The fleet at a glance, and agents' past.
+fn past_routes(routes: Routes<Arc<Hub>>, viewer: Need) -> Routes<Arc<Hub>> {
+    routes
+        .on(Method::GET, "/api/v1/fleet", viewer, |filter| on(filter, fleet::fleet))
+        .on(Method::GET, "/api/v1/about", viewer, |filter| on(filter, fleet::about))
+        .on(Method::GET, "/api/v1/agents/{agent}/culprits", viewer, |filter| on(filter, past::culprits))
+        .on(Method::GET, "/api/v1/agents/{agent}/processes", viewer, |filter| on(filter, past::processes))
+        .on(Method::GET, "/api/v1/agents/{agent}/events", viewer, |filter| on(filter, past::events))
 }
 
 /// Who does something, from where and when: for the state and its audit log.

@@ -1,5 +1,5 @@
 //! What all answers of the hub have in common: headers that keep browsers from mischief, problem
-//! documents for whatever is refused, and compression of long JSON and of the page.
+//! documents for whatever is refused, and compression of what is long.
 
 use std::io::Write;
 
@@ -130,4 +130,20 @@ fn pack(plain: &Bytes, coding: Coding) -> std::io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::fast());
     encoder.write_all(plain)?;
     encoder.finish()
+}
+
+/// Does whoever sends this header take gzip?
+pub fn takes_gzip(accept_encoding: &str) -> bool {
+    let gzip = |one: &str| {
+        let (name, quality) = one.split_once(';').unwrap_or((one, ""));
+        name.trim().eq_ignore_ascii_case("gzip") && quality.trim() != "q=0"
+    };
+    accept_encoding.split(',').any(gzip)
+}
+
+/// Compresses what is compressed once and sent often; none if that fails.
+pub fn pack_well(plain: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 3), Compression::best());
+    encoder.write_all(plain).ok()?;
+    encoder.finish().ok().map(Bytes::from)
 }

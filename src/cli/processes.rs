@@ -6,12 +6,11 @@ use std::process::ExitCode;
 use anyhow::bail;
 use comfy_table::{CellAlignment, Table, presets};
 use fieldpost_collectors::{Config, facts};
-use fieldpost_model::{Entity, ProcessRow, TableKind, TimeMs};
+use fieldpost_model::{ProcessRow, TableKind, TimeMs};
 
 use super::find::RunningAgent;
 use super::top::{Sort, size, weight};
 use super::{Global, data, instant, terminal};
-use crate::agent::process_row;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -73,18 +72,7 @@ fn at(global: &Global, at_ms: TimeMs) -> anyhow::Result<Vec<ProcessRow>> {
         bail!("no process table is stored for this moment; see: fieldpost events --from 1d");
     };
     let before = reader.table_at(TableKind::Processes, table.time_ms - 1)?;
-    let seconds = before.as_ref().map_or(0.0, |before| (table.time_ms - before.time_ms) as f64 / 1_000.0);
-    let who = |entity: &Entity| (entity.pid, entity.start_ms);
-    let mut earlier = HashMap::new();
-    if let Some(before) = &before {
-        for ((_, entity), row) in before.entities.iter().zip(&before.rows) {
-            earlier.insert(who(entity), row.values);
-        }
-    }
-    let rows = table.entities.iter().zip(&table.rows);
-    Ok(rows
-        .map(|((_, entity), row)| process_row(entity, &row.values, earlier.get(&who(entity)), seconds))
-        .collect())
+    Ok(ProcessRow::of_table(&table, before.as_ref()))
 }
 
 fn table(rows: &[ProcessRow]) -> String {

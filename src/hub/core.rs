@@ -88,6 +88,7 @@ pub struct Hub {
     pub(super) pushed: Pushed,
     /// What is wrong with the targets of scrape jobs, by job.
     pub(super) scrape_faults: Mutex<BTreeMap<String, Vec<String>>>,
+    pub(super) fleet: super::fleet::Kept,
     /// What was said of each agent, as labels, when it was last said.
     pub(super) described: Mutex<HashMap<String, Vec<Described>>>,
     pub(super) coverages: Mutex<HashMap<String, (TimeMs, Coverage)>>,
@@ -136,6 +137,7 @@ impl Hub {
             clock,
             polls_changed: Notify::new(),
             copies_noted: Mutex::default(),
+            fleet: Mutex::default(),
             described: Mutex::default(),
             coverages: Mutex::default(),
             hashing: Mutex::new(()),

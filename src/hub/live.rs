@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use fieldpost_link::{LiveReader, LiveSeries, LiveTick, LiveValue};
-use fieldpost_model::{Event, EventKind, Frame, Stream};
-use fieldpost_store::record::{Note, decode_note};
+use fieldpost_model::{Event, Frame, Stream};
+use fieldpost_store::record::decode_note;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
+use super::past::event_of;
 
 /// Ticks kept of each watched agent.
 const N_TICKS_KEPT: usize = 60;
@@ -229,13 +230,7 @@ impl Live {
         let Some(feed) = self.feeds.lock().get(agent_id).cloned() else { return };
         // What cannot be read is refused where it is stored.
         let event = match decode_note(&item.blob) {
-            Ok(Some(Note::Event(event))) => event,
-            Ok(Some(Note::Gap(gap))) => Event {
-                time_ms: gap.from_ms,
-                kind: EventKind::Gap,
-                subject: String::new(),
-                text: format!("samples are missing until {}", gap.to_ms),
-            },
+            Ok(Some(note)) => event_of(note),
             _ => return,
         };
         feed.ring.lock().push_event(event);

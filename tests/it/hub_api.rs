@@ -182,11 +182,19 @@ fn requests_that_cannot_be_read_are_refused_in_problem_documents() {
         "/api/v1/coverage?agent=a&from=5&to=5",
         "/api/v1/coverage?agent=a&from=x",
         "/api/v1/agents?limit=x",
+        "/api/v1/agents/a/processes",
+        "/api/v1/agents/a/culprits?from=x",
     ] {
         let answer = stage.ask_socket("GET", path, "");
         assert_eq!((answer.status, answer.code().as_str()), (400, "bad_request"), "{path}");
     }
-    for path in ["/api/v1/live?agent=a", "/api/v1/coverage?agent=a"] {
+    for path in [
+        "/api/v1/live?agent=a",
+        "/api/v1/coverage?agent=a",
+        "/api/v1/agents/a/culprits",
+        "/api/v1/agents/a/processes?at=5",
+        "/api/v1/agents/a/events",
+    ] {
         assert_eq!(stage.ask_socket("GET", path, "").code(), "no_such_agent", "{path}");
     }
     for rest in ["record", "record/metrics?after=0", "live", "record%2Fmetrics"] {
@@ -227,15 +235,66 @@ fn agents_come_in_pages_and_long_answers_compressed() {
     assert!(unpacked == plain.body && packed.body.len() < plain.body.len());
     // As browsers ask.
     let headers = [("Cookie", cookie.as_str()), ("Accept-Encoding", "gzip, deflate, br, zstd")];
-    for (path, expected) in [("/api/v1/agents", Some(&plain.body)), ("/page.js", None)] {
-        let packed = stage.ask("GET", path, &headers, "");
-        assert_eq!(packed.header("content-encoding"), Some("zstd"), "{path}");
-        let unpacked = zstd::bulk::decompress(&packed.body, 1 << 20).unwrap();
-        let plain = stage.ask("GET", path, &headers[..1], "").body;
-        assert!(unpacked == plain && expected.is_none_or(|expected| *expected == plain), "{path}");
-    }
+    let packed = stage.ask("GET", "/api/v1/agents", &headers, "");
+    assert_eq!(packed.header("content-encoding"), Some("zstd"));
+    assert!(zstd::bulk::decompress(&packed.body, 1 << 20).unwrap() == plain.body);
     let short = stage.ask("GET", "/api/v1/session", &headers, "");
     assert_eq!(short.header("content-encoding"), None);
+}
+
+/// First load, as a browser counts it: what is sent of the page, its script and its style.
+const FIRST_LOAD_BYTES_MAX: usize = 200_000;
+
+#[test]
+fn page_is_small_is_kept_by_browsers_and_runs_no_script_but_its_own() {
+    let stage = Stage::new();
+    let gzip = [("Accept-Encoding", "gzip, deflate")];
+    let page = stage.ask("GET", "/hosts/a1?tab=events", &[], "");
+    assert_eq!(page.body, stage.ask("GET", "/", &[], "").body);
+    let policy = page.header("content-security-policy").unwrap().to_owned();
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self';"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains("data:"), "{policy}");
+    let text = String::from_utf8(page.body).unwrap();
+    let mut n_bytes = stage.ask("GET", "/", &gzip, "").body.len();
+    for name in ["/app.js", "/app.css", "/icon.svg"] {
+        let start =
+            text.find(&format!("\"{name}?v=")).unwrap_or_else(|| text.find(&format!("\"{name}")).unwrap());
+        let path = text[start + 1..].split('"').next().unwrap();
+        let packed = stage.ask("GET", path, &gzip, "");
+        assert_eq!(packed.header("content-encoding"), Some("gzip"), "{path}");
+        n_bytes += packed.body.len();
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&packed.body[..]).read_to_end(&mut unpacked).unwrap();
+        let plain = stage.ask("GET", name, &[], "");
+        assert!(unpacked == plain.body, "{path}");
+        let is_versioned = path.contains("?v=");
+        assert_eq!(packed.header("cache-control").unwrap().contains("immutable"), is_versioned, "{path}");
+        assert_eq!(plain.header("cache-control"), Some("no-cache"));
+        let tag = plain.header("etag").unwrap();
+        let known = stage.ask("GET", name, &[("If-None-Match", tag)], "");
+        assert_eq!((known.status, known.body.len()), (304, 0), "{name}");
+    }
+    assert!(n_bytes < FIRST_LOAD_BYTES_MAX, "{n_bytes} bytes");
+    assert_eq!(stage.ask("GET", "/nowhere", &[], "").code(), "no_such_route");
+}
+
+#[test]
+fn fleet_lists_agents_that_sent_nothing_without_numbers() {
+    let stage = Stage::new();
+    stage.add_agent(1, "a1");
+    let fleet = stage.ask_socket("GET", "/api/v1/fleet", "").json();
+    assert_eq!((&fleet["hosts"][0]["name"], &fleet["hosts"][0]["instance"]), (&"a1".into(), &"a1".into()));
+    assert!(fleet["hosts"][0]["measures"].is_null() && fleet["now_ms"].is_i64(), "{fleet}");
+    let about = stage.ask_socket("GET", "/api/v1/about", "").json();
+    assert_eq!((&about["n_links"], about["store"]["n_items_stored"].as_u64()), (&0.into(), Some(0)));
+    assert_eq!(stage.ask_socket("GET", "/api/v1/agents/a1/culprits", "").code(), "no_tables");
+    let long = "/api/v1/agents/a1/culprits?from=0&to=86400001";
+    assert_eq!(stage.ask_socket("GET", long, "").code(), "bad_request");
+    assert_eq!(stage.ask_socket("GET", "/api/v1/agents/a1/processes?at=5", "").json()["time_ms"], 0);
+    assert_eq!(
+        stage.ask_socket("GET", "/api/v1/agents/a1/events", "").json()["events"],
+        serde_json::json!([])
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! - `backup`: a hub is backed up while it runs and restored; agents are asked for what came after.
 //! - `config`: bad config files get their message, good ones are shown with the origin of each value.
 //! - `daemon`: start, stop, status and reload keep their promises, and no innocent process is signalled.
+//! - `dashboard`: people find in a real browser what they look for, by mouse, keyboard and thumb.
 //! - `fuzz`: nothing that is read from outside can make the program panic or its page unreadable.
 //! - `golden`: help, messages and a whole page are as they are stored.
 //! - `hang`: a mount that hangs is told with its age, and holds up nothing else.
@@ -39,6 +40,7 @@
 mod backup;
 mod config;
 mod daemon;
+mod dashboard;
 mod fuzz;
 mod golden;
 mod hang;

@@ -164,4 +164,34 @@ pub trait RecordWriter: Send + Sync {
 
     /// How much it takes from one agent.
     fn limits(&self) -> &HubLimits;
+
+    /// What the record says about itself.
+    fn figures(&self) -> RecordFigures;
+}
+
+/// Figures of a record; counts since it was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RecordFigures {
+    /// Bytes on the disk.
+    pub bytes: u64,
+    /// Files.
+    pub n_files: usize,
+    /// Items that were stored.
+    pub n_items_stored: u64,
+    /// Samples in them.
+    pub n_samples_stored: u64,
+    /// Items that were here already.
+    pub n_duplicates: u64,
+    /// Items and definitions that were refused.
+    pub n_refused: u64,
+    /// Numbers that agents said are lost.
+    pub n_lost: u64,
+    /// Bytes that wait to be written.
+    pub queue_bytes: usize,
+    /// Age of the oldest hour that should have been merged, milliseconds.
+    pub merge_lag_ms: i64,
+    /// Files that were put aside.
+    pub n_quarantined: u64,
+    /// What the last trouble said.
+    pub last_error: Option<String>,
 }

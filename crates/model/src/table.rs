@@ -1,6 +1,8 @@
 //! Tables: the whole process table and the table of units (cgroups) at one instant, as they are
 //! kept in the history. An entity is described once; a row has its numbers at a tick.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::TimeMs;
@@ -132,4 +134,48 @@ pub struct ProcessRow {
     pub read_bytes_per_second: Option<f64>,
     /// Bytes written per second since the look before.
     pub written_bytes_per_second: Option<f64>,
+}
+
+impl ProcessRow {
+    /// One process for people, from its newest numbers and those `seconds` before.
+    pub fn new(entity: &Entity, now: &[i64; 8], before: Option<&[i64; 8]>, seconds: f64) -> Self {
+        let rate = |column: usize| {
+            let before = before?[column];
+            (before >= 0 && now[column] >= before).then(|| (now[column] - before) as f64 / seconds)
+        };
+        Self {
+            pid: entity.pid,
+            parent: entity.parent,
+            start_ms: entity.start_ms,
+            uid: entity.uid,
+            name: entity.name.clone(),
+            command: entity.command.clone(),
+            unit: entity.unit.clone(),
+            group: entity.group.clone(),
+            state: u8::try_from(now[7]).map_or('?', char::from),
+            cpu_cores: rate(0).map(|ticks| ticks / f64::from(USER_HZ)),
+            rss_bytes: now[1].max(0) as u64,
+            swap_bytes: u64::try_from(now[2]).ok(),
+            threads: now[3].max(0) as u32,
+            open_files: u32::try_from(now[6]).ok(),
+            read_bytes_per_second: rate(4),
+            written_bytes_per_second: rate(5),
+        }
+    }
+
+    /// All processes of a table whose rows all have their entity beside them, in the same order;
+    /// rates are against the table before.
+    pub fn of_table(table: &TableTick, before: Option<&TableTick>) -> Vec<Self> {
+        let seconds = before.map_or(0.0, |before| (table.time_ms - before.time_ms) as f64 / 1_000.0);
+        let who = |entity: &Entity| (entity.pid, entity.start_ms);
+        let mut earlier = HashMap::new();
+        if let Some(before) = before.filter(|_| seconds > 0.0) {
+            for ((_, entity), row) in before.entities.iter().zip(&before.rows) {
+                earlier.insert(who(entity), row.values);
+            }
+        }
+        let rows = table.entities.iter().zip(&table.rows);
+        rows.map(|((_, entity), row)| Self::new(entity, &row.values, earlier.get(&who(entity)), seconds))
+            .collect()
+    }
 }

@@ -86,8 +86,17 @@ impl Entry {
 
 const ENTRIES: &[Entry] = &[
     Entry::get("GET /", "The page for people", "text/html"),
-    Entry::get("GET /page.js", "Its script", "text/javascript"),
-    Entry::get("GET /page.css", "Its style", "text/css"),
+    Entry::get("GET /hosts/{host}", "The same: one host", "text/html"),
+    Entry::get("GET /explore", "The same: questions in PromQL", "text/html"),
+    Entry::get("GET /logs", "The same: log records", "text/html"),
+    Entry::get("GET /agents", "The same: agents and how they join", "text/html"),
+    Entry::get("GET /users", "The same: users", "text/html"),
+    Entry::get("GET /tokens", "The same: API tokens", "text/html"),
+    Entry::get("GET /audit", "The same: the audit log", "text/html"),
+    Entry::get("GET /settings", "The same: the hub about itself", "text/html"),
+    Entry::get("GET /app.js", "Its script", "text/javascript"),
+    Entry::get("GET /app.css", "Its style", "text/css"),
+    Entry::get("GET /icon.svg", "Its icon", "image/svg+xml"),
     Entry::get("GET /-/healthy", "The hub answers", "text/plain"),
     Entry::get("GET /-/ready", "The hub takes requests", "text/plain"),
     Entry::get("GET /api/openapi.json", "This document", "Object"),
@@ -105,6 +114,22 @@ const ENTRIES: &[Entry] = &[
     Entry::get("GET /api/v1/agents", "Agents by name", "Agent[]")
         .asking(&[("after", "string"), ("limit", "integer")]),
     Entry::get("GET /api/v1/agents/{agent}", "One agent", "Agent"),
+    Entry::get(
+        "GET /api/v1/fleet",
+        "All agents with the few numbers that tell whether they are well",
+        "Fleet",
+    ),
+    Entry::get("GET /api/v1/about", "What the hub says of itself", "About"),
+    Entry::get(
+        "GET /api/v1/agents/{agent}/culprits",
+        "Who used the host in a span of at most a day: shares of CPU, memory growth and storage traffic",
+        "Blame",
+    )
+    .asking(&[("from", "integer"), ("to", "integer")]),
+    Entry::get("GET /api/v1/agents/{agent}/processes", "The processes of the host at a moment", "Processes")
+        .asking(&[("at", "integer")]),
+    Entry::get("GET /api/v1/agents/{agent}/events", "What the agent noted of itself", "Events")
+        .asking(&[("from", "integer"), ("to", "integer")]),
     Entry::with("DELETE /api/v1/agents/{agent}", "Take an agent off the list; its data stay", "", ""),
     Entry::with("POST /api/v1/agents/{agent}/approve", "Let an agent in that waits for it", "", ""),
     Entry::with(

@@ -8,7 +8,9 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fieldpost_model::hub_record::{Answer, Batch, Done, HubLimits, KnownItem, NotTaken, RecordWriter};
+use fieldpost_model::hub_record::{
+    Answer, Batch, Done, HubLimits, KnownItem, NotTaken, RecordFigures, RecordWriter,
+};
 use fieldpost_model::{Intervals, Seq, Stream, TimeMs};
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -182,6 +184,23 @@ impl RecordWriter for HubStore {
 
     fn newest_ms(&self) -> HashMap<String, TimeMs> {
         self.shared.ledger.newest_ms()
+    }
+
+    fn figures(&self) -> RecordFigures {
+        let stats = self.stats();
+        RecordFigures {
+            bytes: stats.bytes,
+            n_files: stats.n_files,
+            n_items_stored: stats.n_items_stored,
+            n_samples_stored: stats.n_samples_stored,
+            n_duplicates: stats.n_duplicates,
+            n_refused: stats.n_refused,
+            n_lost: stats.n_lost,
+            queue_bytes: stats.queue_bytes,
+            merge_lag_ms: stats.merge_lag_ms,
+            n_quarantined: stats.n_quarantined,
+            last_error: stats.last_error,
+        }
     }
 
     fn limits(&self) -> &HubLimits {

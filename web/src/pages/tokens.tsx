@@ -1,0 +1,176 @@
+// API tokens: for programs, each good for one thing.
+import { useState } from "preact/hooks";
+import { ask, get, now, words } from "../api/client";
+import type { ApiToken, ApiTokenMade } from "../api/types";
+import { exactInstant, instant, span } from "../format";
+import { Dialog } from "../parts/dialog";
+import { useLoaded } from "../parts/loaded";
+import { Empty, Problem, Waiting } from "../parts/messages";
+import { CopyLine } from "../parts/secret";
+import { Sure } from "./agents";
+
+const SCOPES = [
+  ["ingest", "ingest: hands in samples and logs, sees nothing"],
+  ["viewer", "viewer: reads, as Grafana does"],
+  ["operator", "operator: also sets the status of hosts"],
+  ["admin", "admin: everything"],
+] as const;
+const LIVES: [string, number | null][] = [
+  ["for ever", null],
+  ["90 days", 7_776_000],
+  ["a year", 31_536_000],
+];
+
+export function TokensPage() {
+  const { data, problem, again } = useLoaded("api-tokens", 0, (abort) => get<ApiToken[]>("/api/v1/api-tokens", abort));
+  const [isAdding, setAdding] = useState(false);
+  const [revoked, setRevoked] = useState<ApiToken | null>(null);
+  return (
+    <main class="narrow">
+      <div class="head">
+        <h1>API tokens</h1>
+        <span class="room" />
+        <button type="button" class="primary" onClick={() => setAdding(true)}>
+          Make a token
+        </button>
+      </div>
+      <Problem text={problem.value} />
+      {!data.value && !problem.value && <Waiting what="Asking for tokens" />}
+      {data.value?.length === 0 && (
+        <Empty title="No API token yet">
+          <p>Grafana reads with one of scope viewer; Prometheus and collectors push with one of scope ingest.</p>
+        </Empty>
+      )}
+      {data.value && data.value.length > 0 && (
+        <section class="panel">
+          <div class="scroll">
+            <table class="list">
+              <thead>
+                <tr>
+                  <th>Name</th>
+                  <th>Scope</th>
+                  <th>Id</th>
+                  <th>Made</th>
+                  <th>Last used</th>
+                  <th>Good until</th>
+                  <th>
+                    <span class="hidden">What can be done</span>
+                  </th>
+                </tr>
+              </thead>
+              <tbody>
+                {data.value.map((token) => (
+                  <tr key={token.id}>
+                    <td>
+                      <strong>{token.name}</strong>
+                    </td>
+                    <td>
+                      <span class="chip">{token.scope}</span>
+                    </td>
+                    <td>
+                      <code>{token.id}</code>
+                    </td>
+                    <td class="muted nowrap" title={exactInstant(token.created_ms)}>
+                      {instant(token.created_ms).slice(0, 10)} by {token.created_by}
+                    </td>
+                    <td class="muted nowrap">{token.last_used_ms ? `${span(now() - token.last_used_ms)} ago` : "never"}</td>
+                    <td class="muted nowrap">{token.revoked_ms ? "revoked" : token.expires_ms ? instant(token.expires_ms).slice(0, 10) : "for ever"}</td>
+                    <td class="acts">
+                      {!token.revoked_ms && (
+                        <button type="button" class="plain danger" onClick={() => setRevoked(token)}>
+                          Revoke
+                        </button>
+                      )}
+                    </td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
+        </section>
+      )}
+      {isAdding && (
+        <AddToken
+          onClose={() => {
+            setAdding(false);
+            again();
+          }}
+        />
+      )}
+      {revoked && (
+        <Sure
+          title={`Revoke ${revoked.name}`}
+          text="Whatever uses it is refused from now on."
+          run={() => ask("DELETE", `/api/v1/api-tokens/${revoked.id}`)}
+          onClose={() => {
+            setRevoked(null);
+            again();
+          }}
+        />
+      )}
+    </main>
+  );
+}
+
+function AddToken({ onClose }: { onClose: () => void }) {
+  const [problem, setProblem] = useState("");
+  const [made, setMade] = useState<ApiTokenMade | null>(null);
+  const submit = async (event: SubmitEvent) => {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget as HTMLFormElement);
+    try {
+      const ttl = Number(form.get("ttl"));
+      setMade(await ask<ApiTokenMade>("POST", "/api/v1/api-tokens", { name: form.get("name"), scope: form.get("scope"), ttl_seconds: ttl || null }));
+    } catch (error) {
+      setProblem(words(error));
+    }
+  };
+  return (
+    <Dialog title="Make an API token" onClose={onClose}>
+      {made ? (
+        <div class="fields">
+          <p>
+            The secret of <strong>{made.token.name}</strong>, shown once. Programs send it as <code>Authorization: Bearer …</code>
+          </p>
+          <CopyLine label="Secret of the token" text={made.secret} />
+          <div class="acts">
+            <button type="button" class="primary" onClick={onClose}>
+              Done
+            </button>
+          </div>
+        </div>
+      ) : (
+        <form class="fields" onSubmit={submit}>
+          <label>
+            Name
+            <input name="name" required autofocus autocomplete="off" />
+          </label>
+          <label>
+            Scope
+            <select name="scope">
+              {SCOPES.map(([scope, text]) => (
+                <option key={scope} value={scope}>
+                  {text}
+                </option>
+              ))}
+            </select>
+          </label>
+          <label>
+            Good
+            <select name="ttl">
+              {LIVES.map(([text, seconds]) => (
+                <option key={text} value={seconds ?? ""}>
+                  {text}
+                </option>
+              ))}
+            </select>
+          </label>
+          <Problem text={problem} />
+          <div class="acts">
+            <button class="primary">Make</button>
+          </div>
+        </form>
+      )}
+    </Dialog>
+  );
+}
