@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use fieldpost_model::job::Job;
 use serde::{Deserialize, Serialize};
 
-use super::jobs::{RunView, Who, blocking, caller, view};
+use super::jobs::{RunView, Who, blocking, caller, parsed, view};
 use super::problem::Problem;
 use crate::jobs::{Jobs, TaskError, TaskView};
 
@@ -47,8 +47,9 @@ impl From<TaskError> for Problem {
     }
 }
 
-async fn define(State(jobs): State<Jobs>, who: Who, Json(job): Json<Job>) -> Result<Json<TaskView>, Problem> {
+async fn define(State(jobs): State<Jobs>, who: Who, text: String) -> Result<Json<TaskView>, Problem> {
     caller(who.0, who.1)?.may_run(false)?;
+    let job: Job = parsed(&text, None)?;
     let name = job.name.clone();
     jobs.add_task(job).await?;
     found(&jobs, &name).await

@@ -146,6 +146,12 @@ fn whoever_wants_to_know_is_told_signed_and_again_if_need_be() {
     assert!(!body.to_string().contains("canary"), "what a run was given is told to nobody");
     let wrong = json!({ "job": { "command": "true", "hooks": [{ "url": "http://example.org/" }] } });
     assert_eq!(stage.send("POST", "/v1/runs", &wrong).unwrap().status, 422);
+    let misspelt = stage.send("POST", "/v1/runs", &json!({ "job": { "comand": "true" } })).unwrap();
+    let said = String::from_utf8_lossy(&misspelt.body).into_owned();
+    assert!(
+        misspelt.status == 422 && said.contains("job.comand: no such key; did you mean command?"),
+        "{said}"
+    );
 }
 
 #[test]
