@@ -56,9 +56,8 @@ async fn define(State(jobs): State<Jobs>, who: Who, text: String) -> Result<Json
 }
 
 async fn found(jobs: &Jobs, name: &str) -> Result<Json<TaskView>, Problem> {
-    let asked = jobs.clone();
-    let all = blocking(move || asked.tasks()).await?;
-    let task = all.into_iter().find(|task| task.job.name == name);
+    let (asked, task) = (jobs.clone(), name.to_owned());
+    let task = blocking(move || asked.task(&task)).await?;
     task.map(Json).ok_or_else(|| TaskError::Unknown(name.to_owned()).into())
 }
 

@@ -34,6 +34,23 @@ fn limits_hold_or_are_said_not_to() {
 }
 
 #[test]
+fn bombs_end_at_their_limit_and_leave_nothing() {
+    let stage = Stage::start();
+    let line = "while :; do setsid sleep 661 & done";
+    let limits = json!({ "pids": 64 });
+    let bomb =
+        stage.post(json!({ "shell": line, "limits": limits, "limits_required": true, "timeout": "30s" }));
+    let run = stage.ended(&bomb);
+    // Where nothing counts processes it is refused, which is as good an end.
+    assert!(["failed", "refused"].contains(&run["state"].as_str().unwrap()), "{run}");
+    let is_left = |pid: u32| {
+        let text = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        text == b"sleep\x00661\x00" && super::is_alive(pid)
+    };
+    assert!(!super::processes().into_iter().any(is_left), "survivors");
+}
+
+#[test]
 fn secrets_are_nowhere_in_clear() {
     const SECRET: &str = "canary-5f1ce09a-q8ZVb";
     let stage = Stage::start();
