@@ -265,13 +265,28 @@ impl PageClient {
         url: &str,
         headers: HeaderMap<HeaderValue>,
         credential: Option<&Credential>,
-        (deadline, bytes_max): (Duration, usize),
+        limits: (Duration, usize),
     ) -> anyhow::Result<Vec<u8>> {
+        match self.ask(url, headers, credential, limits).await? {
+            (200, body) => Ok(body),
+            (status, _) => {
+                let status = http::StatusCode::from_u16(status).context("no status")?;
+                bail!("it answers {status}")
+            }
+        }
+    }
+
+    /// The status and the body, of so many bytes at most, if it answers in time.
+    pub async fn ask(
+        &self,
+        url: &str,
+        headers: HeaderMap<HeaderValue>,
+        credential: Option<&Credential>,
+        (deadline, bytes_max): (Duration, usize),
+    ) -> anyhow::Result<(u16, Vec<u8>)> {
         let request = self.request(url)?.headers(headers).timeout(deadline);
         let mut answer = with_credential(request, credential).send().await?;
-        if answer.status().as_u16() != 200 {
-            bail!("it answers {}", answer.status());
-        }
+        let status = answer.status().as_u16();
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.context("the page broke off")? {
             if body.len() + chunk.len() > bytes_max {
@@ -279,7 +294,7 @@ impl PageClient {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body)
+        Ok((status, body))
     }
 }
 

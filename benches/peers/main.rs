@@ -2,7 +2,7 @@
 //! BENCHMARKS.md holds. Nothing here asserts: a busy machine makes numbers worse, not wrong code.
 //!
 //! - `FIELDPOST_BENCH_ONLY=pass,page,running,density,restart,hub`: these parts only; of `hub` also
-//!   `hub-ingest`, `hub-fresh`, `hub-links`, `hub-questions` alone
+//!   `hub-ingest`, `hub-fresh`, `hub-links`, `hub-questions`, `hub-promql` alone
 //! - `FIELDPOST_BENCH_SECONDS=60`: how long agents run side by side
 //! - `FIELDPOST_BENCH_RECORDING=DIR`: a store with an hour of 1 s samples to replay; without it
 //!   what the agent recorded in `running` is repeated until it fills an hour

@@ -27,6 +27,60 @@ impl Default for Metrics {
     }
 }
 
+/// The `api.http` section: the door for programs that ask a Prometheus, such as Grafana.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Where it is; unset: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// The file with the token that they send as `Authorization: Bearer TOKEN`.
+    pub token_file: Option<PathBuf>,
+    /// The certificate (PEM) for TLS, with those that vouch for it.
+    pub certificate: Option<PathBuf>,
+    /// Its key (PEM).
+    pub key: Option<PathBuf>,
+}
+
+/// A token that is shorter can be guessed.
+const TOKEN_CHARS_MIN: usize = 16;
+
+impl Http {
+    /// What is wrong with the values, each with its key; empty when all is well.
+    pub fn faults(&self) -> Vec<(String, String)> {
+        let Some(address) = self.listen else { return Vec::new() };
+        let mut faults = Vec::new();
+        let mut need = |good: bool, key: &str, text: &str| {
+            if !good {
+                faults.push((key.to_owned(), text.to_owned()));
+            }
+        };
+        need(
+            self.token_file.is_some(),
+            "listen",
+            "needs api.http.token_file, a file with a long random token",
+        );
+        need(self.certificate.is_some() == self.key.is_some(), "certificate", "goes with api.http.key");
+        let is_safe = address.ip().is_loopback() || self.certificate.is_some();
+        need(is_safe, "listen", "is not loopback, and needs api.http.certificate and api.http.key (TLS)");
+        faults
+    }
+
+    /// The token that programs have to send; none where there is no door.
+    pub fn token(&self) -> anyhow::Result<Option<String>> {
+        let (Some(_), Some(path)) = (self.listen, &self.token_file) else { return Ok(None) };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("api.http.token_file: cannot read {}", path.display()))?;
+        let token = text.trim().to_owned();
+        let advice = "write one with: openssl rand -hex 32";
+        anyhow::ensure!(
+            token.len() >= TOKEN_CHARS_MIN,
+            "api.http.token_file: the token in {} is shorter than {TOKEN_CHARS_MIN} characters; {advice}",
+            path.display()
+        );
+        Ok(Some(token))
+    }
+}
+
 const PASSWORD_ELSEWHERE: &str = "a config file is no place for a password: write http://USER@HOST:PORT, and \
     the password into a file that proxy_password_file names";
 

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use fieldpost_model::{Catalog, Event, EventKind, TimeMs};
+use fieldpost_model::{Catalog, Event, EventKind, TimeMs, Window};
 use fieldpost_store::Store;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -203,6 +203,19 @@ impl Agent {
             // No answer in time: the page shows what there is.
             drop(tokio::task::spawn_blocking(move || answered.recv_timeout(REFRESH_DEADLINE)).await);
         }
+    }
+
+    /// What was sampled and is not sealed yet. None if there is nothing, or if the sampler does not
+    /// answer soon. Waits; not for threads that must not.
+    pub(super) fn open_window(&self) -> Option<Window> {
+        let (answer, answered) = sync_channel(1);
+        self.inbox.try_send(Message::Peek(answer)).ok()?;
+        answered.recv_timeout(REFRESH_DEADLINE).ok().flatten()
+    }
+
+    /// What the sampler has, and what reads what was stored.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
     }
 
     fn has_stale(&self) -> bool {

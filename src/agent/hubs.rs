@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use fieldpost_link::{HubUrl, Identity, Token};
-use fieldpost_model::TimeMs;
+use fieldpost_model::{RemoteJobs, TimeMs};
 use serde::{Deserialize, Serialize};
 
 use crate::private_file;
@@ -32,6 +32,9 @@ pub struct Membership {
     pub name: String,
     /// When this agent joined it.
     pub joined_ms: TimeMs,
+    /// What jobs it was granted then; the config may say otherwise.
+    #[serde(default)]
+    pub allow_jobs: RemoteJobs,
     /// Key, certificate and the hub's authority.
     pub identity: Identity,
     /// The identity before a renewal, until the hub has seen the new one.
@@ -154,6 +157,7 @@ mod tests {
             urls: vec!["ws://127.0.0.1:7700".parse().unwrap()],
             name: "web1".into(),
             joined_ms: 5,
+            allow_jobs: RemoteJobs::Named,
             identity: Identity { key: "k".into(), chain: "c".into(), ca: "a".into() },
             previous: None,
         }

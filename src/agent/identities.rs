@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use anyhow::Context;
 use fieldpost_link::{Identity, KeyRequest, Pin};
+use fieldpost_model::RemoteJobs;
 use parking_lot::Mutex;
 
 use super::hubs::{Hubs, Membership};
@@ -73,6 +74,11 @@ impl Identities {
     /// Does the agent belong to this hub?
     pub fn belongs_to(&self, hub_id: &str) -> bool {
         self.held.lock().contains_key(hub_id)
+    }
+
+    /// What jobs this hub was granted; none if it was left.
+    pub fn granted(&self, hub_id: &str) -> RemoteJobs {
+        self.held.lock().get(hub_id).map(|held| held.membership.allow_jobs).unwrap_or_default()
     }
 
     /// The hub with this authority.
@@ -162,6 +168,7 @@ mod tests {
                 urls: Vec::new(),
                 name: "web1".into(),
                 joined_ms: 5,
+                allow_jobs: RemoteJobs::Off,
                 identity,
                 previous: None,
             };

@@ -12,6 +12,7 @@ use fieldpost_link::{
 use fieldpost_model::TimeMs;
 use parking_lot::Mutex;
 
+use super::ceiling::Ceiling;
 use super::clock::Clock;
 use super::identities::Identities;
 use super::invitation::Invitations;
@@ -75,6 +76,8 @@ pub struct Doorway {
     pub inbound: Arc<Inbound>,
     /// Its clock.
     pub clock: Arc<dyn Clock>,
+    /// What hubs may do here.
+    pub ceiling: Arc<Ceiling>,
     /// What it serves to a hub.
     pub serve_hub: ServeHub,
 }
@@ -83,7 +86,7 @@ impl Doorway {
     /// What the link needs for it.
     pub fn listening(
         self,
-        hello: Arc<dyn Fn() -> Hello + Send + Sync>,
+        hello: Arc<dyn Fn(&PeerCertificate) -> Hello + Send + Sync>,
         uplinks: std::sync::Weak<Uplinks>,
     ) -> Listening {
         let (identities, invitations) = (Arc::clone(&self.identities), Arc::clone(&self.invitations));
@@ -105,15 +108,24 @@ impl Doorway {
     /// Each hub gets what is its own. Which one it is says the authority that certified it, not
     /// the name that it gives itself.
     fn make_handler(self) -> MakeHandler {
-        let Self { identities, inbound, clock, serve_hub, .. } = self;
+        let Self { identities, inbound, clock, ceiling, serve_hub, .. } = self;
         Arc::new(move |peer: &PeerCertificate, _| {
             let Some(hub_id) = peer.authority.and_then(|authority| identities.hub_of(&authority)) else {
-                return no_longer();
+                return sent_away("this agent has left the hub");
             };
+            let granted = identities.granted(&hub_id);
+            let (ceiling, allowed) = (Arc::clone(&ceiling), ceiling.jobs(granted));
             let present = inbound.enter(hub_id.clone(), clock.wall_ms());
             let (serve, identities) = (serve_hub(&hub_id), Arc::clone(&identities));
             let handler: Handler = Arc::new(move |request| {
-                if identities.belongs_to(&present.hub_id) { serve(request) } else { no_longer()(request) }
+                if !identities.belongs_to(&present.hub_id) {
+                    return sent_away("this agent has left the hub")(request);
+                }
+                // The next link tells what the hub may do now.
+                if ceiling.jobs(granted) != allowed {
+                    return sent_away("what this host allows has changed; dial again")(request);
+                }
+                serve(request)
             });
             handler
         })
@@ -141,7 +153,7 @@ impl Doorway {
     }
 }
 
-/// For a hub that this agent has left while it was there.
-fn no_longer() -> Handler {
-    Arc::new(|_| Box::pin(async { Err(BodyError::new("this agent has left the hub")) }))
+/// Ends a link, with this reason, at the next question.
+fn sent_away(reason: &'static str) -> Handler {
+    Arc::new(move |_| Box::pin(async move { Err(BodyError::new(reason)) }))
 }

@@ -11,7 +11,7 @@ use fieldpost_link::{
     Adoption, AgentAddress, Authority, Identity, Invitation, Invited, KeyRequest, Refusal, RefusalCode,
     Summons, Token,
 };
-use fieldpost_model::TimeMs;
+use fieldpost_model::{RemoteJobs, TimeMs};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,6 +27,9 @@ struct Open {
     token_hash: String,
     expires_ms: TimeMs,
     name: String,
+    /// What jobs the hub that comes by it is granted.
+    #[serde(default)]
+    allow_jobs: RemoteJobs,
     agent_id: String,
     /// What the agent shows to the hub that comes by it.
     face: Identity,
@@ -54,7 +57,7 @@ impl Invitations {
     pub fn make(
         &self,
         addresses: Vec<AgentAddress>,
-        name: &str,
+        (name, allow_jobs): (&str, RemoteJobs),
         agent_id: &str,
         (now_ms, expires_ms): (TimeMs, TimeMs),
     ) -> anyhow::Result<Invitation> {
@@ -66,6 +69,7 @@ impl Invitations {
             token_hash: token.hash(),
             expires_ms,
             name: name.to_owned(),
+            allow_jobs,
             agent_id: agent_id.to_owned(),
             face,
             key,
@@ -110,8 +114,8 @@ impl Invitations {
             "/invite" => {
                 let Summons { token, hub_id, .. } = read(body)?;
                 let open = self.opened_by(&token, &hub_id, now_ms)?;
-                let details = json!({ "version": env!("CARGO_PKG_VERSION"), "allow_jobs": "off" });
-                let Open { request, agent_id, name, .. } = open;
+                let Open { request, agent_id, name, allow_jobs, .. } = open;
+                let details = json!({ "version": env!("CARGO_PKG_VERSION"), "allow_jobs": allow_jobs });
                 Ok(json!(Invited { request, agent_id, name, details }))
             }
             "/adopt" => self.adopt(&read(body)?, now_ms),
@@ -163,6 +167,7 @@ fn membership(open: &Open, adoption: &Adoption, now_ms: TimeMs) -> anyhow::Resul
         urls: Vec::new(),
         name,
         joined_ms: now_ms,
+        allow_jobs: open.allow_jobs,
         identity,
         previous: None,
     })
@@ -193,7 +198,8 @@ mod tests {
             let data = tempfile::tempdir().unwrap();
             let invitations = Invitations::of(data.path());
             let address = "127.0.0.1:7702".parse().unwrap();
-            let word = invitations.make(vec![address], "web1", "a1", (NOW_MS, END_MS)).unwrap();
+            let word =
+                invitations.make(vec![address], ("web1", RemoteJobs::Named), "a1", (NOW_MS, END_MS)).unwrap();
             Self { data, word, authority: Authority::create("ab", NOW_MS).unwrap() }
         }
 
@@ -228,6 +234,10 @@ mod tests {
         assert_eq!((invited.agent_id.as_str(), invited.name.as_str()), ("a1", "web1"));
         bed.adopt(&invited).unwrap();
         let kept = Hubs::of(bed.data.path()).load().unwrap();
+        assert_eq!(
+            (kept[0].allow_jobs, &invited.details["allow_jobs"]),
+            (RemoteJobs::Named, &json!("named"))
+        );
         assert_eq!((kept[0].hub_id.as_str(), kept[0].name.as_str(), kept[0].urls.len()), ("ab", "web1-2", 0));
         let again = bed.invite(&bed.word.token, "ab", NOW_MS).unwrap();
         assert_eq!(again.request, invited.request, "the same key, for the same answer");

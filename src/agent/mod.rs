@@ -3,6 +3,7 @@
 
 mod apart;
 mod board;
+mod ceiling;
 mod clock;
 mod config;
 mod handle;
@@ -15,14 +16,16 @@ mod live;
 mod outbox;
 mod pace;
 mod processes;
+mod query;
 mod sampler;
 mod status;
 mod uplinks;
 mod window;
 
 pub use board::{Board, BoardView, CollectorState, Shown};
+pub use ceiling::Ceiling;
 pub use clock::{Clock, SystemClock};
-pub use config::{History, Link, Metrics};
+pub use config::{History, Http, Link, Metrics};
 pub use fieldpost_link::{Acknowledgement, ItemMark, RecordHead};
 pub use handle::{Agent, Identity, Reload, Reloaded, SamplerStats, Witness};
 pub use hubs::{Hubs, Membership, agent_id};

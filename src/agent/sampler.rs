@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use fieldpost_collectors::{Config, Entry, Pass, Place, Unit, build_all};
-use fieldpost_model::{Catalog, Event, EventKind, Owner, TableKind, TimeMs, format_span};
+use fieldpost_model::{Catalog, Event, EventKind, Owner, TableKind, TimeMs, Window, format_span};
 use fieldpost_store::Store;
 use parking_lot::Mutex;
 
@@ -49,6 +49,8 @@ pub(super) enum Message {
     PassesDone,
     /// Read anew what is older than it should be, then answer.
     Refresh(SyncSender<()>),
+    /// Answer with what is not sealed yet.
+    Peek(SyncSender<Option<Window>>),
     /// Go on with other settings, then answer.
     Apply(Box<SamplerOptions>, SyncSender<()>),
     /// Seal what is open and end.
@@ -410,6 +412,8 @@ impl Sampler {
         match message {
             Message::PassesDone => self.absorb(),
             Message::Refresh(answer) => self.refresh(answer),
+            // Whoever asked may have given up.
+            Message::Peek(answer) => drop(answer.try_send(self.window.peek())),
             Message::Apply(options, answer) => {
                 self.apply(*options);
                 // Whoever asked may have gone; that is no concern of the sampler.

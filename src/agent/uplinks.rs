@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fieldpost_link::{
-    Dialler, DiallerStats, Handler, Hello, LinkState, PROTOCOL, Proxy, Settings, chance, listen,
+    Dialler, DiallerStats, Handler, Hello, LinkState, PROTOCOL, PeerCertificate, Proxy, Settings, chance,
+    listen,
 };
-use fieldpost_model::TimeMs;
+use fieldpost_model::{RemoteJobs, TimeMs};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Clock;
+use super::ceiling::Ceiling;
 use super::hubs::{Hubs, Membership};
 use super::identities::Identities;
 use super::inbound::{Doorway, Inbound};
@@ -37,8 +39,8 @@ pub type ServeHub = Arc<dyn Fn(&str) -> Handler + Send + Sync>;
 pub struct Introduction {
     /// The kernel's random id of this boot.
     pub boot_id: String,
-    /// What jobs this host's owner allows: off, named, any.
-    pub jobs: String,
+    /// What the owner of this host lets hubs do.
+    pub ceiling: Arc<Ceiling>,
 }
 
 /// How hubs are dialled.
@@ -66,6 +68,8 @@ pub struct UplinkStatus {
     pub since_ms: TimeMs,
     /// Why it is down.
     pub reason: String,
+    /// What jobs it may have run here.
+    pub allow_jobs: RemoteJobs,
     /// Items that it has not acknowledged.
     pub lag_items: u64,
     /// First instant of the oldest of them.
@@ -159,11 +163,15 @@ impl Uplinks {
         let clock = Arc::clone(&self.clock);
         let (identities, hub_id) = (Arc::clone(&self.identities), membership.hub_id.clone());
         let first = membership.identity.clone();
+        let granted = membership.allow_jobs;
         let handler = (self.serve_hub)(&membership.hub_id);
         let dialler = Dialler {
             urls: membership.urls.clone(),
             identity: Arc::new(move || identities.next(&hub_id).unwrap_or_else(|| first.clone())),
-            hello: self.hello(),
+            hello: Arc::new({
+                let hello = self.hello();
+                move || hello(granted)
+            }),
             clock: Arc::new(move || clock.wall_ms()),
             reconnect_max: self.options.reconnect_max,
             random: Arc::new(chance),
@@ -186,9 +194,27 @@ impl Uplinks {
         seen
     }
 
-    fn hello(&self) -> Arc<dyn Fn() -> Hello + Send + Sync> {
+    /// What is told to a hub that was granted these jobs.
+    fn hello(&self) -> impl Fn(RemoteJobs) -> Hello + Send + Sync + use<> {
         let (outbox, introduction) = (Arc::clone(&self.outbox), self.introduction.clone());
-        Arc::new(move || hello(&outbox, &introduction))
+        move |granted| hello(&outbox, &introduction, granted)
+    }
+
+    /// Dials anew whenever what hubs may do here changes, so that they are told.
+    pub async fn follow_ceiling(self: Arc<Self>) {
+        let mut moves = self.introduction.ceiling.moves();
+        let relink = async {
+            while moves.changed().await.is_ok() {
+                self.running.lock().drain().for_each(|(_, link)| link.cancel.cancel());
+                if let Err(error) = self.refresh() {
+                    tracing::error!("the hubs of this agent are not dialled: {error:#}");
+                }
+            }
+        };
+        tokio::select! {
+            () = relink => {}
+            () = self.shutdown.cancelled() => {}
+        }
     }
 
     /// Serves hubs that dial this listener, until the links end.
@@ -198,9 +224,15 @@ impl Uplinks {
             invitations: Arc::clone(&self.invitations),
             inbound: Arc::clone(&self.inbound),
             clock: Arc::clone(&self.clock),
+            ceiling: Arc::clone(&self.introduction.ceiling),
             serve_hub: Arc::clone(&self.serve_hub),
         };
-        let listening = doorway.listening(self.hello(), Arc::downgrade(self));
+        let (hello, identities) = (self.hello(), Arc::clone(&self.identities));
+        let hello = move |peer: &PeerCertificate| {
+            let hub_id = peer.authority.and_then(|authority| identities.hub_of(&authority));
+            hello(hub_id.map(|hub_id| identities.granted(&hub_id)).unwrap_or_default())
+        };
+        let listening = doorway.listening(Arc::new(hello), Arc::downgrade(self));
         self.tasks.spawn(listen(listener, listening, self.shutdown.child_token()));
     }
 
@@ -235,6 +267,7 @@ impl Uplinks {
             state: state.to_owned(),
             since_ms,
             reason,
+            allow_jobs: self.introduction.ceiling.jobs(link.membership.allow_jobs),
             lag_items: 0,
             oldest_unacked_ms: None,
         }
@@ -285,7 +318,7 @@ async fn refused_for_good(mut state: watch::Receiver<LinkState>) -> Option<Strin
     }
 }
 
-fn hello(outbox: &Outbox, introduction: &Introduction) -> Hello {
+fn hello(outbox: &Outbox, introduction: &Introduction, granted: RemoteJobs) -> Hello {
     let head = outbox.head();
     Hello {
         protocols: PROTOCOL,
@@ -293,6 +326,6 @@ fn hello(outbox: &Outbox, introduction: &Introduction) -> Hello {
         agent_id: head.agent_id,
         boot_id: introduction.boot_id.clone(),
         spool_ids: vec![head.spool_id],
-        capabilities: vec![format!("jobs={}", introduction.jobs)],
+        capabilities: vec![format!("jobs={}", introduction.ceiling.jobs(granted))],
     }
 }

@@ -67,8 +67,15 @@ impl OpenWindow {
 
     /// Seals it: the columns of all that was pushed, none if nothing was.
     pub fn seal(&mut self) -> Option<Window> {
+        let window = self.peek();
+        self.runs.clear();
+        self.samples.clear();
+        window
+    }
+
+    /// What sealing would give, without doing so.
+    pub fn peek(&mut self) -> Option<Window> {
         if self.samples.is_empty() {
-            self.runs.clear();
             return None;
         }
         self.runs.sort_by_key(|run| (run.owner, run.time_ms));
@@ -85,8 +92,6 @@ impl OpenWindow {
         let from_ms = times.clone().min().unwrap_or(self.from_ms).min(self.from_ms);
         let to_ms = (self.from_ms + self.length_ms).max(times.max().unwrap_or(0) + 1);
         self.runs = runs;
-        self.runs.clear();
-        self.samples.clear();
         Some(Window { from_ms, to_ms, groups })
     }
 
@@ -172,6 +177,7 @@ mod tests {
             open.push(&tick(&catalog, 2, time, &[("b", 1.0)]));
         }
         open.push(&tick(&catalog, 3, 22_000, &[("slow", 7.0)]));
+        assert_eq!(open.peek().unwrap().n_samples(), 5, "looking at it takes nothing away");
         let window = open.seal().unwrap();
         assert_eq!((window.from_ms, window.to_ms), (20_000, 30_000));
         assert_eq!(window.n_samples(), 5);

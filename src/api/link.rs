@@ -12,6 +12,7 @@ use axum::{Extension, Json, Router};
 use fieldpost_model::{SEQ_MAX, Seq, Stream};
 use serde::{Deserialize, Serialize};
 
+use super::agent_query;
 use super::local;
 use super::problem::Problem;
 use crate::agent::{Acknowledgement, Agent, Identities, ItemMark, Order, Outbox, RecordHead, Status};
@@ -35,6 +36,7 @@ pub fn router(
     hub: HubPrincipal,
 ) -> Router {
     let reading = local::reading_routes(Arc::clone(&agent));
+    let prometheus = Router::new().nest("/v1/prometheus", agent_query::routes(Arc::clone(&agent)));
     let about = Router::new().route("/v1/status", get(status)).with_state(agent);
     Router::new()
         .route("/v1/record", get(head))
@@ -47,6 +49,7 @@ pub fn router(
         .route("/v1/identity/seen", post(identity_seen))
         .with_state(LinkState { outbox, identities })
         .merge(reading)
+        .merge(prometheus)
         .merge(about)
         .layer(Extension(hub))
 }

@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use fieldpost_model::{ProcessRow, Selector, TimeMs};
 use serde::{Deserialize, Serialize};
 
+use super::agent_query;
 use super::problem::Problem;
 use crate::agent::{Agent, Reloaded, Status, UplinkStatus, Uplinks};
 
@@ -23,7 +24,8 @@ pub fn router(agent: Arc<Agent>, uplinks: Arc<Uplinks>) -> Router {
         .with_state(Arc::clone(&uplinks));
     let about = Router::new().route("/v1/status", get(status)).with_state((Arc::clone(&agent), uplinks));
     let reload = Router::new().route("/v1/reload", post(reload)).with_state(Arc::clone(&agent));
-    reading_routes(agent).merge(reload).merge(hubs).merge(about)
+    let prometheus = agent_query::routes(Arc::clone(&agent));
+    reading_routes(agent).merge(reload).merge(hubs).merge(about).merge(prometheus)
 }
 
 /// What may be read of the agent, by its owner and by the hubs it belongs to.

@@ -1,7 +1,9 @@
 //! HTTP: thin handlers over the handles of agent and hub. The doors of the agent: the metrics page's
-//! listener, which serves nothing but metrics and health, and the Unix socket of its owner. The
-//! doors of the hub: its listener for people, programs and links, and its owner's Unix socket.
+//! listener, which serves nothing but metrics and health, the one for programs that ask a Prometheus,
+//! and the Unix socket of its owner. The doors of the hub: its listener for people, programs and links,
+//! and its owner's Unix socket.
 
+mod agent_query;
 mod gate;
 mod hub;
 mod hub_door;
@@ -19,6 +21,7 @@ mod server;
 mod stall;
 mod tasks;
 
+pub use agent_query::router as agent_http_router;
 pub use gate::{Need, Principal, Route};
 pub use hub::{
     ApiTokenMade, ApiTokenRequest, ApiTokenView, AuditPage, AuditProof, Disabling, NewPassword, NewRole,

@@ -2,7 +2,12 @@
 //! limits between. Which source is asked, and who may ask, is the caller's.
 
 mod ask;
+mod federate;
 mod reply;
+mod routes;
+mod tree;
+mod tsdb;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -15,6 +20,8 @@ use serde_json::{Value as Json, json};
 
 pub use ask::Ask;
 pub use reply::{Fault, Reply};
+pub use routes::{Asked, each};
+pub use turns::Turns;
 
 /// Points of a series that one answer may have, as in Prometheus.
 const N_POINTS_MAX: i64 = 11_000;
@@ -24,15 +31,15 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 const LISTED_MS: TimeMs = 3_600_000;
 
 /// `query`: values at one instant.
-pub fn instant(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Reply, Fault> {
+pub fn instant(source: &dyn Catalogue, engine: Engine, ask: &Ask, now_ms: TimeMs) -> Result<Reply, Fault> {
     let at_ms = ask.time("time")?.unwrap_or(now_ms);
-    let over = deadline(ask)?;
-    let answer = engine(ask)?.instant(source, ask.text("query"), at_ms, &|| Instant::now() >= over);
-    finish(answer, ask)
+    let (clock, engine) = (Stopwatch::start(ask)?, asked(engine, ask)?);
+    let answer = engine.instant(source, ask.text("query"), at_ms, &|| clock.is_over());
+    finish(answer, ask, &clock)
 }
 
 /// `query_range`: values at each instant of a range.
-pub fn range(source: &dyn Catalogue, ask: &Ask) -> Result<Reply, Fault> {
+pub fn range(source: &dyn Catalogue, engine: Engine, ask: &Ask) -> Result<Reply, Fault> {
     let (from_ms, to_ms) = (ask.required_time("start")?, ask.required_time("end")?);
     if to_ms < from_ms {
         let what = "end timestamp must not be before start time";
@@ -49,25 +56,49 @@ pub fn range(source: &dyn Catalogue, ask: &Ask) -> Result<Reply, Fault> {
              (?step=XX)",
         ));
     }
-    let over = deadline(ask)?;
+    let (clock, engine) = (Stopwatch::start(ask)?, asked(engine, ask)?);
     let range = fieldpost_promql::Range { from_ms, to_ms, step_ms };
-    let answer = engine(ask)?.range(source, ask.text("query"), range, &|| Instant::now() >= over);
-    finish(answer, ask)
+    let answer = engine.range(source, ask.text("query"), range, &|| clock.is_over());
+    finish(answer, ask, &clock)
 }
 
-fn engine(ask: &Ask) -> Result<Engine, Fault> {
-    let engine = Engine::default();
+fn asked(engine: Engine, ask: &Ask) -> Result<Engine, Fault> {
     let lookback_ms = ask.span("lookback_delta")?.filter(|ms| *ms > 0).unwrap_or(engine.lookback_ms);
     Ok(Engine { lookback_ms, ..engine })
 }
 
-fn deadline(ask: &Ask) -> Result<Instant, Fault> {
-    let asked = ask.span("timeout")?.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs()));
-    Ok(Instant::now() + asked.unwrap_or(TIMEOUT).min(TIMEOUT))
+/// How long a query has taken, and may take.
+struct Stopwatch {
+    begun: Instant,
+    allowed: Duration,
 }
 
-fn finish(answer: Result<Answer, QueryError>, ask: &Ask) -> Result<Reply, Fault> {
-    let mut answer = answer?;
+impl Stopwatch {
+    fn start(ask: &Ask) -> Result<Self, Fault> {
+        let asked = ask.span("timeout")?.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs()));
+        Ok(Self { begun: Instant::now(), allowed: asked.unwrap_or(TIMEOUT).min(TIMEOUT) })
+    }
+
+    fn is_over(&self) -> bool {
+        self.begun.elapsed() >= self.allowed
+    }
+
+    /// What is said when it is over.
+    fn fault(&self) -> Fault {
+        let (taken, allowed) = (self.begun.elapsed().as_secs_f64(), self.allowed.as_secs_f64());
+        let advice = if self.allowed < TIMEOUT { "a longer timeout or " } else { "" };
+        Fault::timeout(format!(
+            "query timed out in expression evaluation: it took {taken:.3} s where at most {allowed} s are \
+             allowed; ask with {advice}fewer series, a shorter range or a longer step"
+        ))
+    }
+}
+
+fn finish(answer: Result<Answer, QueryError>, ask: &Ask, clock: &Stopwatch) -> Result<Reply, Fault> {
+    let mut answer = answer.map_err(|error| match error {
+        QueryError::Timeout => clock.fault(),
+        error => error.into(),
+    })?;
     let limit = ask.limit()?;
     let is_cut = match &mut answer.value {
         Value::Vector(points) => cut(points, limit),
@@ -77,7 +108,24 @@ fn finish(answer: Result<Answer, QueryError>, ask: &Ask) -> Result<Reply, Fault>
     if is_cut {
         answer.annotations.warn("results truncated due to limit");
     }
-    Ok(Reply::of_answer(&answer, !ask.text("stats").is_empty()))
+    let stats = (!ask.text("stats").is_empty()).then(|| stats(&answer, clock.begun.elapsed()));
+    Ok(Reply::of_answer(&answer, stats.as_ref()))
+}
+
+/// What the answer has cost.
+fn stats(answer: &Answer, took: Duration) -> Json {
+    let took = took.as_secs_f64();
+    json!({
+        "timings": {
+            "evalTotalTime": took,
+            "resultSortTime": 0,
+            "queryPreparationTime": 0,
+            "innerEvalTime": took,
+            "execQueueTime": 0,
+            "execTotalTime": took,
+        },
+        "samples": { "totalQueryableSamples": answer.n_looked_at, "peakSamples": answer.n_samples },
+    })
 }
 
 /// At most so many; tells whether there were more.
@@ -88,8 +136,13 @@ fn cut<T>(items: &mut Vec<T>, limit: Option<usize>) -> bool {
     is_cut
 }
 
-/// The series that any of the selectors finds, by labels; all where there is none.
-fn listed(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Vec<Described>, Fault> {
+/// Hands over the series that any of the selectors finds, some more than once; all where there is none.
+fn each_listed(
+    source: &dyn Catalogue,
+    ask: &Ask,
+    now_ms: TimeMs,
+    each: &mut dyn FnMut(Described),
+) -> Result<(), Fault> {
     let to_ms = ask.time("end")?.unwrap_or(now_ms);
     let from_ms = ask.time("start")?.unwrap_or(to_ms.saturating_sub(LISTED_MS));
     let mut selectors: Vec<Vec<Matcher>> = Vec::new();
@@ -101,13 +154,10 @@ fn listed(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Vec<Descr
     if selectors.is_empty() {
         selectors.push(Vec::new());
     }
-    let mut found = Vec::new();
     for matchers in selectors {
-        found.extend(source.series(&matchers, from_ms, to_ms)?);
+        source.series(&matchers, from_ms, to_ms, each)?;
     }
-    found.sort_by(|a, b| a.labels.cmp(&b.labels));
-    found.dedup_by(|a, b| a.labels == b.labels);
-    Ok(found)
+    Ok(())
 }
 
 /// A list, cut to the limit.
@@ -123,9 +173,10 @@ pub fn series(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Reply
     if ask.all("match[]").next().is_none() {
         return Err(Fault::bad_data("no match[] parameter provided"));
     }
-    let found = listed(source, ask, now_ms)?;
-    let described = found.iter().map(|one| {
-        let pairs = one.labels.iter().map(|(name, value)| (name.to_owned(), Json::from(value)));
+    let mut found = BTreeSet::new();
+    each_listed(source, ask, now_ms, &mut |one| _ = found.insert(one.labels))?;
+    let described = found.iter().map(|labels| {
+        let pairs = labels.iter().map(|(name, value)| (name.to_owned(), Json::from(value)));
         Json::Object(pairs.collect())
     });
     list(described, ask)
@@ -133,17 +184,25 @@ pub fn series(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Reply
 
 /// `labels`: names of labels.
 pub fn label_names(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Reply, Fault> {
-    let found = listed(source, ask, now_ms)?;
-    let names: BTreeSet<&str> =
-        found.iter().flat_map(|one| one.labels.iter().map(|(name, _)| name)).collect();
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    each_listed(source, ask, now_ms, &mut |one| {
+        for (name, _) in one.labels.iter().filter(|(name, _)| !names.contains(*name)).collect::<Vec<_>>() {
+            names.insert(name.to_owned());
+        }
+    })?;
     list(names, ask)
 }
 
 /// `label/{name}/values`: values of one label.
 pub fn label_values(source: &dyn Catalogue, ask: &Ask, name: &str, now_ms: TimeMs) -> Result<Reply, Fault> {
-    let found = listed(source, ask, now_ms)?;
-    let values: BTreeSet<&str> = found.iter().map(|one| one.labels.get(name)).collect();
-    list(values.into_iter().filter(|value| !value.is_empty()), ask)
+    let mut values: BTreeSet<String> = BTreeSet::new();
+    each_listed(source, ask, now_ms, &mut |one| {
+        let value = one.labels.get(name);
+        if !value.is_empty() && !values.contains(value) {
+            values.insert(value.to_owned());
+        }
+    })?;
+    list(values, ask)
 }
 
 /// `metadata`: kind and help of each metric.
@@ -151,7 +210,7 @@ pub fn metadata(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Rep
     let wanted = ask.text("metric");
     let most = ask.limit()?.unwrap_or(usize::MAX);
     let mut metrics: BTreeMap<String, BTreeSet<(&str, String)>> = BTreeMap::new();
-    for one in listed(source, ask, now_ms)? {
+    each_listed(source, ask, now_ms, &mut |one| {
         let name = match one.kind {
             Kind::Counter => one.labels.get(METRIC_NAME).to_owned(),
             _ => one.family,
@@ -159,7 +218,7 @@ pub fn metadata(source: &dyn Catalogue, ask: &Ask, now_ms: TimeMs) -> Result<Rep
         if wanted.is_empty() || wanted == name {
             metrics.entry(name).or_default().insert((kind_word(one.kind), one.help));
         }
-    }
+    })?;
     let described = metrics.into_iter().take(most).map(|(name, all)| {
         let all: Vec<Json> =
             all.into_iter().map(|(kind, help)| json!({ "type": kind, "help": help, "unit": "" })).collect();

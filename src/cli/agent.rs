@@ -111,12 +111,15 @@ fn hub_line(hub: &UplinkStatus, now_ms: TimeMs) -> String {
         _ if hub.lag_items > 0 => format!("{} items", hub.lag_items),
         _ => "none".to_owned(),
     };
-    let line = format!("{place}  as {}  {}{since}{why}  lag {lag}", hub.name, hub.state);
+    let UplinkStatus { name, state, allow_jobs, .. } = hub;
+    let line = format!("{place}  as {name}  {state}{since}{why}  lag {lag}  jobs {allow_jobs}");
     terminal::printable(&line).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
+    use fieldpost_model::RemoteJobs;
+
     use super::*;
 
     #[test]
@@ -128,12 +131,14 @@ mod tests {
             state: "connecting".into(),
             since_ms: 0,
             reason: String::new(),
+            allow_jobs: RemoteJobs::Named,
             lag_items: 2,
             oldest_unacked_ms: Some(0),
         };
         let line = hub_line(&hub, 120_000);
-        assert_eq!(line, "https://hub:7700  as web1  connecting  lag 2 items, the oldest of 2 min 0 s");
+        let lag = "lag 2 items, the oldest of 2 min 0 s";
+        assert_eq!(line, format!("https://hub:7700  as web1  connecting  {lag}  jobs named"));
         let inbound = UplinkStatus { url: String::new(), state: "waiting".into(), lag_items: 0, ..hub };
-        assert_eq!(hub_line(&inbound, 0), "ab (dials)  as web1  waiting  lag none");
+        assert_eq!(hub_line(&inbound, 0), "ab (dials)  as web1  waiting  lag none  jobs named");
     }
 }

@@ -14,17 +14,19 @@ use fieldpost_store::hub::{HubOpened, HubStore, HubStoreOptions};
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::daemon_control::Plan;
 use super::join::host_name;
 use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit, runtime, watch};
+use super::programs_door::handshake;
 use super::reloading::{self, Outcome, Reloading};
 use crate::agent::{Clock, SystemClock};
 use crate::api::{self, Listener};
 use crate::config::{Root, target_groups};
-use crate::hub::{Config, Hub, HubOptions, LocalDoor, Status, back_up, keep_up, poll, scrape};
+use crate::hub::{Config, Hub, HubOptions, Kept, LocalDoor, Status, back_up, keep_up, poll, scrape};
 use crate::private_file;
 use crate::shutdown::Signals;
 
@@ -73,10 +75,10 @@ pub fn serve(
     let shutdown = signals.shutdown.clone();
     let socket = plan.loaded.config.socket();
     let (tcp, address) = runtime.block_on(bind_tcp("listen", plan.loaded.config.listen))?;
-    let (hub, state, opened) = open_hub(&plan.loaded.config, address)?;
+    let (hub, kept, opened) = open_hub(&plan.loaded.config, address)?;
     let unix = bind_socket(&socket)?;
     let status = status(&plan, &hub.hub_id, address);
-    let tasks = open_doors(plan, (&hub, state), &status, (tcp, unix), signals)?;
+    let tasks = open_doors(plan, (&hub, kept.clone()), &status, (tcp, unix), signals)?;
     notify(&[NotifyState::Ready]);
     let first_admin = hub.offer_first_admin()?;
     let started = Started { status, hub: Arc::clone(&hub), opened, first_admin, took: begun.elapsed() };
@@ -85,13 +87,18 @@ pub fn serve(
     // As long as this is asked, the runtime turns.
     let beats = AtomicU64::new(0);
     runtime.block_on(watch(|| beats.fetch_add(1, Ordering::Relaxed), &shutdown));
-    end(runtime, tasks, &hub, socket)
+    end(runtime, tasks, &hub, &kept.record, socket)
 }
 
-fn open_hub(
-    config: &Config,
-    address: SocketAddr,
-) -> anyhow::Result<(Arc<Hub>, Arc<SqliteHubState>, HubOpened)> {
+/// What the hub's data lie in.
+#[derive(Clone)]
+struct Stores {
+    state: Arc<SqliteHubState>,
+    record: Arc<HubStore>,
+    keys: PathBuf,
+}
+
+fn open_hub(config: &Config, address: SocketAddr) -> anyhow::Result<(Arc<Hub>, Stores, HubOpened)> {
     let data = &config.store.path;
     let place = || format!("cannot open the hub's data in store.path {}", data.display());
     private_file::make_folder(data).with_context(place)?;
@@ -116,9 +123,10 @@ fn open_hub(
         live_series_max: config.limits.series_per_agent as usize,
         urls: vec![config.public_url(address, &host_name()).parse().context("public_url cannot be used")?],
     };
-    let hub =
-        Hub::new(Arc::<SqliteHubState>::clone(&state), Arc::new(store), &data.join(KEYS), options, clock)?;
-    Ok((Arc::new(hub), state, opened))
+    let kept = Stores { state, record: Arc::new(store), keys: data.join(KEYS) };
+    let (state, record) = (Arc::<SqliteHubState>::clone(&kept.state), Arc::clone(&kept.record));
+    let hub = Hub::new(state, record, &kept.keys, options, clock)?;
+    Ok((Arc::new(hub), kept, opened))
 }
 
 fn status(plan: &Plan<Config>, hub_id: &str, address: SocketAddr) -> Status {
@@ -139,23 +147,31 @@ fn status(plan: &Plan<Config>, hub_id: &str, address: SocketAddr) -> Status {
 /// for a reload.
 fn open_doors(
     plan: Plan<Config>,
-    (hub, state): (&Arc<Hub>, Arc<SqliteHubState>),
+    (hub, stores): (&Arc<Hub>, Stores),
     status: &Status,
     (tcp, unix): (TcpListener, UnixListener),
     signals: Signals,
 ) -> anyhow::Result<JoinSet<Result<(), Infallible>>> {
     let Signals { shutdown, reloads } = signals;
     let listener = listener(tcp, &plan.loaded.config, hub)?;
-    let jobs = plan.loaded.config.scrape.clone();
-    let reloading = Arc::new(Reloading::new(plan));
-    // Nothing but the level of the log can change while the hub runs, and that is changed there.
-    let reload = move || -> Outcome { reloading.reload(|_| Ok(())) };
+    let jobs = watch::Sender::new(plan.loaded.config.scrape.clone());
+    let changes = jobs.subscribe();
+    let (reloading, jobs) = (Arc::new(Reloading::new(plan)), Arc::new(jobs));
+    let reload = move || -> Outcome {
+        reloading.reload(|config| {
+            jobs.send_replace(config.scrape.clone());
+            Ok(())
+        })
+    };
     let (asked, status, scraping) = (reload.clone(), status.clone(), Arc::clone(hub));
-    let (copied, keys) = (Arc::clone(hub), status.data.join(KEYS));
+    let copied = Arc::clone(hub);
     let door = LocalDoor {
         status: Box::new(move || Status { scrape_faults: scraping.scrape_faults(), ..status.clone() }),
         reload: Box::new(move || asked().into()),
-        backup: Box::new(move |wish| back_up(&copied, &state, &keys, wish)),
+        backup: Box::new(move |wish| {
+            let Stores { state, record, keys } = &stores;
+            back_up(&copied, &Kept { state, record, keys }, wish)
+        }),
     };
     let (public, local) =
         (api::hub_public_router(Arc::clone(hub)), api::hub_local_router(Arc::clone(hub), Arc::new(door)));
@@ -170,7 +186,7 @@ fn open_doors(
     });
     let (scraper, end) = (Arc::clone(hub), shutdown.clone());
     tasks.spawn(async move {
-        scrape(scraper, jobs, target_groups, end).await;
+        scrape(scraper, changes, target_groups, end).await;
         Ok(())
     });
     let hub = Arc::clone(hub);
@@ -195,15 +211,7 @@ fn listener(tcp: TcpListener, config: &Config, hub: &Arc<Hub>) -> anyhow::Result
     if certificate.is_none() && tcp.local_addr()?.ip().is_loopback() {
         return Ok(Listener::Tcp(tcp));
     }
-    let tls = hub.outer_tls(certificate)?;
-    let handshake: api::Handshake = Arc::new(move |stream| {
-        let tls = tls.clone();
-        Box::pin(async move {
-            let stream: Box<dyn api::Stream> = Box::new(tls.accept(stream).await?);
-            Ok(stream)
-        })
-    });
-    Ok(Listener::Tls(tcp, handshake))
+    Ok(Listener::Tls(tcp, handshake(hub.outer_tls(certificate)?)))
 }
 
 /// Ends what listens first, then the links, then what they wrote into.
@@ -211,14 +219,15 @@ fn end(
     runtime: Runtime,
     mut tasks: JoinSet<Result<(), Infallible>>,
     hub: &Hub,
+    record: &HubStore,
     socket: PathBuf,
 ) -> anyhow::Result<Stopped> {
     notify(&[NotifyState::Stopping]);
     hub.hang_up();
     runtime.block_on(async { while tasks.join_next().await.is_some() {} });
     drop(std::fs::remove_file(socket));
-    let n_items_stored = hub.store.stats().n_items_stored;
-    let closed = hub.store.close().context("cannot close the store cleanly");
+    let n_items_stored = record.stats().n_items_stored;
+    let closed = record.close().context("cannot close the store cleanly");
     runtime.shutdown_timeout(LAST_TASKS_DEADLINE);
     closed?;
     Ok(Stopped { n_items_stored })

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use fieldpost_link::AgentAddress;
-use fieldpost_model::{Period, format_span};
+use fieldpost_model::{Period, RemoteJobs, format_span};
 use serde_json::json;
 
 use super::find::RunningAgent;
-use super::join::host_name;
+use super::join::{allowed, host_name};
 use super::{Global, exit, instant, terminal};
 use crate::agent::Invitations;
 use crate::config::Config;
@@ -37,6 +37,9 @@ pub struct Args {
     /// The name of this host at the hub; its host name if not given
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// The jobs that the hub may have run here: off, named (those of this host's jobs.d) or any
+    #[arg(long, value_name = "WHICH", default_value_t)]
+    allow_jobs: RemoteJobs,
     /// Where the hub reaches this agent, the best first; as api.listen has it if not given
     #[arg(long = "address", value_name = "HOST:PORT")]
     addresses: Vec<AgentAddress>,
@@ -50,6 +53,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
                     set api.listen in agent.yaml, such as 0.0.0.0:7702, and restart the agent";
         return Err(exit::failure(exit::CONFIG, text));
     };
+    allowed(config.remote_jobs, args.allow_jobs)?;
     let ttl = args.ttl.0;
     anyhow::ensure!(!ttl.is_zero() && ttl <= TTL_MAX, "--ttl must be more than 0 and at most 30d");
     let running = RunningAgent::find(global).ok();
@@ -63,7 +67,8 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     let expires_ms = now_ms + ttl.as_millis() as i64;
     let name = args.name.clone().unwrap_or_else(host_name);
     let agent_id = crate::agent::agent_id(data)?;
-    let word = Invitations::of(data).make(addresses.clone(), &name, &agent_id, (now_ms, expires_ms))?;
+    let granted = (name.as_str(), args.allow_jobs);
+    let word = Invitations::of(data).make(addresses.clone(), granted, &agent_id, (now_ms, expires_ms))?;
     tell(&word.to_word()?, &addresses, (expires_ms, ttl), global)?;
     let told = running.is_some_and(|agent| agent.tell("POST", "/v1/hubs/refresh", None).is_ok());
     if !told {

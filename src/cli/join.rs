@@ -11,8 +11,8 @@ use anyhow::{Context, bail};
 use fieldpost_link::{
     JoinAnswer, JoinRequest, JoinString, KeyRequest, LinkError, Proxy, WordError, join_hub,
 };
-use fieldpost_model::format_span;
 use fieldpost_model::hub_state::{Labels, Roles};
+use fieldpost_model::{RemoteJobs, format_span};
 use serde_json::json;
 
 use super::find::RunningAgent;
@@ -30,8 +30,10 @@ Examples:
   sudo fieldpost join -                        (paste the join string, then Enter)
   sudo fieldpost join - < string
   ssh hub fieldpost hub token create | sudo fieldpost join - --role web --label site=berlin
+  sudo fieldpost join - --allow-jobs named < string
 
-The key is made on this host and stays here. What the hub may do here is set in agent.yaml.";
+The key is made on this host and stays here. remote_jobs in agent.yaml, if it is set, wins over
+--allow-jobs.";
 
 /// Join a hub by a join string from standard input
 #[derive(Debug, clap::Args)]
@@ -43,6 +45,9 @@ pub struct Args {
     /// The name of this host at the hub; its host name if not given
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// The jobs that the hub may have run here: off, named (those of this host's jobs.d) or any
+    #[arg(long, value_name = "WHICH", default_value_t)]
+    allow_jobs: RemoteJobs,
     /// A role of this host; may be given again
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
@@ -66,15 +71,17 @@ pub fn dash(text: &str) -> Result<Dash, String> {
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     let config: Config = global.load()?.config;
+    allowed(config.remote_jobs, args.allow_jobs)?;
     let (_, word) = read_word("join string", "make one at the hub: fieldpost hub token create")?;
     let wish = Wish {
         name: args.name.clone().unwrap_or_else(host_name),
         roles: args.roles.iter().cloned().collect(),
         labels: args.labels.iter().cloned().collect(),
+        allow_jobs: args.allow_jobs,
     };
     let data = &config.store.path;
     let joined = join_through(config.link.dialled_by()?.as_ref(), data, &word, &wish)?;
-    tell(&joined, global)?;
+    tell(&joined, &config, global)?;
     // An agent that runs dials at once; one that does not will when it starts.
     let running = RunningAgent::find(global).and_then(|agent| agent.tell("POST", "/v1/hubs/refresh", None));
     if running.is_err() {
@@ -83,7 +90,8 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a host would like to be at the hub.
+/// What a host would like to be at the hub, and lets it do here.
+#[derive(Default)]
 pub struct Wish {
     /// Its name.
     pub name: String,
@@ -91,6 +99,19 @@ pub struct Wish {
     pub roles: Roles,
     /// Its labels.
     pub labels: Labels,
+    /// The jobs that the hub is granted.
+    pub allow_jobs: RemoteJobs,
+}
+
+/// Is what is granted within what the config lets every hub do?
+pub fn allowed(most: Option<RemoteJobs>, granted: RemoteJobs) -> anyhow::Result<()> {
+    match most {
+        Some(most) if granted > most => bail!(
+            "--allow-jobs {granted} is more than remote_jobs: {most} in the config, which counts for every hub; \
+             raise it there, or take it out"
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// What became of it.
@@ -124,7 +145,8 @@ fn join_through(
         agent_id: agent_id.clone(),
         name: wish.name.clone(),
         details: json!({
-            "version": env!("CARGO_PKG_VERSION"), "roles": wish.roles, "labels": wish.labels, "allow_jobs": "off",
+            "version": env!("CARGO_PKG_VERSION"), "roles": wish.roles, "labels": wish.labels,
+            "allow_jobs": wish.allow_jobs,
         }),
     };
     let (answer, url) = runtime.block_on(join_hub(word, proxy, &request)).map_err(|error| told(&error))?;
@@ -134,8 +156,15 @@ fn join_through(
     let now_ms = instant::parse_now("now").map_err(anyhow::Error::msg)?;
     let mut urls = word.urls.clone();
     urls.sort_by_key(|other| *other != url);
-    let membership =
-        Membership { hub_id, urls, name: details.name.clone(), joined_ms: now_ms, identity, previous: None };
+    let membership = Membership {
+        hub_id,
+        urls,
+        name: details.name.clone(),
+        joined_ms: now_ms,
+        allow_jobs: wish.allow_jobs,
+        identity,
+        previous: None,
+    };
     Hubs::of(data).save(&membership)?;
     Ok(Joined { membership, ahead_ms: now_ms - details.time_ms, details })
 }
@@ -175,13 +204,28 @@ pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-fn tell(joined: &Joined, global: &Global) -> anyhow::Result<()> {
+/// What a hub may do on this host, and what not.
+fn rights(jobs: RemoteJobs) -> &'static str {
+    match jobs {
+        RemoteJobs::Off => "read metrics, events, processes.  may not: run jobs, move files, open tunnels",
+        RemoteJobs::Named => {
+            "read metrics, events, processes, run the jobs of jobs.d here.  \
+             may not: run other commands, move files, open tunnels"
+        }
+        RemoteJobs::Any => {
+            "read metrics, events, processes, run any command.  may not: move files, open tunnels"
+        }
+    }
+}
+
+fn tell(joined: &Joined, config: &Config, global: &Global) -> anyhow::Result<()> {
     let Joined { membership, details, ahead_ms } = joined;
     let hub = membership.urls.first().map(ToString::to_string).unwrap_or_default();
+    let jobs = config.remote_jobs.unwrap_or(membership.allow_jobs);
     if global.json {
         let object = json!({
             "hub_id": membership.hub_id, "hub": hub, "name": details.name, "roles": details.roles,
-            "waits_for_approval": details.waits_for_approval, "clock_ahead_ms": ahead_ms,
+            "waits_for_approval": details.waits_for_approval, "clock_ahead_ms": ahead_ms, "allow_jobs": jobs,
         });
         return Ok(terminal::out(&serde_json::to_string_pretty(&object)?)?);
     }
@@ -193,8 +237,9 @@ fn tell(joined: &Joined, global: &Global) -> anyhow::Result<()> {
     let mut text = format!(
         "hub    {hub} is the one that made this string; clocks differ by {differ}\n\
          joined as {}, {roles}; key made here and kept here\n\
-         this hub may: read metrics, events, processes.  may not: run jobs, move files, open tunnels",
+         this hub may: {}\n  to change: remote_jobs in the agent's config (off, named, any)",
         terminal::printable(&details.name),
+        rights(jobs),
     );
     if details.waits_for_approval {
         text += "\nsomebody at the hub has to approve this host first: fieldpost hub agents approve ";

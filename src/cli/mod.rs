@@ -30,6 +30,8 @@ mod messages;
 mod own_metrics;
 mod process_setup;
 mod processes;
+mod programs_door;
+mod query;
 mod reloading;
 mod run;
 mod runs;
@@ -79,6 +81,7 @@ enum Command {
     Processes(processes::Args),
     Culprit(culprit::Args),
     Top(top::Args),
+    Query(query::Args),
     Series(series::Args),
     Events(events::Args),
     Export(export::Args),
@@ -114,6 +117,7 @@ impl Cli {
             Command::Processes(args) => processes::run(&args, &global),
             Command::Culprit(args) => culprit::run(&args, &global),
             Command::Top(args) => top::run(&args, &global),
+            Command::Query(args) => query::run(&args, &global),
             Command::Series(args) => series::run(&args, &global),
             Command::Events(args) => events::run(&args, &global),
             Command::Export(args) => export::run(&args, &global),

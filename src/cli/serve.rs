@@ -24,10 +24,11 @@ use super::daemon_control::Plan;
 use super::jobs_of_host::HostJobs;
 use super::own_metrics::{own_page, tell_own, tell_sinks};
 use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit, runtime, watch};
+use super::programs_door::ProgramsDoor;
 use super::reloading::{self, Reloading};
 use crate::agent::{
-    Agent, Clock, Hubs, Identity, Introduction, Outbox, Reload, SamplerOptions, ServeHub, SystemClock,
-    UplinkOptions, Uplinks, Witness, agent_id,
+    Agent, Ceiling, Clock, Hubs, Identity, Introduction, Outbox, Reload, SamplerOptions, ServeHub,
+    SystemClock, UplinkOptions, Uplinks, Witness, agent_id,
 };
 use crate::api::{self, HubPrincipal, Listener, MetricsState};
 use crate::config::{Config, Root};
@@ -83,6 +84,7 @@ pub fn serve(
     let config = plan.loaded.config.clone();
     let (tcp, address) = runtime.block_on(bind_tcp("metrics.listen", config.metrics.listen))?;
     let door = bind_door(&runtime, &config)?;
+    let programs = runtime.block_on(ProgramsDoor::open(&config.api.http))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (store, opened) = open_store(&config, &clock)?;
     let unix = bind_socket(&config.socket())?;
@@ -90,32 +92,28 @@ pub fn serve(
     own.ask_log(plan.log.clone());
     let host_jobs = Arc::new(HostJobs::new(&plan.request));
     let (ready, is_ready) = tokio::sync::oneshot::channel();
-    let witness = Witness {
-        // Nobody waits any more if the end was asked for meanwhile.
-        ready: Box::new(move || ready.send(()).unwrap_or_default()),
-        // Should the sampler ever end by itself, the agent ends with it: a page that stands
-        // still would look like a machine that does.
-        alive: Box::new(shutdown.clone().drop_guard()),
-    };
+    let witness = witness(ready, &shutdown);
+    let ceiling = Arc::new(Ceiling::new(config.remote_jobs));
     let (agent, sampler) = Agent::start(
         identity(&config, &plan.config_name, (address, door.as_ref().map(|(_, at)| *at)), clock.wall_ms()),
         sampler_options(&config),
         Arc::clone(&store),
         clock,
-        reload(plan, Arc::clone(&host_jobs)),
+        reload(plan, Arc::clone(&ceiling), Arc::clone(&host_jobs)),
         witness,
     )?;
     tell_own(&own, &agent);
     agent.event(EventKind::Start, start_text(&opened));
     let refused = Arc::new(OnceLock::new());
-    let uplinks = uplinks(&agent, &store, &config, on_refused(&config, &refused, &shutdown))?;
+    let uplinks = uplinks(&agent, &store, &config, ceiling, on_refused(&config, &refused, &shutdown))?;
     if let Some((listener, _)) = door {
         uplinks.listen(listener);
     }
+    runtime.spawn(Arc::clone(&uplinks).follow_ceiling());
     let sinks = Arc::new(Sinks::start(&store, &config.sinks, &agent.identity.name)?);
     tell_sinks(&own, &sinks);
     let jobs = host_jobs.open(&runtime, &config, &agent, &own)?;
-    let tasks = open_doors(&agent, &uplinks, &jobs, own, (tcp, unix), signals);
+    let tasks = open_doors(&agent, &uplinks, &jobs, own, (tcp, unix, programs), signals);
     dial(&agent, &uplinks);
     jobs.go();
     if runtime.block_on(first_pass(is_ready, &shutdown)) {
@@ -138,6 +136,17 @@ pub fn serve(
     match refused.get() {
         Some(reason) => bail!("link.exit_on_fail: {reason}"),
         None => Ok(stopped),
+    }
+}
+
+/// Whom the sampler tells that it has begun, and that it has ended.
+fn witness(ready: tokio::sync::oneshot::Sender<()>, shutdown: &CancellationToken) -> Witness {
+    Witness {
+        // Nobody waits any more if the end was asked for meanwhile.
+        ready: Box::new(move || ready.send(()).unwrap_or_default()),
+        // Should the sampler ever end by itself, the agent ends with it: a page that stands
+        // still would look like a machine that does.
+        alive: Box::new(shutdown.clone().drop_guard()),
     }
 }
 
@@ -182,12 +191,12 @@ fn uplinks(
     agent: &Arc<Agent>,
     store: &Arc<Store>,
     config: &Config,
+    ceiling: Arc<Ceiling>,
     on_refused: OnRefused,
 ) -> anyhow::Result<Arc<Uplinks>> {
     let link = &config.link;
     let outbox = Outbox::new(Arc::clone(store), link.push_interval.0);
-    let introduction =
-        Introduction { boot_id: daemon::boot_id().unwrap_or_default(), jobs: "off".to_owned() };
+    let introduction = Introduction { boot_id: daemon::boot_id().unwrap_or_default(), ceiling };
     let (serving, record) = (Arc::clone(agent), Arc::clone(&outbox));
     let serve_hub = |identities| -> ServeHub {
         Arc::new(move |hub_id| {
@@ -209,7 +218,7 @@ fn open_doors(
     uplinks: &Arc<Uplinks>,
     jobs: &Jobs,
     own: OwnMetrics,
-    (tcp, unix): (TcpListener, UnixListener),
+    (tcp, unix, programs): (TcpListener, UnixListener, Option<ProgramsDoor>),
     signals: Signals,
 ) -> JoinSet<Result<(), Infallible>> {
     let Signals { shutdown, reloads } = signals;
@@ -219,6 +228,9 @@ fn open_doors(
     let mut tasks = JoinSet::new();
     tasks.spawn(api::serve(Listener::Tcp(tcp), page, CONNECTIONS_MAX, shutdown.clone()));
     tasks.spawn(api::serve(Listener::Unix(unix), socket, LOCAL_CONNECTIONS_MAX, shutdown.clone()));
+    if let Some(door) = programs {
+        tasks.spawn(door.serve(Arc::clone(agent), shutdown.clone()));
+    }
     let agent = Arc::clone(agent);
     tasks.spawn(reloading::on_signal(move || agent.reload().into(), reloads, shutdown));
     tasks
@@ -312,10 +324,14 @@ fn sampler_options(config: &Config) -> SamplerOptions {
 
 /// Loads the config anew and has everything that can take it over do so. What needs a restart
 /// keeps its old value.
-fn reload(plan: Plan<Config>, jobs: Arc<HostJobs>) -> Reload {
+fn reload(plan: Plan<Config>, ceiling: Arc<Ceiling>, jobs: Arc<HostJobs>) -> Reload {
     let reloading = Reloading::new(plan);
     Box::new(move |agent| {
-        let apply = |config: &Config| jobs.reload(config, || agent.apply(sampler_options(config)));
+        let apply = |config: &Config| {
+            jobs.reload(config, || agent.apply(sampler_options(config)))?;
+            ceiling.set(config.remote_jobs);
+            Ok(())
+        };
         reloading.reload(apply).into()
     })
 }

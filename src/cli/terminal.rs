@@ -46,6 +46,13 @@ pub fn asks() -> bool {
     io::stdin().is_terminal()
 }
 
+/// Columns and lines of the window; those of an old terminal where there is none.
+pub fn size() -> (usize, usize) {
+    let asked = if is_interactive() { ratatui::crossterm::terminal::size().ok() } else { None };
+    let (width, height) = asked.filter(|(width, height)| *width > 0 && *height > 0).unwrap_or((80, 24));
+    (usize::from(width), usize::from(height))
+}
+
 /// A table without lines.
 pub fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();

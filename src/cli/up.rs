@@ -120,7 +120,7 @@ fn enrol(hub: &RunningHub, agent_data: &Path) -> anyhow::Result<()> {
         needs_approval: false,
     };
     let made: TokenMade = hub.send("POST", "/api/v1/tokens", &request)?;
-    let wish = Wish { name: host_name(), roles: Default::default(), labels: Default::default() };
+    let wish = Wish { name: host_name(), ..Wish::default() };
     join(agent_data, &made.join_string.parse()?, &wish)?;
     Ok(())
 }

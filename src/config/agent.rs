@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use fieldpost_collectors::COLLECTORS;
-use fieldpost_model::Period;
+use fieldpost_model::{Period, RemoteJobs};
 use serde::{Deserialize, Serialize};
 
 use super::root::{Names, Root, below};
@@ -30,6 +30,8 @@ pub struct Config {
     pub api: Api,
     /// How the agent goes to its hubs.
     pub link: agent::Link,
+    /// What jobs every hub may have run here; unset: each what it was granted when it was joined.
+    pub remote_jobs: Option<RemoteJobs>,
     /// Programs of others to which samples are pushed.
     pub sinks: Vec<sinks::SinkConfig>,
     /// What runs on this machine, and what of it is kept.
@@ -48,6 +50,7 @@ impl Default for Config {
             history: agent::History::default(),
             api: Api::default(),
             link: agent::Link::default(),
+            remote_jobs: None,
             sinks: Vec::new(),
             jobs: jobs::Config::default(),
             log: telemetry::Config::default(),
@@ -55,7 +58,7 @@ impl Default for Config {
     }
 }
 
-/// The `api` section: the door for programs on this machine, and the one for hubs that dial.
+/// The `api` section: the doors for programs on this machine and for hubs that dial.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
@@ -63,6 +66,8 @@ pub struct Api {
     pub socket: Option<PathBuf>,
     /// Where hubs that this agent has invited dial it; unset: nowhere.
     pub listen: Option<SocketAddr>,
+    /// The door for programs that ask a Prometheus.
+    pub http: agent::Http,
 }
 
 impl Root for Config {
@@ -82,6 +87,7 @@ impl Root for Config {
         "metrics.listen",
         "api.socket",
         "api.listen",
+        "api.http",
         "link",
         "log.file",
         "collectors.backend",
@@ -103,6 +109,9 @@ impl Root for Config {
         store.path = below(base, &store.path);
         jobs.dir = jobs.dir.take().map(|dir| below(base, &dir));
         api.socket = api.socket.take().map(|socket| below(base, &socket));
+        for file in [&mut api.http.token_file, &mut api.http.certificate, &mut api.http.key] {
+            *file = file.take().map(|file| below(base, &file));
+        }
         log.file = log.file.take().map(|file| below(base, &file));
         for root in
             [&mut collectors.procfs, &mut collectors.sysfs, &mut collectors.rootfs, &mut collectors.udev]
@@ -123,8 +132,10 @@ impl Root for Config {
         };
         let of_sinks = sinks::faults(&self.sinks).into_iter().map(|text| ("sinks".to_owned(), text));
         let of_link = within("link", self.link.faults());
+        let of_http = within("api.http", self.api.http.faults());
         let of_jobs = within("jobs", self.jobs.faults());
-        within("store", self.store.faults()).chain(of_link).chain(of_jobs).chain(of_sinks).collect()
+        let of_store = within("store", self.store.faults());
+        of_store.chain(of_http).chain(of_link).chain(of_jobs).chain(of_sinks).collect()
     }
 
     fn worked_out(&self) -> HashMap<String, Value> {

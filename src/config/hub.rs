@@ -24,18 +24,8 @@ impl Root for hub::Config {
         port: 7700,
         open_port: 7700,
     };
-    const NEED_RESTART: &'static [&'static str] = &[
-        "listen",
-        "public_url",
-        "tls",
-        "store",
-        "limits",
-        "agents",
-        "labels",
-        "scrape",
-        "api.socket",
-        "log.file",
-    ];
+    const NEED_RESTART: &'static [&'static str] =
+        &["listen", "public_url", "tls", "store", "limits", "agents", "labels", "api.socket", "log.file"];
 
     fn in_state_dir(mut self, state_dir: &Path) -> Self {
         self.store.path = state_dir.join(FOLDER);

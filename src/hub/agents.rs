@@ -43,6 +43,8 @@ pub struct AgentView {
     pub labels: Labels,
     /// The version that it runs.
     pub version: String,
+    /// What jobs its owner lets this hub have run there: off, named, any, as the agent says.
+    pub allow_jobs: String,
     /// When it was last heard of.
     pub last_seen_ms: Option<TimeMs>,
     /// Does it wait for somebody to let it in?
@@ -112,6 +114,7 @@ impl Hub {
             roles: agent.roles.clone(),
             labels: agent.labels.clone(),
             version: agent.version.clone(),
+            allow_jobs: agent.allow_jobs.clone(),
             last_seen_ms: agent.last_seen_ms,
             waits_for_approval: !agent.approved,
             revoked: agent.revoked_ms.is_some(),

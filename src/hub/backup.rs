@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use fieldpost_model::hub_state::{Act, AuditNote};
+use fieldpost_store::hub::HubStore;
 use fieldpost_store::{SqliteHubState, restore_hub_state};
 use rustix::fs::{FlockOperation, flock};
 
@@ -24,18 +25,23 @@ const LAYOUT: u32 = 1;
 /// In a data folder, by which the state is locked.
 const LOCK: &str = "state.lock";
 
+/// What a hub keeps on its disk.
+pub struct Kept<'a> {
+    /// Agents, tokens, users, audit.
+    pub state: &'a SqliteHubState,
+    /// What agents have sent.
+    pub record: &'a HubStore,
+    /// The folder of the keys.
+    pub keys: &'a Path,
+}
+
 /// Copies everything into a new folder, which must not exist or be empty.
-pub fn back_up(
-    hub: &Hub,
-    state: &SqliteHubState,
-    keys: &Path,
-    wish: &BackupWish,
-) -> anyhow::Result<BackupMade> {
+pub fn back_up(hub: &Hub, kept: &Kept<'_>, wish: &BackupWish) -> anyhow::Result<BackupMade> {
     let to = &wish.to;
     ensure!(to.is_absolute(), "{} is no absolute path", to.display());
     ensure!(is_free(to)?, "{} holds something already; name a new folder", to.display());
     private_file::make_folder(to)?;
-    let made = fill(hub, state, keys, wish);
+    let made = fill(hub, kept, wish);
     if made.is_err() {
         // A part of a backup is none.
         drop(fs::remove_dir_all(to));
@@ -43,8 +49,8 @@ pub fn back_up(
     made
 }
 
-fn fill(hub: &Hub, state: &SqliteHubState, keys: &Path, wish: &BackupWish) -> anyhow::Result<BackupMade> {
-    let (to, act) = (&wish.to, hub.act());
+fn fill(hub: &Hub, kept: &Kept<'_>, wish: &BackupWish) -> anyhow::Result<BackupMade> {
+    let (to, act, Kept { state, record, keys }) = (&wish.to, hub.act(), kept);
     let note = AuditNote {
         action: "hub.backup".to_owned(),
         subject: to.display().to_string(),
@@ -52,7 +58,7 @@ fn fill(hub: &Hub, state: &SqliteHubState, keys: &Path, wish: &BackupWish) -> an
     };
     hub.state.note(&act, &note)?;
     // The record first: an agent that it knows is then in the state as well.
-    let record = hub.store.backup(&to.join(RECORD)).context("cannot back up the record")?;
+    let record = record.backup(&to.join(RECORD)).context("cannot back up the record")?;
     state.backup(&to.join(STATE)).context("cannot back up the state")?;
     private_file::make_folder(&to.join(KEYS))?;
     let wanted: &[&str] =

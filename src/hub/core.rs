@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use fieldpost_link::{Authority, HubUrl, Identity, OuterTls, Pin, ServerTls, outer_server};
 use fieldpost_model::TimeMs;
+use fieldpost_model::hub_record::RecordWriter;
 use fieldpost_model::hub_state::{Act, Actor, HubState};
 use fieldpost_store::hub::{AgentLabels, HubReader, HubStore};
 use parking_lot::Mutex;
@@ -21,6 +22,7 @@ use super::links::Links;
 use super::live::Live;
 use super::people::nobodys_password;
 use super::places::Places;
+use super::presence::Described;
 use super::pushed::{self, Pushed};
 
 /// What tells the time, in milliseconds since 1970.
@@ -60,9 +62,11 @@ pub struct Hub {
     /// Agents, tokens, users, audit.
     pub state: Arc<dyn HubState>,
     /// What agents have sent.
-    pub store: Arc<HubStore>,
+    pub store: Arc<dyn RecordWriter>,
     /// Reads what they have sent.
     pub reader: HubReader,
+    /// By which labels the series of an agent name it.
+    pub(super) agent_labels: AgentLabels,
     /// The links that are up.
     pub links: Links,
     /// The newest ticks of agents that somebody watches.
@@ -84,6 +88,8 @@ pub struct Hub {
     pub(super) pushed: Pushed,
     /// What is wrong with the targets of scrape jobs, by job.
     pub(super) scrape_faults: Mutex<BTreeMap<String, Vec<String>>>,
+    /// What was said of each agent, as labels, when it was last said.
+    pub(super) described: Mutex<HashMap<String, Vec<Described>>>,
     pub(super) coverages: Mutex<HashMap<String, (TimeMs, Coverage)>>,
     /// Passwords are hashed one at a time: each takes 19 MiB.
     pub(super) hashing: Mutex<()>,
@@ -107,8 +113,10 @@ impl Hub {
         let (authority, identity) = keys::load_or_make(keys_folder, &hub_id, clock())
             .with_context(|| format!("cannot use the hub's keys in {}", keys_folder.display()))?;
         let tls = ServerTls::hub(&identity).context("the hub's certificate cannot be used")?;
-        let reader = HubReader::open(store.folder(), labels_of(Arc::clone(&state), options.labels.clone()))
+        let agent_labels = labels_of(Arc::clone(&state), options.labels.clone());
+        let reader = HubReader::open(store.folder(), Arc::clone(&agent_labels))
             .context("cannot read the hub's store")?;
+        let store: Arc<dyn RecordWriter> = store;
         let pushed = Pushed::new(Arc::clone(&store), clock());
         Ok(Self {
             state,
@@ -116,6 +124,7 @@ impl Hub {
             pushed,
             scrape_faults: Mutex::default(),
             reader,
+            agent_labels,
             links: Links::default(),
             live: Live::default(),
             places: Places::default(),
@@ -127,6 +136,7 @@ impl Hub {
             clock,
             polls_changed: Notify::new(),
             copies_noted: Mutex::default(),
+            described: Mutex::default(),
             coverages: Mutex::default(),
             hashing: Mutex::new(()),
             attempts: Attempts::default(),

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use fieldpost_link::{Acknowledgement, FrameReader, ItemMark, RecordHead, RefusedItem, SeqSpan};
+use fieldpost_model::hub_record::{Accepted, Batch, NotTaken, RecordWriter, Refusal, Unwritten};
 use fieldpost_model::{Frame, Intervals, Lost, Seq, Stream};
-use fieldpost_store::StoreError;
-use fieldpost_store::hub::{Accepted, Batch, HubStore, NotTaken, Refusal};
 use tokio::time::Instant;
 
 use super::{Hub, Link};
@@ -163,11 +162,6 @@ async fn was_put_back(hub: &Hub, link: &Link, head: &RecordHead) -> anyhow::Resu
     Ok(false)
 }
 
-/// The store could not write what an agent sent.
-#[derive(Debug, thiserror::Error)]
-#[error("what the agent sent could not be written")]
-struct Unwritten(#[source] Arc<StoreError>);
-
 /// One stream of one spool of one agent.
 struct Intake {
     hub: Arc<Hub>,
@@ -177,8 +171,8 @@ struct Intake {
 }
 
 impl Intake {
-    fn store(&self) -> &HubStore {
-        &self.hub.store
+    fn store(&self) -> &dyn RecordWriter {
+        &*self.hub.store
     }
 
     fn misses_any(&self, span: SeqSpan) -> bool {
@@ -281,12 +275,12 @@ impl Intake {
         let mut batch = Batch { agent_id, spool_id, stream: self.stream, frames };
         loop {
             let (done, committed) = tokio::sync::oneshot::channel();
-            let taken = self.store().append(batch, move |answer| {
+            let done = move |answer| {
                 // The link may have ended meanwhile; then the items come again and are known.
                 let _ = done.send(answer);
-            });
-            match taken {
-                Ok(()) => return Ok(committed.await.context("the store has ended")?.map_err(Unwritten)?),
+            };
+            match self.store().append(batch, Box::new(done)) {
+                Ok(()) => return Ok(committed.await.context("the store has ended")??),
                 Err(NotTaken::Full(waiting)) => batch = waiting,
                 Err(NotTaken::Refused(reason)) => bail!("the hub takes nothing of this stream: {reason}"),
                 Err(NotTaken::Closed) => bail!("the hub is ending"),

@@ -174,7 +174,50 @@ pub struct Live {
     end: CancellationToken,
 }
 
+/// The last minute of a watched agent.
+pub(super) struct Recent {
+    base: State,
+    ticks: Vec<Arc<LiveTick>>,
+}
+
+impl Recent {
+    /// Series with what they had at instants from the first to the last one, both included. Only
+    /// what has changed was said, so that there are fewer samples than were taken, and no others.
+    pub(super) fn series(mut self, from_ms: i64, to_ms: i64) -> Vec<(LiveSeries, Vec<(i64, f64)>)> {
+        let mut samples: BTreeMap<u32, Vec<(i64, f64)>> = BTreeMap::new();
+        for tick in &self.ticks {
+            self.base.apply(tick);
+            if (from_ms..=to_ms).contains(&tick.time_ms) {
+                for (n, value) in &tick.values {
+                    samples.entry(*n).or_default().push((tick.time_ms, value.0));
+                }
+            }
+        }
+        let mut series = self.base.series;
+        let described = samples.into_iter();
+        described.filter_map(|(n, samples)| Some((series.remove(&n)?.0, samples))).collect()
+    }
+}
+
 impl Live {
+    /// What is kept of every watched agent whose link is up, by its id.
+    pub(super) fn recent(&self) -> Vec<(String, Recent)> {
+        let feeds: Vec<(String, Arc<Feed>)> =
+            self.feeds.lock().iter().map(|(id, feed)| (id.clone(), Arc::clone(feed))).collect();
+        let recent = |feed: &Feed| {
+            let ring = feed.ring.lock();
+            ring.up.then(|| Recent { base: ring.base.clone(), ticks: ring.ticks.iter().cloned().collect() })
+        };
+        feeds.into_iter().filter_map(|(id, feed)| Some((id, recent(&feed)?))).collect()
+    }
+
+    /// The newest tick of a watched agent, if there is one.
+    pub(super) fn newest_ms(&self, agent_id: &str) -> Option<i64> {
+        let feed = self.feeds.lock().get(agent_id).cloned()?;
+        let ring = feed.ring.lock();
+        ring.ticks.back().map(|tick| tick.time_ms)
+    }
+
     /// Ends all subscriptions, and with them what watchers read.
     pub fn end(&self) {
         self.end.cancel();
@@ -409,6 +452,21 @@ mod tests {
                 LiveNews::Event(_) | LiveNews::Link { .. } => {}
             }
         }
+    }
+
+    #[test]
+    fn last_minute_has_the_samples_that_were_said_and_no_others() {
+        let feed = feed();
+        feed.ring.lock().push(described(0));
+        (1..=100).for_each(|time_ms| feed.ring.lock().push(changed(time_ms)));
+        let live = Live::default();
+        live.feeds.lock().insert("a".into(), feed);
+        let (_, recent) = live.recent().remove(0);
+        let [(series, samples)] = &recent.series(90, 95)[..] else { panic!() };
+        assert_eq!(series.name, "a");
+        let expected: Vec<(i64, f64)> = (90..=95).map(|time_ms| (time_ms, time_ms as f64)).collect();
+        assert_eq!(*samples, expected);
+        assert_eq!(live.newest_ms("a"), Some(100));
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod status;
 mod upkeep;
 
 pub use agents::{AgentView, Coverage};
-pub use backup::{back_up, restore};
+pub use backup::{Kept, back_up, restore};
 pub use config::{Agents, Api, Config, Labels, Limits, Retention, Store, Tls};
 pub use core::{Clock, Hub, HubOptions};
 pub use coverage::{CoverageStretch, Known};

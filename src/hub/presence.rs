@@ -1,12 +1,13 @@
 //! What the hub itself measures of each agent, as a Prometheus does of its targets: `up`, so that alerts
-//! on `up == 0` work, and how far its newest stored sample lies back.
+//! on `up == 0` work, how far its newest stored sample lies back, and what people call it, to be joined to
+//! its other series by `instance`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fieldpost_formats::{Metadata, Pushed, PushedSeries, Sample};
 use fieldpost_model::hub_state::{AgentRecord, Mode};
-use fieldpost_model::{Kind, TimeMs};
+use fieldpost_model::{ABSENT, Kind, TimeMs};
 
 use super::pushed::HUB;
 use super::{Hub, LinkState};
@@ -49,6 +50,7 @@ impl Hub {
             let up = f64::from(u8::from(self.is_up(&agent, now_ms)));
             let help = "1 if the agent was reached when it was last due, else 0.";
             self.say(&agent, "up", help, (time_ms, up), visit);
+            self.say_described(&agent, time_ms, visit);
             if let Some(newest_ms) = newest.get(&agent.id) {
                 let lag = (now_ms - newest_ms).max(0) as f64 / 1_000.0;
                 let help = "Age of the newest stored sample of the agent.";
@@ -56,6 +58,19 @@ impl Hub {
             }
         }
         Ok(())
+    }
+
+    /// What people say of an agent, as labels. What they say no longer ends at once: two series of an
+    /// agent at an instant could not be joined to its others.
+    fn say_described(&self, agent: &AgentRecord, time_ms: TimeMs, visit: &mut dyn FnMut(Pushed<'_>)) {
+        let described = described(agent);
+        let before = self.described.lock().insert(agent.id.clone(), described.clone()).unwrap_or_default();
+        for own in &described {
+            self.say_labelled(agent, own, (time_ms, 1.0), visit);
+        }
+        for gone in before.iter().filter(|own| !described.contains(own)) {
+            self.say_labelled(agent, gone, (time_ms, ABSENT), visit);
+        }
     }
 
     fn is_up(&self, agent: &AgentRecord, now_ms: TimeMs) -> bool {
@@ -74,16 +89,64 @@ impl Hub {
     fn say(
         &self,
         agent: &AgentRecord,
-        name: &str,
-        help: &str,
+        name: &'static str,
+        help: &'static str,
+        sample: (TimeMs, f64),
+        visit: &mut dyn FnMut(Pushed<'_>),
+    ) {
+        self.say_labelled(agent, &Described { name, help, labels: Vec::new() }, sample, visit);
+    }
+
+    fn say_labelled(
+        &self,
+        agent: &AgentRecord,
+        own: &Described,
         (time_ms, value): (TimeMs, f64),
         visit: &mut dyn FnMut(Pushed<'_>),
     ) {
-        let labels = &self.options.labels;
-        let instance = labels.instance_of(&agent.name, &agent.id);
-        let labels = [("__name__", name), ("instance", &instance), ("job", &labels.job)];
+        let ours = &self.options.labels;
+        let instance = ours.instance_of(&agent.name, &agent.id);
+        let mut labels = vec![("__name__", own.name), ("instance", &instance), ("job", &ours.job)];
+        labels.extend(own.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        labels.sort_unstable();
         let samples = [Sample { time_ms, value, start_ms: None }];
-        let metadata = Some(Metadata { kind: Kind::Gauge, help, unit: "" });
+        let metadata = Some(Metadata { kind: Kind::Gauge, help: own.help, unit: "" });
         visit(Pushed::Series(PushedSeries { labels: &labels, metadata, samples: &samples }));
     }
+}
+
+/// A series about an agent, without the labels that say which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Described {
+    name: &'static str,
+    help: &'static str,
+    labels: Vec<(String, String)>,
+}
+
+/// Version, status and labels of an agent as labels of one series, and a series for each of its roles.
+fn described(agent: &AgentRecord) -> Vec<Described> {
+    let mut labels = vec![
+        ("version".to_owned(), agent.version.clone()),
+        ("status".to_owned(), agent.status.status.as_str().to_owned()),
+    ];
+    for (name, value) in &agent.labels {
+        let usual = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let name: String = name.chars().map(usual).collect();
+        let name = format!("label_{name}");
+        // Two that become the same name: the first one counts.
+        if labels.iter().all(|(other, _)| *other != name) {
+            labels.push((name, value.clone()));
+        }
+    }
+    let info = Described {
+        name: "fieldpost_agent_info",
+        help: "1, with version, status and labels of the agent; join it by instance.",
+        labels,
+    };
+    let role = |role: &String| Described {
+        name: "fieldpost_agent_role",
+        help: "1 for each role of the agent; join it by instance.",
+        labels: vec![("role".to_owned(), role.clone())],
+    };
+    [info].into_iter().chain(agent.roles.iter().map(role)).collect()
 }

@@ -3,6 +3,7 @@
 
 mod columns;
 mod dictionary;
+mod lane;
 mod logs;
 
 use std::collections::HashMap;
@@ -15,14 +16,16 @@ use fieldpost_formats::otlp::{self, OtlpError, Rejections};
 use fieldpost_formats::pushed::PushedSeries;
 use fieldpost_formats::remote_write::{self, RequestError, Version, Written};
 use fieldpost_formats::{Limits, Outcome, Pushed as Said};
-use fieldpost_model::{Frame, Seq, Stream, TimeMs};
-use fieldpost_store::hub::{Accepted, Answer, Batch, HubStore, NotTaken};
+use fieldpost_model::hub_record::{Accepted, Answer, Batch, NotTaken, RecordWriter};
+use fieldpost_model::{Frame, Item, Seq, Stream, TimeMs};
+use fieldpost_store::record::Definition;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use super::Hub;
 use columns::Columns;
-use dictionary::Dictionary;
+use dictionary::{Dictionary, frames_of};
+use lane::{Lane, Place};
 
 /// Before the id of a token in the id of its pseudo-agent. Ids of agents are hexadecimal.
 const PREFIX: &str = "push-";
@@ -106,10 +109,10 @@ impl fmt::Display for Refused {
 
 /// Where pushed series go in.
 pub struct Pushed {
-    store: Arc<HubStore>,
+    store: Arc<dyn RecordWriter>,
     /// A number that no other start of this hub has: meanings of ids end with the process.
     started_ms: TimeMs,
-    sources: Mutex<HashMap<String, Arc<Mutex<Source>>>>,
+    sources: Mutex<HashMap<String, Arc<Lane<Source>>>>,
     turns: Semaphore,
 }
 
@@ -122,9 +125,15 @@ struct Source {
     next_log: Seq,
 }
 
+/// What the ids of a request mean, as far as the store does not know it yet.
+struct Described {
+    scope: String,
+    definitions: Vec<Definition>,
+}
+
 /// A request that waits for the disk.
 struct Waiting {
-    source: Arc<Mutex<Source>>,
+    source: Arc<Lane<Source>>,
     scope: String,
     committed: oneshot::Receiver<Answer>,
     /// Samples by the number of their item.
@@ -132,7 +141,7 @@ struct Waiting {
 }
 
 impl Pushed {
-    pub(super) fn new(store: Arc<HubStore>, started_ms: TimeMs) -> Self {
+    pub(super) fn new(store: Arc<dyn RecordWriter>, started_ms: TimeMs) -> Self {
         Self { store, started_ms, sources: Mutex::default(), turns: Semaphore::new(N_AT_A_TIME) }
     }
 
@@ -147,14 +156,14 @@ impl Pushed {
         Limits { labels_max: self.store.limits().labels.saturating_add(1), ..Limits::default() }
     }
 
-    fn source(&self, agent_id: &str) -> Arc<Mutex<Source>> {
+    fn source(&self, agent_id: &str) -> Arc<Lane<Source>> {
         let mut sources = self.sources.lock();
         let source = sources.entry(agent_id.to_owned()).or_insert_with(|| {
             let agent_id = agent_id.to_owned();
             let next = |stream| self.store.progress(&agent_id, SPOOL, stream).last().unwrap_or(0) + 1;
             let (next_seq, next_log) = (next(Stream::Metrics), next(Stream::Logs));
             let dictionary = Dictionary::new(self.started_ms, self.store.limits());
-            Arc::new(Mutex::new(Source { agent_id, dictionary, next_seq, next_log }))
+            Arc::new(Lane::new(Source { agent_id, dictionary, next_seq, next_log }))
         });
         Arc::clone(source)
     }
@@ -167,31 +176,53 @@ impl Pushed {
         refused: &mut Refused,
         decode: impl FnOnce(&mut dyn FnMut(Said<'_>)) -> Result<T, PushFault>,
     ) -> Result<(T, Option<Waiting>), PushFault> {
-        let shared = self.source(agent_id);
-        let mut source = shared.lock();
-        source.dictionary.begin(now_ms);
+        let lane = self.source(agent_id);
         let mut columns = Columns::new(self.store.span_taken());
-        let decoded = decode(&mut |said| match said {
-            Said::Series(series) => source.take_in(&series, &mut columns, refused),
-            Said::Family { name, metadata } => source.dictionary.note_family(name, &metadata),
+        let ((decoded, described), place) = lane.begin(|source| {
+            source.dictionary.begin(now_ms);
+            let decoded = decode(&mut |said| match said {
+                Said::Series(series) => source.take_in(&series, &mut columns, refused),
+                Said::Family { name, metadata } => source.dictionary.note_family(name, &metadata),
+            })?;
+            let described = (!columns.is_empty()).then(|| source.describe());
+            Ok::<_, PushFault>((decoded, described))
         })?;
         if let Some(reason) = columns.reason() {
             refused.add(columns.n_refused, reason);
         }
-        let items = columns.seal(source.next_seq);
-        if items.is_empty() {
-            return Ok((decoded, None));
-        }
-        let counts: Vec<_> = items.iter().map(|item| (item.seq, item.n_samples)).collect();
-        let scope = source.dictionary.scope();
-        let mut frames = vec![Frame::Scope(scope.clone())];
-        frames.extend(source.dictionary.undescribed().into_iter().map(Frame::Definitions));
-        frames.extend(items.into_iter().map(Frame::Item));
-        let committed = self.append(&source.agent_id, Stream::Metrics, frames)?;
-        source.dictionary.described();
-        source.next_seq += counts.len() as u64;
-        drop(source);
-        Ok((decoded, Some(Waiting { source: shared, scope, committed, items: counts })))
+        let Some(described) = described else { return Ok((decoded, None)) };
+        Ok((decoded, Some(self.hand_in(place, described, columns.seal())?)))
+    }
+
+    fn hand_in(
+        &self,
+        place: Place<Source>,
+        described: Described,
+        mut items: Vec<Item>,
+    ) -> Result<Waiting, PushFault> {
+        let Described { scope, definitions } = described;
+        let (lane, frames) = (place.lane(), frames_of(&definitions));
+        place.end(|source| {
+            for (seq, item) in (source.next_seq..).zip(&mut items) {
+                item.seq = seq;
+            }
+            let counts: Vec<_> = items.iter().map(|item| (item.seq, item.n_samples)).collect();
+            let n_bytes = frames.iter().map(Vec::len).sum();
+            let scope_frame = std::iter::once(Frame::Scope(scope.clone()));
+            let frames = scope_frame.chain(frames.into_iter().map(Frame::Definitions));
+            let frames = frames.chain(items.into_iter().map(Frame::Item)).collect();
+            match self.append(&source.agent_id, Stream::Metrics, frames) {
+                Ok(committed) => {
+                    source.dictionary.described(&scope, n_bytes);
+                    source.next_seq += counts.len() as u64;
+                    Ok(Waiting { source: lane, scope, committed, items: counts })
+                }
+                Err(fault) => {
+                    source.dictionary.put_back(&scope, definitions);
+                    Err(fault)
+                }
+            }
+        })
     }
 
     fn append(
@@ -203,11 +234,11 @@ impl Pushed {
         let (done, committed) = oneshot::channel();
         let (agent_id, spool_id) = (agent_id.to_owned(), SPOOL.to_owned());
         let batch = Batch { agent_id, spool_id, stream, frames };
-        let taken = self.store.append(batch, move |answer| {
+        let done = move |answer| {
             // The sender may have gone meanwhile; it sends the same again, and that is stored once.
             let _ = done.send(answer);
-        });
-        match taken {
+        };
+        match self.store.append(batch, Box::new(done)) {
             Ok(()) => Ok(committed),
             Err(NotTaken::Full(_)) => Err(PushFault::Busy),
             Err(NotTaken::Refused(reason)) => Err(PushFault::Failed(anyhow::anyhow!(reason))),
@@ -223,6 +254,10 @@ impl Source {
             Err(reason) => refused.add(series.samples.len() as u64, reason),
         }
     }
+
+    fn describe(&mut self) -> Described {
+        Described { scope: self.dictionary.scope(), definitions: self.dictionary.take_undescribed() }
+    }
 }
 
 impl Waiting {
@@ -233,7 +268,7 @@ impl Waiting {
         let defines = not_taken.iter().any(|refusal| refusal.seq.is_none());
         if defines || not_taken.iter().any(|refusal| refusal.undefined) {
             // The next request describes its series anew.
-            self.source.lock().dictionary.renew(&self.scope);
+            self.source.with(|source| source.dictionary.renew(&self.scope));
         }
         if !defines && not_taken.iter().any(|refusal| refusal.undefined) {
             return Err(PushFault::Busy);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,42 +39,96 @@ const N_TARGETS_MAX: usize = 10_000;
 /// Faults of one job that are kept for the status.
 const N_FAULTS_MAX: usize = 16;
 
-/// Scrapes all targets until the end.
+/// Scrapes the targets of all jobs until the end. The jobs may change meanwhile: what stays the same
+/// goes on undisturbed.
 pub async fn scrape(
     hub: Arc<Hub>,
-    jobs: Vec<ScrapeJob>,
+    mut jobs: watch::Receiver<Vec<ScrapeJob>>,
     read_groups: ReadGroups,
     shutdown: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
-    for job in jobs {
-        tasks.spawn(run(Arc::clone(&hub), job, read_groups, shutdown.clone()));
+    let mut told: BTreeMap<String, watch::Sender<Arc<ScrapeJob>>> = BTreeMap::new();
+    loop {
+        let wanted = jobs.borrow_and_update().clone();
+        // A job whose sender is gone ends.
+        told.retain(|name, _| wanted.iter().any(|job| job.job_name == *name));
+        for job in wanted {
+            let Some(known) = told.get(&job.job_name) else {
+                let (name, (sender, job)) = (job.job_name.clone(), watch::channel(Arc::new(job)));
+                tasks.spawn(run(Arc::clone(&hub), job, read_groups, shutdown.clone()));
+                told.insert(name, sender);
+                continue;
+            };
+            known.send_if_modified(|kept| {
+                let is_changed = **kept != job;
+                *kept = Arc::new(job);
+                is_changed
+            });
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Ok(()) = jobs.changed() => {}
+        }
     }
     tasks.close();
     tasks.wait().await;
 }
 
-async fn run(hub: Arc<Hub>, job: ScrapeJob, read_groups: ReadGroups, shutdown: CancellationToken) {
-    let name = job.job_name.clone();
-    let clients = match Clients::new(&job) {
-        Ok(clients) => clients,
-        Err(error) => {
-            tracing::error!(job = name, "a job is not scraped: {error:#}");
-            hub.note_scrape_faults(&name, vec![format!("it is not scraped: {error:#}")]);
-            return;
+/// Scrapes one job until it is taken away or the hub ends.
+async fn run(
+    hub: Arc<Hub>,
+    mut changes: watch::Receiver<Arc<ScrapeJob>>,
+    read_groups: ReadGroups,
+    shutdown: CancellationToken,
+) {
+    let (tasks, mut targets) = (TaskTracker::new(), BTreeMap::new());
+    let name = changes.borrow().job_name.clone();
+    loop {
+        let job = Arc::clone(&changes.borrow_and_update());
+        match Clients::new(&job) {
+            Ok(clients) => {
+                let discovery = Discovery::new(&job.file_sd_configs, read_groups);
+                let former = std::mem::take(&mut targets);
+                let (hub, shutdown) = (Arc::clone(&hub), shutdown.clone());
+                let running =
+                    Running { hub, job, clients, former, targets: BTreeMap::new(), tasks: &tasks, shutdown };
+                targets = running.follow(discovery, &mut changes).await;
+            }
+            // What was scraped before goes on as it was.
+            Err(error) => {
+                tracing::error!(job = name, "a job is not scraped as the config says: {error:#}");
+                hub.note_scrape_faults(&name, vec![format!("it is not scraped so: {error:#}")]);
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    _ = changes.changed() => {}
+                }
+            }
         }
-    };
-    let discovery = Discovery::new(&job.file_sd_configs, read_groups);
-    let running = Running { hub, job: Arc::new(job), clients, all: BTreeMap::new(), shutdown };
-    running.follow(discovery).await;
+        let is_taken_away = changes.has_changed().is_err();
+        if is_taken_away || shutdown.is_cancelled() {
+            if is_taken_away {
+                targets.values().for_each(|stop| stop.gone.cancel());
+                hub.note_scrape_faults(&name, Vec::new());
+            }
+            tasks.close();
+            return tasks.wait().await;
+        }
+    }
 }
 
 /// The targets of a job that are scraped.
-struct Running {
+type Targets = BTreeMap<Aim, Stop>;
+
+/// A job that is scraped.
+struct Running<'a> {
     hub: Arc<Hub>,
     job: Arc<ScrapeJob>,
     clients: Clients,
-    all: BTreeMap<Aim, Stop>,
+    /// Those that are scraped as the job was before it was changed.
+    former: Targets,
+    targets: Targets,
+    tasks: &'a TaskTracker,
     shutdown: CancellationToken,
 }
 
@@ -86,15 +141,20 @@ pub(super) struct Stop {
     replaced: CancellationToken,
 }
 
-impl Running {
-    async fn follow(mut self, mut discovery: Discovery) {
-        let tasks = TaskTracker::new();
+impl Running<'_> {
+    /// Follows the job until it is changed or taken away, or the hub ends. Its targets are scraped on.
+    async fn follow(
+        mut self,
+        mut discovery: Discovery,
+        changes: &mut watch::Receiver<Arc<ScrapeJob>>,
+    ) -> Targets {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (is_any, mut is_first) = (discovery.is_any(), true);
         loop {
             tokio::select! {
                 () = self.shutdown.cancelled() => break,
+                _ = changes.changed() => break,
                 _ = looks.tick(), if is_first || is_any => {}
             }
             // Files may lie on a disk that is slow.
@@ -105,37 +165,35 @@ impl Running {
             let Ok((looked, is_changed)) = looking.await else { break };
             discovery = looked;
             if is_changed || is_first {
-                self.take_over(&discovery, &tasks);
+                self.take_over(&discovery);
             }
             is_first = false;
         }
-        tasks.close();
-        tasks.wait().await;
+        self.targets.append(&mut self.former);
+        self.targets
     }
 
     /// Scrapes what is there now, and nothing else.
-    fn take_over(&mut self, discovery: &Discovery, tasks: &TaskTracker) {
+    fn take_over(&mut self, discovery: &Discovery) {
         let mut faults = discovery.faults();
         let wanted = self.wanted(discovery, &mut faults);
         tell(&self.job.job_name, &faults);
         self.hub.note_scrape_faults(&self.job.job_name, faults);
-        let is_gone = |aim: &Aim| !wanted.contains_key(aim);
-        let gone: Vec<Aim> = self.all.keys().filter(|aim| is_gone(aim)).cloned().collect();
-        for aim in gone {
-            let Some(stop) = self.all.remove(&aim) else { continue };
+        let gone = self.targets.extract_if(.., |aim, _| !wanted.contains_key(aim));
+        for (aim, stop) in gone.chain(std::mem::take(&mut self.former)) {
             match wanted.keys().any(|other| other.labels == aim.labels) {
                 true => stop.replaced.cancel(),
                 false => stop.gone.cancel(),
             }
         }
         for (aim, client) in wanted {
-            if self.all.contains_key(&aim) {
+            if self.targets.contains_key(&aim) {
                 continue;
             }
             let stop = Stop::default();
             let target = Target::new(Arc::clone(&self.hub), Arc::clone(&self.job), client, aim.clone());
-            tasks.spawn(target.run(stop.clone(), self.shutdown.clone()));
-            self.all.insert(aim, stop);
+            self.tasks.spawn(target.run(stop.clone(), self.shutdown.clone()));
+            self.targets.insert(aim, stop);
         }
     }
 

@@ -37,6 +37,7 @@ const COMMANDS: &[&str] = &[
     "man",
     "messages",
     "processes",
+    "query",
     "run",
     "run kill",
     "run logs",
@@ -136,6 +137,9 @@ fn what_the_program_says_to_mistakes() {
         &["export", "--from", "yesterdayish"],
         &["export", "--match", "a{b=", "--set", "store.path=nosuch"],
         &["series", "--set", "store.path=nosuch"],
+        &["query"],
+        &["query", "up", "--hub", "http://hub.example:7700"],
+        &["query", "up", "--at", "5m", "--from", "1h"],
     ];
     let said: String = mistakes.iter().map(|arguments| transcript(arguments) + "\n").collect();
     let here = crate::repository_file("tests/it").display().to_string();

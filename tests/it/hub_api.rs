@@ -1,6 +1,7 @@
 //! The hub's API over its real doors: who may ask what, cell by cell; sign-in under attack; what
 //! every answer has in common; and what the routes answer.
 
+mod document;
 mod stage;
 
 use std::fmt::Write;

@@ -26,6 +26,7 @@ const DAY_MS: i64 = 86_400_000;
 
 /// A hub within this process, whose clock the test sets.
 struct TimedHub {
+    record: Arc<HubStore>,
     core: Arc<Core>,
     ahead_ms: Arc<AtomicI64>,
     shutdown: CancellationToken,
@@ -49,14 +50,16 @@ impl TimedHub {
             urls: vec![format!("http://127.0.0.1:{port}").parse().unwrap()],
             labels: Labels::default(),
         };
-        let core = Core::new(Arc::new(state), Arc::new(store), &data.join("keys"), options, clock).unwrap();
+        let record = Arc::new(store);
+        let core =
+            Core::new(Arc::new(state), Arc::clone(&record), &data.join("keys"), options, clock).unwrap();
         let core = Arc::new(core);
         let listener = runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", port))).unwrap();
         let shutdown = CancellationToken::new();
         let router = api::hub_public_router(Arc::clone(&core));
         runtime.spawn(api::serve(Listener::Tcp(listener), router, 64, shutdown.clone()));
         drop(inside);
-        Self { core, ahead_ms, shutdown, runtime: Some(runtime) }
+        Self { core, record, ahead_ms, shutdown, runtime: Some(runtime) }
     }
 
     fn go_ahead(&self, days: i64) {
@@ -103,7 +106,7 @@ impl Drop for TimedHub {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(std::time::Duration::from_secs(5));
         }
-        let _may_be_closed = self.core.store.close();
+        let _may_be_closed = self.record.close();
     }
 }
 
@@ -233,10 +236,10 @@ fn expired_certificate_is_good_for_its_renewal_and_nothing_else() {
         audit.iter().filter(|entry| entry.action == "agent.renew").count()
     };
     wait_for("a renewal that fails", || (renewals() > 0).then_some(())).unwrap();
-    let n_stored = hub.core.store.stats().n_items_stored;
+    let n_stored = hub.record.stats().n_items_stored;
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert!(!hub.is_up(), "an expired certificate is no link");
-    assert_eq!(hub.core.store.stats().n_items_stored, n_stored);
+    assert_eq!(hub.record.stats().n_items_stored, n_stored);
     std::fs::write(&path, kept).unwrap();
     wait_until_renewed(&agent, &old);
     hub.wait_until_up();

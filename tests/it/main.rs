@@ -22,6 +22,7 @@
 //! - `pair`: a hub and an agent that belongs to it, for the other modules.
 //! - `powercut`: what was called stored survives power cuts; only in `make soak`.
 //! - `promql`: the hub answers PromQL as a real Prometheus does that has the same samples.
+//! - `promql_agent`: a lone agent answers PromQL, also of the newest second; the client shows it.
 //! - `prometheus`: a real Prometheus scrapes the agent and answers what dashboards ask.
 //! - `push`: what a real Prometheus and others push is at the hub, sample by sample, or refused with a reason.
 //! - `reload`: a reload loses no tick and no count, and says what it cannot change.
@@ -59,9 +60,11 @@ mod poll;
 mod powercut;
 mod prometheus;
 mod promql;
+mod promql_agent;
 mod push;
 mod reload;
 mod scrape;
+mod scrape_guarded;
 mod sinks;
 mod tidy;
 mod top;

@@ -190,6 +190,45 @@ fn invitations_are_good_once_for_one_hub_and_until_they_end() {
     assert_eq!((hub.agents().unwrap().len(), other.agents().unwrap().len()), (1, 0));
 }
 
+/// The jobs that hubs know they may have run on the agent.
+fn allowed(hubs: &[&Hub]) -> Vec<String> {
+    let of = |hub: &&Hub| hub.agent(NAME).unwrap()["allow_jobs"].as_str().unwrap().to_owned();
+    hubs.iter().map(of).collect()
+}
+
+#[test]
+fn hubs_may_what_each_was_granted_until_the_config_says_what_all_may() {
+    let (dialled, dials) = (Hub::start(program(), "").unwrap(), Hub::start(program(), "").unwrap());
+    let hubs = [&dialled, &dials];
+    let config = format!("{FAST}api: {{listen: '127.0.0.1:{}'}}\n", free_port().unwrap());
+    let agent = Agent::start(program(), &config).unwrap();
+    let granting = |jobs: &str| {
+        agent.join(&dialled.join_string().unwrap(), &["--name", NAME, "--allow-jobs", jobs]).unwrap()
+    };
+    let said = granting("named");
+    assert!(
+        String::from_utf8(said.stdout)
+            .unwrap()
+            .contains("may: read metrics, events, processes, run the jobs of jobs.d")
+    );
+    let output = poll_add(&dials, &invitation(&agent, &["--allow-jobs", "any"]), &["--interval", "0"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    hubs.iter().for_each(|hub| link_is(hub, "up"));
+    assert_eq!(allowed(&hubs), ["named", "any"]);
+
+    let reloaded = |more: &str, jobs: [&str; 2]| {
+        std::fs::write(agent.config_dir().join("agent.yaml"), format!("{config}{more}")).unwrap();
+        let output = agent.client(&["agent", "--reload"]).unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        wait_for("the hubs to know", || (allowed(&hubs) == jobs).then_some(())).unwrap();
+        hubs.iter().for_each(|hub| link_is(hub, "up"));
+    };
+    reloaded("remote_jobs: off\n", ["off", "off"]);
+    let said = refused(&granting("named"));
+    assert!(said.contains("--allow-jobs named is more than remote_jobs: off"), "{said}");
+    reloaded("", ["named", "any"]);
+}
+
 #[test]
 fn stranger_at_the_door_learns_nothing_and_harms_nobody() {
     let hub = Hub::start(program(), "").unwrap();

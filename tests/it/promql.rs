@@ -67,6 +67,16 @@ const PATHS: &[&str] = &[
     "query_range?query=load&start=0&end=TO&step=1",
     "query_range?query=%22text%22&start=FROM&end=TO&step=15",
     "query_exemplars?query=load&start=FROM&end=TO",
+    "query?query=load&time=TO&timeout=x",
+    "query?query=load&time=TO&timeout=5s",
+    "format_query?query=sum(rate(load%7Bb=%22c%22,a!~%22d%22%7D%5B90m%5D))by(x)",
+    "format_query?query=a%2Bon(b)group_left(c)d%20offset%20-1w",
+    "format_query?query=load%20and",
+    // As Grafana asks when a data source is added, and while somebody writes a question.
+    "query?query=1%2B1&time=4",
+    "label/__name__/values?start=FROM&end=TO&match[]=%7B__name__=~%22.*l.*%22%7D",
+    "labels?match[]=%7B__name__=%22load%22%7D&start=FROM.123&end=TO.456",
+    "series?match[]=%7B__name__=%22work_total%22,host=%22a%22%7D&start=FROM&end=TO",
     "rules",
     "alerts",
 ];
@@ -125,9 +135,19 @@ fn encoded(all: &[Series]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn prometheus(scratch: &Scratch) -> (SocketAddr, Process) {
+/// Asked by a form, with the headers that Grafana sends.
+const FORMS: &[(&str, &str)] = &[
+    ("query_range", "query=sum+by+(host)+(rate(work_total%5B5m%5D))&start=FROM&end=TO&step=15"),
+    ("query", "query=load&time=TO"),
+    ("query_exemplars", "query=load&start=FROM&end=TO"),
+    ("labels", "match%5B%5D=load&start=FROM&end=TO"),
+    ("series", "match%5B%5D=load&match%5B%5D=ended&start=FROM&end=TO"),
+    ("format_query", "query=load%2Bload"),
+];
+
+fn prometheus(scratch: &Scratch, config: &str) -> (SocketAddr, Process) {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-    let config = scratch.write("prometheus.yml", "scrape_configs: []\n").unwrap();
+    let config = scratch.write("prometheus.yml", config).unwrap();
     let arguments = [
         format!("--config.file={}", config.display()),
         format!("--storage.tsdb.path={}", scratch.path().join("tsdb").display()),
@@ -155,6 +175,9 @@ fn comparable(body: &str, is_ordered: bool) -> Value {
     }
     // Only Prometheus 3 tells these.
     answer.as_object_mut().unwrap().remove("infos");
+    if answer["warnings"].to_string().contains("sort is ineffective") {
+        answer.as_object_mut().unwrap().remove("warnings");
+    }
     round(&mut answer);
     answer
 }
@@ -181,7 +204,7 @@ fn encoded_query(text: &str) -> String {
 fn hub_answers_as_a_prometheus_with_the_same_samples() {
     let hub = Hub::start("");
     let scratch = Scratch::new().unwrap();
-    let (address, _process) = prometheus(&scratch);
+    let (address, _process) = prometheus(&scratch, "scrape_configs: []\n");
     let start_ms = (now_ms() - N_SAMPLES * STEP_MS) / 1000 * 1000 + BESIDE_MS;
     let body = encoded(&data(start_ms));
     assert!(matches!(hub.write(Version::V1, &body).status, 200 | 204));
@@ -212,7 +235,109 @@ fn hub_answers_as_a_prometheus_with_the_same_samples() {
             faults.push(format!("{path}\n  ours   {} {}\n  theirs {} {}", own.0, own.1, others.0, others.1));
         }
     }
+    for (path, form) in FORMS {
+        let form = placed(form);
+        let headers = [
+            ("Content-Type", "application/x-www-form-urlencoded"),
+            ("User-Agent", "Grafana/11.2.0"),
+            ("X-Dashboard-Uid", "a"),
+            ("X-Grafana-Org-Id", "1"),
+            ("Accept-Encoding", "identity"),
+            ("Authorization", &bearer),
+        ];
+        let ask = |address| {
+            let mut connection = Connection::open(address).unwrap();
+            let answer = connection.post_with(&format!("/api/v1/{path}"), &headers, form.as_bytes()).unwrap();
+            (answer.status, comparable(answer.text().unwrap(), false))
+        };
+        let (own, others) = (ask(hub.address), ask(address));
+        if own != others {
+            faults.push(format!("{path} {form}\n  ours   {own:?}\n  theirs {others:?}"));
+        }
+    }
     assert!(faults.is_empty(), "{} of {} answers differ:\n{}", faults.len(), paths.len(), faults.join("\n"));
+    pages_for_others_are_the_same(&hub, address);
+    others_read_what_the_hub_has(&hub, &format!("{to_s}.5"), (from_s, to_s));
+}
+
+/// Lines of a page for federation: series, value, instant in milliseconds.
+fn federated(address: SocketAddr, kind: &str, bearer: &str) -> Vec<(String, String, i64)> {
+    let headers = [("Authorization", bearer), ("Accept", kind)];
+    let path = "/federate?match[]=%7B__name__=~%22load|work_total|odd%22%7D&match[]=ended&match[]=load";
+    let page = get_with(address, path, &headers).unwrap();
+    assert!(page.header("content-type").unwrap().starts_with(kind), "{page:?}");
+    let text = page.ok().unwrap();
+    let unit = if kind.contains("openmetrics") { 1_000.0 } else { 1.0 };
+    let lines = text.lines().filter(|line| !line.starts_with('#')).map(|line| {
+        let mut words = line.rsplitn(3, ' ');
+        let mut number = || words.next().unwrap_or_default().parse::<f64>().unwrap();
+        let (time_ms, value) = ((number() * unit).round() as i64, number());
+        (words.next().unwrap().to_owned(), value.to_string(), time_ms)
+    });
+    let mut lines: Vec<_> = lines.collect();
+    lines.sort();
+    lines
+}
+
+fn pages_for_others_are_the_same(hub: &Hub, prometheus: SocketAddr) {
+    let bearer = format!("Bearer {}", hub.viewer);
+    let own = federated(hub.address, "text/plain", &bearer);
+    assert!(own.len() > 8, "{own:?}");
+    assert_eq!(own, federated(prometheus, "text/plain", &bearer));
+    assert_eq!(own, federated(hub.address, "application/openmetrics-text", &bearer));
+}
+
+/// A Prometheus without samples of its own has those of the hub by remote read, and `promtool` asks.
+fn others_read_what_the_hub_has(hub: &Hub, at: &str, (from_s, to_s): (TimeMs, TimeMs)) {
+    let scratch = Scratch::new().unwrap();
+    let config = format!(
+        "remote_read:\n- url: http://{}/api/v1/read\n  read_recent: true\n  authorization:\n    credentials: {}\n",
+        hub.address, hub.viewer
+    );
+    let (reader, _process) = prometheus(&scratch, &config);
+    let bearer = format!("Bearer {}", hub.viewer);
+    for query in
+        ["load", "rate(work_total[5m])", "count_over_time(ended[20m])", "odd", "{host!~\"b|c\",host!=\"\"}"]
+    {
+        let path = format!("/api/v1/query?query={}&time={at}", encoded_query(query));
+        let own = get_with(hub.address, &path, &[("Authorization", &bearer)]).unwrap();
+        let theirs = get(reader, &path).unwrap();
+        let own = comparable(own.ok().unwrap(), false);
+        assert!(own["data"]["result"].as_array().is_some_and(|found| !found.is_empty()), "{query}");
+        assert_eq!(own, comparable(theirs.ok().unwrap(), false), "{query}");
+    }
+    let program = peer("prometheus", "usr/bin/promtool").unwrap();
+    let output = std::process::Command::new(program)
+        .args(["query", "range", "--step=60s", &format!("--header=Authorization={bearer}")])
+        .args([format!("--start={from_s}"), format!("--end={to_s}"), format!("http://{}", hub.address)])
+        .arg("sum by (kind) (rate(work_total[5m]))")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.starts_with("{kind=\"read\"} =>\n") && said.lines().count() > 20, "{said}");
+}
+
+#[test]
+fn answer_that_rests_on_old_samples_says_so() {
+    let hub = Hub::start("");
+    let now_s = now_ms() / 1_000;
+    let samples = |age_s: TimeMs| vec![((now_s - age_s) * 1_000, 1.0)];
+    assert!(matches!(hub.write(Version::V1, &encoded(&[("old", vec![], samples(100))])).status, 200 | 204));
+    let ask = |query: &str, at_s: TimeMs| -> Value {
+        let bearer = format!("Bearer {}", hub.viewer);
+        let path = format!("/api/v1/query?query={}&time={at_s}", encoded_query(query));
+        let answer = get_with(hub.address, &path, &[("Authorization", &bearer)]).unwrap();
+        serde_json::from_str(answer.ok().unwrap()).unwrap()
+    };
+    let told = ask("old", now_s);
+    let warning = told["warnings"][0].as_str().unwrap_or_default();
+    assert!(warning.starts_with("the newest samples are ") && warning.contains(" s old, of "), "{told}");
+    for (query, at_s) in [("old", now_s - 95), ("1 + 1", now_s), ("other", now_s)] {
+        assert_eq!(ask(query, at_s)["warnings"], Value::Null, "{query}");
+    }
+    assert!(matches!(hub.write(Version::V1, &encoded(&[("old", vec![], samples(0))])).status, 200 | 204));
+    assert_eq!(ask("old", now_s + 1)["warnings"], Value::Null);
 }
 
 #[test]
@@ -232,7 +357,35 @@ fn questions_by_form_are_answered_and_strangers_are_not() {
     assert_eq!(ask(&[form]).status, 401);
     let info = get_with(hub.address, "/api/v1/status/buildinfo", &[("Authorization", &bearer)]).unwrap();
     assert!(info.ok().unwrap().contains("\"version\""));
-    let cut = get_with(hub.address, "/api/v1/query?query=vector(1)&limit=x", &[("Authorization", &bearer)])
+    let ask = |path: &str| {
+        let answer =
+            get_with(hub.address, &format!("/api/v1/{path}"), &[("Authorization", &bearer)]).unwrap();
+        (answer.status, serde_json::from_str::<Value>(answer.text().unwrap()).unwrap())
+    };
+    assert_eq!(ask("query?query=vector(1)&limit=x").0, 400);
+    let (_, cut) =
+        ask("query?query=vector(1)or(label_replace(vector(2),%22a%22,%22b%22,%22%22,%22%22))&limit=1");
+    assert_eq!(cut["data"]["result"].as_array().unwrap().len(), 1);
+    assert_eq!(cut["warnings"][0], "results truncated due to limit");
+    let (_, told) = ask("query_range?query=vector(1)&start=0&end=60&step=10&stats=all");
+    assert!(told["data"]["stats"]["timings"]["evalTotalTime"].is_number(), "{told}");
+    assert_eq!(told["data"]["stats"]["samples"]["totalQueryableSamples"], 0);
+    let (status, late) = ask("query?query=anything&timeout=0s");
+    assert_eq!((status, &late["errorType"]), (503, &Value::from("timeout")), "{late}");
+    assert!(late["error"].as_str().unwrap().contains("where at most 0 s are allowed"), "{late}");
+    let (status, refused) = ask("query?query=max_over_time(vector(1)[1y:1s])");
+    assert_eq!((status, &refused["errorType"]), (422, &Value::from("execution")));
+    assert!(refused["error"].as_str().unwrap().contains("31536000 where at most 1000000"), "{refused}");
+    let (_, tree) = ask("parse_query?query=-a");
+    assert_eq!((&tree["data"]["type"], &tree["data"]["op"]), (&"unaryExpr".into(), &"-".into()));
+
+    let token = Scratch::new().unwrap();
+    let token = token.write("token", &hub.viewer).map(|file| (token, file)).unwrap();
+    let output = std::process::Command::new(crate::fieldpost())
+        .args(["query", "vector(3)", "--hub", &format!("http://{}", hub.address), "--token-file"])
+        .arg(&token.1)
+        .output()
         .unwrap();
-    assert_eq!(cut.status, 400);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains('3'), "{output:?}");
 }

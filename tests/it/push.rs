@@ -74,6 +74,11 @@ impl Hub {
         self.post(WRITE, &headers, body)
     }
 
+    /// Its config from the next reload on.
+    pub fn write_config(&self, config: &str) {
+        self.scratch.write("config/hub.yaml", config).unwrap();
+    }
+
     /// A client command beside it.
     pub fn client(&self, arguments: &[&str]) -> String {
         let config = self.scratch.path().join("config").display().to_string();

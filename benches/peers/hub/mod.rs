@@ -4,6 +4,7 @@
 mod freshness;
 mod ingest;
 mod links;
+mod promql;
 mod questions;
 mod senders;
 
@@ -20,7 +21,7 @@ use crate::table::Row;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The parts, by the names under which they can be asked for alone.
-pub const PARTS: [&str; 4] = ["hub-ingest", "hub-fresh", "hub-links", "hub-questions"];
+pub const PARTS: [&str; 5] = ["hub-ingest", "hub-fresh", "hub-links", "hub-questions", "hub-promql"];
 
 /// What a part finds. `span`: how long what goes on in its own time is watched, and how many seconds
 /// of samples are pushed; `n_links`: how many agents are linked, one try after the other.
@@ -29,6 +30,7 @@ pub fn rows(part: &str, span: Duration, n_links: &[usize]) -> anyhow::Result<Vec
         "hub-ingest" => ingest::rows(span),
         "hub-fresh" => freshness::rows(span),
         "hub-links" => links::rows(n_links),
+        "hub-promql" => promql::rows(span),
         _ => questions::rows(span),
     }
 }

@@ -1,4 +1,4 @@
-//! The formats of others: Prometheus text, written and strictly read, and what is pushed: remote write and OTLP.
+//! The formats of others: Prometheus text, written and strictly read, and what is pushed: remote write and OTLP, and remote read.
 //! No input or output here: bytes in, bytes out.
 
 mod delivery;
@@ -7,6 +7,7 @@ pub mod otlp;
 pub mod parse;
 mod parsed;
 pub mod pushed;
+pub mod remote_read;
 pub mod remote_write;
 mod scanner;
 mod wire;

@@ -6,7 +6,7 @@
 
 mod encoder;
 mod reply;
-mod v1;
+pub(crate) mod v1;
 mod v2;
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub struct Listening {
     /// Asked for each connection, so that new identities and invitations count at once.
     pub tls: Arc<dyn Fn() -> Result<ServerTls, LinkError> + Send + Sync>,
     /// Asked for each connection.
-    pub hello: Arc<dyn Fn() -> Hello + Send + Sync>,
+    pub hello: Arc<dyn Fn(&PeerCertificate) -> Hello + Send + Sync>,
     /// How links are tuned.
     pub settings: Settings,
     /// Bytes of all links.
@@ -99,7 +99,7 @@ async fn welcome_hub(
             // Agents say nothing to those who prove nothing.
             Met::Nobody(_) => return Err(LinkError::NoCertificate),
         };
-    let welcome = introduce(&mut stream, &(listening.hello)()).await?;
+    let welcome = introduce(&mut stream, &(listening.hello)(&peer)).await?;
     let handler = (listening.make_handler)(&peer, &welcome);
     let traffic = Arc::clone(&listening.traffic);
     serve(stream, handler, &listening.settings, traffic, shutdown).await

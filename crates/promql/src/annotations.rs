@@ -33,6 +33,11 @@ impl Annotations {
         }
     }
 
+    /// Adds what the source has to say, however many warnings there are.
+    pub(crate) fn remark(&mut self, what: String) {
+        self.warnings.insert(what);
+    }
+
     pub(crate) fn warn_at(&mut self, text: &str, span: Span, what: &str) {
         let (line, column) = place(text, span.start);
         self.warn(&format!("PromQL warning: {what} ({line}:{column})"));

@@ -48,6 +48,24 @@ impl Function {
     }
 }
 
+/// Functions of Prometheus that are not here: those of native histograms, and some that are tried out.
+const UNSUPPORTED: &[&str] = &[
+    "histogram_avg",
+    "histogram_count",
+    "histogram_quantiles",
+    "histogram_stddev",
+    "histogram_stdvar",
+    "histogram_sum",
+    "info",
+    "integral",
+    "start_timestamp",
+];
+
+/// Does Prometheus know it, and we do not?
+pub(crate) fn is_unsupported(name: &str) -> bool {
+    UNSUPPORTED.contains(&name)
+}
+
 /// Finds a function.
 pub(crate) fn by_name(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|function| function.name == name)
@@ -75,6 +93,7 @@ const VS: &[Type] = &[Type::Vector, Type::Scalar];
 const VSS: &[Type] = &[Type::Vector, Type::Scalar, Type::Scalar];
 const MS: &[Type] = &[Type::Matrix, Type::Scalar];
 const MSS: &[Type] = &[Type::Matrix, Type::Scalar, Type::Scalar];
+const SS: &[Type] = &[Type::Scalar, Type::Scalar];
 const SM: &[Type] = &[Type::Scalar, Type::Matrix];
 const SV: &[Type] = &[Type::Scalar, Type::Vector];
 const SSV: &[Type] = &[Type::Scalar, Type::Scalar, Type::Vector];
@@ -110,6 +129,7 @@ pub const FUNCTIONS: &[Function] = &[
     vector("delta", M),
     vector("deriv", M),
     vector("double_exponential_smoothing", MSS),
+    scalar("end", &[]),
     vector("exp", V),
     vector("first_over_time", M),
     vector("floor", V),
@@ -127,7 +147,9 @@ pub const FUNCTIONS: &[Function] = &[
     vector("log10", V),
     vector("log2", V),
     vector("mad_over_time", M),
+    scalar("max_of", SS),
     vector("max_over_time", M),
+    scalar("min_of", SS),
     vector("min_over_time", M),
     optional("minute", V, 1),
     optional("month", V, 1),
@@ -136,6 +158,7 @@ pub const FUNCTIONS: &[Function] = &[
     vector("present_over_time", M),
     vector("quantile_over_time", SM),
     vector("rad", V),
+    scalar("range", &[]),
     vector("rate", M),
     vector("resets", M),
     optional("round", VS, 1),
@@ -148,8 +171,10 @@ pub const FUNCTIONS: &[Function] = &[
     any("sort_by_label_desc", VT),
     vector("sort_desc", V),
     vector("sqrt", V),
+    scalar("start", &[]),
     vector("stddev_over_time", M),
     vector("stdvar_over_time", M),
+    scalar("step", &[]),
     vector("sum_over_time", M),
     vector("tan", V),
     vector("tanh", V),

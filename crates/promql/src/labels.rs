@@ -55,9 +55,10 @@ impl Labels {
         Self(self.0.iter().filter(|(name, _)| keep(name)).cloned().collect())
     }
 
-    /// Without the name of the metric.
+    /// Without the name of the metric, and without the labels that say of which type and unit it is:
+    /// what is made of it is of another.
     pub(crate) fn without_name(&self) -> Self {
-        self.keep(|name| name != METRIC_NAME)
+        self.keep(|name| !matches!(name, METRIC_NAME | "__type__" | "__unit__"))
     }
 
     /// Without the name of the metric, if so.

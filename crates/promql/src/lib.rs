@@ -12,7 +12,10 @@ mod syntax;
 pub use annotations::Annotations;
 pub use error::{ParseError, QueryError};
 pub use eval::{Answer, Engine, Limits, Range, SeriesAnswer, SeriesPoint, Value};
-pub use functions::{FUNCTIONS, Function};
+pub use functions::{FUNCTIONS, Function, Optional};
 pub use labels::{Labels, METRIC_NAME};
 pub use source::{Catalogue, Charge, Described, Source, SourceError, Stored};
-pub use syntax::{Expr, Type, VectorSelector, format_value, parse, parse_duration, parse_selector};
+pub use syntax::{
+    Aggregation, At, Cardinality, Expr, Matching, Node, Shift, Type, VectorSelector, format_query,
+    format_value, operator_text, parse, parse_duration, parse_selector,
+};

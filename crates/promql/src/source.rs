@@ -30,6 +30,12 @@ pub trait Source {
         to_ms: TimeMs,
         charge: Charge<'_>,
     ) -> Result<Vec<Stored>, SourceError>;
+
+    /// What there is to say about all that was read so far: such as how old it is. Becomes warnings
+    /// of the answer.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A series as catalogues list it.
@@ -47,12 +53,13 @@ pub struct Described {
 
 /// Whatever can list its series.
 pub trait Catalogue: Source {
-    /// Every series that all matchers accept and that has samples in `[from_ms, to_ms]`, each once,
-    /// in any order.
+    /// Hands over the series that all matchers accept and that have samples in `[from_ms, to_ms]`, or
+    /// near it, in any order. Some may come more than once.
     fn series(
         &self,
         matchers: &[Matcher],
         from_ms: TimeMs,
         to_ms: TimeMs,
-    ) -> Result<Vec<Described>, SourceError>;
+        each: &mut dyn FnMut(Described),
+    ) -> Result<(), SourceError>;
 }

@@ -8,9 +8,9 @@ mod script;
 use fieldpost_promql::{Engine, Labels, Limits, METRIC_NAME, QueryError, Range, parse};
 use script::load::Memory;
 
-/// Damaged texts that are tried.
 /// The time of a query.
 const PATIENCE: std::time::Duration = std::time::Duration::from_millis(200);
+/// Damaged texts that are tried.
 const N_TEXTS: usize = 20_000;
 
 fn memory() -> Memory {
@@ -35,7 +35,7 @@ fn damaged_texts_are_answered_or_refused() {
     let texts = [include_str!("expressions.txt"), include_str!("errors.txt")].concat();
     let texts: Vec<Vec<char>> = texts.lines().map(|line| line.chars().collect()).collect();
     let memory = memory();
-    let limits = Limits { samples: 200_000, series: 100, steps: 10_000 };
+    let limits = Limits { samples: 200_000, series: 100, steps: 10_000, bytes: 8 << 20 };
     let engine = Engine { limits, ..Engine::default() };
     let (mut state, mut n_answers) = (1, 0);
     for _ in 0..N_TEXTS {
@@ -87,6 +87,15 @@ fn deep_and_long_texts_are_refused_and_lesser_ones_evaluated() {
 }
 
 #[test]
+fn room_is_given_back_when_samples_are_done_with() {
+    let (memory, series) = (memory(), 2 * (20 * 16 + 400));
+    let limits = Limits { bytes: 2 * series, ..Limits::default() };
+    let engine = Engine { limits, ..Engine::default() };
+    let text = vec!["count(count_over_time(flat[1h]))"; 20].join(" + ");
+    assert!(engine.instant(&memory, &text, 1_700_000_900_000, &|| false).is_ok());
+}
+
+#[test]
 fn limits_say_how_far_they_were_passed() {
     let memory = memory();
     let ask = |limits: Limits, text: &str| {
@@ -100,6 +109,8 @@ fn limits_say_how_far_they_were_passed() {
     assert!(series.starts_with("series of a selector: 8 where at most 3"), "{series}");
     let steps = ask(Limits { steps: 100, ..all }, "max_over_time(flat[1d:1s])").to_string();
     assert!(steps.starts_with("instants of a range: 86400 where at most 100"), "{steps}");
+    let bytes = ask(Limits { bytes: 1_000, ..all }, "avg_over_time(flat[1h])").to_string();
+    assert!(bytes.starts_with("bytes of memory of a query: ") && bytes.contains("at most 1000"), "{bytes}");
     let over = Engine::default().instant(&memory, "flat", 0, &|| true).unwrap_err();
     assert_eq!(over, QueryError::Timeout);
 }

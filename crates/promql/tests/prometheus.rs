@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]
+mod compare;
+#[allow(dead_code)]
 mod script;
 
 use std::fmt::Write as _;
@@ -13,8 +15,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
+use compare::{Tolerance, difference, escaped, ours, theirs};
 use fieldpost_bed::{Process, Scratch, free_port, get, peer};
-use fieldpost_promql::{Engine, Labels, METRIC_NAME, Range, Value};
+use fieldpost_promql::{Engine, Labels, METRIC_NAME, Range};
 use script::load::Memory;
 use serde_json::Value as Json;
 
@@ -29,7 +32,7 @@ const INSTANTS_S: [f64; 3] = [1_700_003_603.5, 1_700_000_122.5, 1_700_007_103.5]
 /// Over which range, and how far apart, seconds.
 const RANGE_S: (f64, f64, f64) = (1_699_999_903.5, 1_700_007_303.5, 93.0);
 /// Numbers that differ by a lesser part are equal.
-const TOLERANCE: f64 = 1e-12;
+const TOLERANCE: Tolerance = Tolerance { part: 1e-12, least: 0.0 };
 
 /// Numbers that look random and are always the same (a linear congruential generator).
 struct Numbers(u64);
@@ -181,84 +184,8 @@ fn prometheus(folder: &Path, memory: &Memory) -> (Process, SocketAddr) {
     (process, address)
 }
 
-fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
-}
-
 fn ask(address: SocketAddr, path: &str) -> Json {
     serde_json::from_slice(&get(address, path).unwrap().body).unwrap()
-}
-
-/// Series by name, each with its samples as Prometheus writes them.
-type Series = Vec<(String, Vec<(i64, f64)>)>;
-
-fn number(json: &Json) -> f64 {
-    match json.as_str().unwrap_or_default() {
-        "NaN" => f64::NAN,
-        "+Inf" => f64::INFINITY,
-        "-Inf" => f64::NEG_INFINITY,
-        text => text.parse().unwrap(),
-    }
-}
-
-fn theirs(data: &Json) -> Series {
-    let sample = |pair: &Json| ((pair[0].as_f64().unwrap() * 1000.0).round() as i64, number(&pair[1]));
-    let result = &data["result"];
-    match data["resultType"].as_str().unwrap() {
-        "scalar" => vec![("{}".to_owned(), vec![sample(result)])],
-        "string" => vec![(result[1].as_str().unwrap().to_owned(), Vec::new())],
-        _ => {
-            let series = result.as_array().unwrap().iter().map(|series| {
-                let metric = series["metric"].as_object().unwrap();
-                let labels =
-                    Labels::new(metric.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())));
-                let samples = match series.get("values") {
-                    Some(values) => values.as_array().unwrap().iter().map(sample).collect(),
-                    None => vec![sample(&series["value"])],
-                };
-                (labels.to_string(), samples)
-            });
-            series.collect()
-        }
-    }
-}
-
-fn ours(value: &Value) -> Series {
-    match value {
-        Value::Scalar(at, number) => vec![("{}".to_owned(), vec![(*at, *number)])],
-        Value::Text(_, text) => vec![(text.clone(), Vec::new())],
-        Value::Vector(points) => points
-            .iter()
-            .map(|point| (point.labels.to_string(), vec![(point.time_ms, point.value)]))
-            .collect(),
-        Value::Matrix(all) => all.iter().map(|one| (one.labels.to_string(), one.samples.clone())).collect(),
-    }
-}
-
-fn almost(a: f64, b: f64) -> bool {
-    a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
-}
-
-/// The first difference.
-fn difference(mut ours: Series, mut theirs: Series, is_ordered: bool) -> Option<String> {
-    if !is_ordered {
-        ours.sort_by(|a, b| a.0.cmp(&b.0));
-        theirs.sort_by(|a, b| a.0.cmp(&b.0));
-    }
-    let names = |series: &Series| series.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>().join(" ");
-    if names(&ours) != names(&theirs) {
-        return Some(format!("ours {}\n    theirs {}", names(&ours), names(&theirs)));
-    }
-    for ((name, ours), (_, theirs)) in ours.iter().zip(&theirs) {
-        let same = |(a, b): (&(i64, f64), &(i64, f64))| a.0 == b.0 && almost(a.1, b.1);
-        if ours.len() != theirs.len() {
-            return Some(format!("{name}: {} samples, theirs {}", ours.len(), theirs.len()));
-        }
-        if let Some(at) = ours.iter().zip(theirs).position(|pair| !same(pair)) {
-            return Some(format!("{name}: {:?}, theirs {:?}", ours[at], theirs[at]));
-        }
-    }
-    None
 }
 
 fn lines(text: &str) -> impl Iterator<Item = &str> {
@@ -281,7 +208,7 @@ fn answers_are_those_of_a_real_prometheus() {
             n_answers += 1;
             match (own, answer["status"].as_str()) {
                 (Ok(own), Some("success")) => {
-                    let told = difference(ours(&own.value), theirs(&answer["data"]), is_ordered);
+                    let told = difference(ours(&own.value), theirs(&answer["data"]), is_ordered, TOLERANCE);
                     faults.extend(told.map(|told| format!("{expr} at {at_s}: {told}")));
                 }
                 (own, _) => {
@@ -300,7 +227,7 @@ fn answers_are_those_of_a_real_prometheus() {
         n_answers += 1;
         match (engine.range(&memory, expr, range, &|| false), answer["status"].as_str()) {
             (Ok(own), Some("success")) => {
-                let told = difference(ours(&own.value), theirs(&answer["data"]), false);
+                let told = difference(ours(&own.value), theirs(&answer["data"]), false, TOLERANCE);
                 faults.extend(told.map(|told| format!("{expr} over a range: {told}")));
             }
             (Err(_), Some("error")) => {}

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::sync_channel;
 
+use fieldpost_model::hub_record::{Answer, Batch, RecordWriter};
 use fieldpost_model::{ByteSize, Family, Frame, Item, Kind, Period, Stream};
 use fieldpost_store::Retention;
 use fieldpost_store::codec::{checksum, encode_window};
-use fieldpost_store::hub::{Batch, HubStore, HubStoreOptions};
+use fieldpost_store::hub::{HubStore, HubStoreOptions};
 use fieldpost_store::record::{Definition, encode_definitions};
 
 const START_MS: i64 = 1_795_219_200_000;
@@ -54,11 +55,11 @@ fn bring(store: &HubStore, n: i64, n_agents: i64, step_ms: i64) -> Result<(), Fa
     let (sender, receiver) = sync_channel(n_agents as usize);
     for agent in 0..n_agents {
         let sender = sender.clone();
-        let done = move |answer: fieldpost_store::hub::Answer| {
+        let done = move |answer: Answer| {
             // Nobody waits any more when the program ends.
             let _ = sender.send(answer.map_err(|error| error.to_string()));
         };
-        store.append(batch(agent, n, step_ms), done).map_err(|refused| format!("{refused:?}"))?;
+        store.append(batch(agent, n, step_ms), Box::new(done)).map_err(|refused| format!("{refused:?}"))?;
     }
     for _ in 0..n_agents {
         let accepted = receiver.recv()??;

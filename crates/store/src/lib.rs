@@ -43,6 +43,7 @@ mod state;
 mod stats;
 mod store;
 mod tables;
+mod thinned;
 mod writer;
 
 pub use belief::{Clock, Monotonic};
@@ -55,3 +56,4 @@ pub use rollup::Rollup;
 pub use state::{Gap, GapReason};
 pub use stats::StoreStats;
 pub use store::{Closed, Opened, Store, StoreOptions};
+pub use thinned::{ThinSpan, samples_of, thin_remarks};

@@ -16,6 +16,7 @@ use crate::source::{
 };
 use crate::state::{self, Gap, State};
 use crate::tables::TableScan;
+use crate::thinned::{ThinSpan, thin_spans};
 use crate::{StoreError, database};
 
 /// How many times a question is asked anew when files are merged away under it.
@@ -151,6 +152,44 @@ impl Reader {
         self.scan_where(&|entry: &Entry| accepted_by(selector, entry), from_ms, to_ms, &mut each)
     }
 
+    /// The same, as long as the caller says between two hours that it shall go on.
+    pub fn scan_while(
+        &self,
+        selector: &Selector,
+        span: (TimeMs, TimeMs),
+        goes_on: &dyn Fn() -> bool,
+        mut each: impl FnMut(&StoredSeries, &[(TimeMs, f64)]),
+    ) -> Result<(), StoreError> {
+        self.scan_where_while(&|entry: &Entry| accepted_by(selector, entry), span, goes_on, &mut each)
+    }
+
+    /// Hands over every series that the selector accepts and that a file has which touches
+    /// `[from_ms, to_ms)`: to the hour, or to the day or month once it is merged. Samples are not
+    /// looked at; a series may come more than once.
+    pub fn named(
+        &self,
+        selector: &Selector,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        each: &mut dyn FnMut(&StoredSeries),
+    ) -> Result<(), StoreError> {
+        for file in folder::list(&self.folder)? {
+            if file.kind == FileKind::Tables || file.begin_ms() >= to_ms || file.end_ms() <= from_ms {
+                continue;
+            }
+            match Source::open(file.clone()) {
+                // It was merged or let go meanwhile: what it became is listed after it.
+                Err(error) if error.is_vanished() => {}
+                opened => {
+                    if let Some(source) = skip_damage(&file.path, opened)? {
+                        source.named(&|entry: &Entry| accepted_by(selector, entry), each);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn scan_where(
         &self,
         accepts: &dyn Fn(&Entry) -> bool,
@@ -158,14 +197,25 @@ impl Reader {
         to_ms: TimeMs,
         each: Each<'_>,
     ) -> Result<(), StoreError> {
+        self.scan_where_while(accepts, (from_ms, to_ms), &|| true, each)
+    }
+
+    fn scan_where_while(
+        &self,
+        accepts: &dyn Fn(&Entry) -> bool,
+        (from_ms, to_ms): (TimeMs, TimeMs),
+        goes_on: &dyn Fn() -> bool,
+        each: Each<'_>,
+    ) -> Result<(), StoreError> {
         let files = folder::list(&self.folder)?;
         let touching = files.iter().filter(|file| is_raw(file.kind) && touches(file, from_ms, to_ms));
         let mut days: Vec<i64> = touching.map(StoreFile::day).collect();
         days.dedup();
-        for day in days {
+        for day in days.into_iter().take_while(|_| goes_on()) {
             let opened = self.open_day(day, from_ms, to_ms)?;
             let hours = day * 24..day * 24 + 24;
-            for hour in hours.filter(|hour| hour_touches(*hour, from_ms, to_ms)) {
+            let hours = hours.filter(|hour| hour_touches(*hour, from_ms, to_ms));
+            for hour in hours.take_while(|_| goes_on()) {
                 let mut piece = Piece { accepts, from_ms, to_ms, found: BTreeMap::new() };
                 for source in &opened {
                     skip_damage(&source.file.path, source.read_hour(hour, &mut piece))?;
@@ -255,6 +305,11 @@ impl Reader {
         self.scan(selector, first_ms.max(floor(from_ms)), end_ms, |series, samples| {
             all.add(series, rollup::of_samples(samples, MINUTE_MS));
         })
+    }
+
+    /// The spans within `[from_ms, to_ms)` of which there are rollups and no samples, by time.
+    pub fn thin_spans(&self, from_ms: TimeMs, to_ms: TimeMs) -> Result<Vec<ThinSpan>, StoreError> {
+        Ok(thin_spans(&folder::list(&self.folder)?, from_ms, to_ms))
     }
 
     /// The store at a glance: how much of what there is.

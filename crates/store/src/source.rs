@@ -139,6 +139,11 @@ impl Source {
         Ok(Self { file, connection, entries, wanted: OnceCell::new() })
     }
 
+    /// Hands over the series that it describes.
+    pub(crate) fn named(&self, accepts: &dyn Fn(&Entry) -> bool, each: &mut dyn FnMut(&StoredSeries)) {
+        self.entries.iter().filter(|entry| accepts(entry)).for_each(|entry| each(&stored_series(entry)));
+    }
+
     fn wanted(&self, accepts: &dyn Fn(&Entry) -> bool) -> &HashMap<u32, StoredSeries> {
         self.wanted.get_or_init(|| {
             let accepted = self.entries.iter().filter(|entry| accepts(entry));

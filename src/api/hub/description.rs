@@ -201,6 +201,26 @@ const ENTRIES: &[Entry] = &[
         .asking(&[("metric", "string"), ("limit", "integer")]),
     Entry::get("GET /api/v1/query_exemplars", "None: there are no exemplars", "Queried"),
     Entry::with("POST /api/v1/query_exemplars", "The same by a form", FORM, "Queried"),
+    Entry::get("GET /api/v1/format_query", "An expression as it is usually written", "Queried")
+        .asking(&[("query", "string")]),
+    Entry::with("POST /api/v1/format_query", "The same by a form", FORM, "Queried"),
+    Entry::get("GET /api/v1/parse_query", "The tree of an expression", "Queried")
+        .asking(&[("query", "string")]),
+    Entry::with("POST /api/v1/parse_query", "The same by a form", FORM, "Queried"),
+    Entry::get(
+        "GET /api/v1/status/tsdb",
+        "Of what there is most, over the series of the last hour",
+        "Queried",
+    )
+    .asking(&[("limit", "integer")]),
+    Entry::get("GET /federate", "The newest samples of chosen series as a page of metrics", "text/plain")
+        .asking(&[("match[]", "string")]),
+    Entry::with(
+        "POST /api/v1/read",
+        "Samples of chosen series by Prometheus remote read",
+        PROTOBUF,
+        PROTOBUF,
+    ),
     Entry::get("GET /api/v1/rules", "None: there are no rules", "Queried"),
     Entry::get("GET /api/v1/alerts", "None: there are no alerts", "Queried"),
     Entry::get("GET /api/v1/status/buildinfo", "Which Prometheus clients may take this for", "Queried"),

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use fieldpost_model::TimeMs;
 use fieldpost_promql::{Answer, Labels, QueryError, Value, format_value};
@@ -11,7 +11,14 @@ use serde_json::{Value as Json, json};
 
 /// A good answer, written.
 #[derive(Debug)]
-pub struct Reply(String);
+pub struct Reply {
+    kind: &'static str,
+    coding: Option<&'static str>,
+    body: Vec<u8>,
+}
+
+/// Of most answers.
+const JSON: &str = "application/json";
 
 /// A refusal: the status, Prometheus' word for its kind, and what is wrong.
 #[derive(Debug)]
@@ -30,6 +37,11 @@ impl Fault {
     /// It was broken off.
     pub fn timeout(what: impl Into<String>) -> Self {
         Self { status: StatusCode::SERVICE_UNAVAILABLE, kind: "timeout", what: what.into() }
+    }
+
+    /// Not now.
+    pub fn unavailable(what: impl Into<String>) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, kind: "unavailable", what: what.into() }
     }
 
     /// The fault is on this side.
@@ -56,42 +68,56 @@ impl From<QueryError> for Fault {
     }
 }
 
+impl Fault {
+    /// In words only, as pages are refused.
+    pub fn plain(self) -> Response {
+        (self.status, self.what + "\n").into_response()
+    }
+}
+
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let body = json!({ "status": "error", "errorType": self.kind, "error": self.what });
-        (self.status, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+        (self.status, [(CONTENT_TYPE, JSON)], body.to_string()).into_response()
     }
 }
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        ([(CONTENT_TYPE, "application/json")], self.0).into_response()
+        let mut answer = ([(CONTENT_TYPE, self.kind)], self.body).into_response();
+        if let Some(coding) = self.coding {
+            answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+        }
+        answer
     }
 }
 
 impl Reply {
+    /// Of this media type and coding.
+    pub fn new(kind: &'static str, coding: Option<&'static str>, body: Vec<u8>) -> Self {
+        Self { kind, coding, body }
+    }
+
     /// These data, and what there is to say about them.
     pub fn of_json(data: &Json, warnings: &[&str]) -> Self {
         let mut text = format!("{{\"status\":\"success\",\"data\":{data}");
         notes(&mut text, "warnings", warnings.iter().copied());
         text.push('}');
-        Self(text)
+        Self::new(JSON, None, text.into_bytes())
     }
 
     /// The answer to a query.
-    pub fn of_answer(answer: &Answer, with_stats: bool) -> Self {
+    pub fn of_answer(answer: &Answer, stats: Option<&Json>) -> Self {
         let mut text = String::from("{\"status\":\"success\",\"data\":{\"resultType\":");
         value(&mut text, &answer.value);
-        if with_stats {
-            let samples =
-                json!({ "totalQueryableSamples": answer.n_samples, "peakSamples": answer.n_samples });
-            let _ = write!(text, ",\"stats\":{}", json!({ "timings": {}, "samples": samples }));
+        if let Some(stats) = stats {
+            let _ = write!(text, ",\"stats\":{stats}");
         }
         text.push('}');
         notes(&mut text, "warnings", answer.annotations.warnings());
         notes(&mut text, "infos", answer.annotations.infos());
         text.push('}');
-        Self(text)
+        Self::new(JSON, None, text.into_bytes())
     }
 }
 

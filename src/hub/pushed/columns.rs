@@ -1,10 +1,10 @@
 //! The samples of one request as windows: by series, then by common instants. Of several samples of a
 //! series at one instant the last one stays.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use fieldpost_formats::Sample;
-use fieldpost_model::{ENDED, Item, Seq, TimeMs, is_absent};
+use fieldpost_model::{ENDED, Item, TimeMs, is_absent};
 use fieldpost_store::codec::{checksum, encode_window};
 
 /// Windows begin at whole minutes, so that none lies in two hours.
@@ -16,15 +16,29 @@ const N_WINDOW_SAMPLES: usize = 50_000;
 pub(super) struct Columns {
     from_ms: TimeMs,
     to_ms: TimeMs,
-    series: BTreeMap<u32, Vec<(TimeMs, f64)>>,
+    points: Vec<Point>,
     /// Samples whose instants are not taken.
     pub(super) n_refused: u64,
     refused_ms: TimeMs,
 }
 
+/// A sample of a series.
+#[derive(Clone, Copy)]
+struct Point {
+    id: u32,
+    time_ms: TimeMs,
+    value: f64,
+}
+
+impl Point {
+    fn window(&self) -> i64 {
+        self.time_ms.div_euclid(WINDOW_MS)
+    }
+}
+
 /// Series of a window that share their instants.
-#[derive(Default)]
 struct Group {
+    times_ms: Vec<TimeMs>,
     ids: Vec<u32>,
     values: Vec<f64>,
 }
@@ -32,12 +46,11 @@ struct Group {
 impl Columns {
     /// For samples of this span.
     pub(super) fn new((from_ms, to_ms): (TimeMs, TimeMs)) -> Self {
-        Self { from_ms, to_ms, series: BTreeMap::new(), n_refused: 0, refused_ms: 0 }
+        Self { from_ms, to_ms, points: Vec::new(), n_refused: 0, refused_ms: 0 }
     }
 
     /// Takes samples of a series.
     pub(super) fn add(&mut self, id: u32, samples: &[Sample]) {
-        let known = self.series.entry(id).or_default();
         for sample in samples {
             // The end of a window is one later than its last sample.
             if !(self.from_ms..self.to_ms - 1).contains(&sample.time_ms) {
@@ -45,8 +58,14 @@ impl Columns {
                 self.refused_ms = sample.time_ms;
                 continue;
             }
-            known.push((sample.time_ms, if is_absent(sample.value) { ENDED } else { sample.value }));
+            let value = if is_absent(sample.value) { ENDED } else { sample.value };
+            self.points.push(Point { id, time_ms: sample.time_ms, value });
         }
+    }
+
+    /// Was nothing taken?
+    pub(super) fn is_empty(&self) -> bool {
+        self.points.is_empty()
     }
 
     /// Why samples were refused, if any were.
@@ -57,61 +76,66 @@ impl Columns {
         })
     }
 
-    /// Everything as sealed items, numbered from this one on, the oldest first.
-    pub(super) fn seal(self, first: Seq) -> Vec<Item> {
-        let mut windows: BTreeMap<i64, BTreeMap<u32, Vec<(TimeMs, f64)>>> = BTreeMap::new();
-        for (id, mut samples) in self.series {
-            samples.reverse();
-            samples.sort_by_key(|(time_ms, _)| *time_ms);
-            samples.dedup_by_key(|(time_ms, _)| *time_ms);
-            for part in samples.chunk_by(|a, b| a.0.div_euclid(WINDOW_MS) == b.0.div_euclid(WINDOW_MS)) {
-                windows.entry(part[0].0.div_euclid(WINDOW_MS)).or_default().insert(id, part.to_vec());
+    /// Everything as sealed items, the oldest first. They have no numbers yet.
+    pub(super) fn seal(self) -> Vec<Item> {
+        let mut points = self.points;
+        // Stable, and quick where they come in this order already.
+        points.sort_by_key(|point| (point.window(), point.id, point.time_ms));
+        points.dedup_by(|later, kept| {
+            let is_same = (later.id, later.time_ms) == (kept.id, kept.time_ms);
+            if is_same {
+                kept.value = later.value;
             }
-        }
-        let mut items = Vec::new();
-        for window in windows.into_values() {
-            for part in cut(window) {
-                items.push(sealed(first + items.len() as u64, &part));
-            }
-        }
-        items
+            is_same
+        });
+        let windows = points.chunk_by(|a, b| a.window() == b.window());
+        windows.flat_map(cut).map(sealed).collect()
     }
 }
 
-/// A window in parts of a bounded number of samples.
-fn cut(window: BTreeMap<u32, Vec<(TimeMs, f64)>>) -> Vec<BTreeMap<u32, Vec<(TimeMs, f64)>>> {
-    let (mut parts, mut part, mut n_samples) = (Vec::new(), BTreeMap::new(), 0);
-    for (id, samples) in window {
-        n_samples += samples.len();
-        part.insert(id, samples);
-        if n_samples >= N_WINDOW_SAMPLES {
-            parts.push(std::mem::take(&mut part));
-            n_samples = 0;
-        }
-    }
-    if !part.is_empty() {
+/// A window in parts of a bounded number of samples, cut between series.
+fn cut(mut window: &[Point]) -> Vec<&[Point]> {
+    let mut parts = Vec::new();
+    while let Some(last) = window.get(N_WINDOW_SAMPLES.saturating_sub(1)) {
+        let (part, rest) = window.split_at(window.partition_point(|point| point.id <= last.id));
         parts.push(part);
+        window = rest;
+    }
+    if !window.is_empty() {
+        parts.push(window);
     }
     parts
 }
 
-fn sealed(seq: Seq, window: &BTreeMap<u32, Vec<(TimeMs, f64)>>) -> Item {
-    let mut groups: HashMap<Vec<TimeMs>, Group> = HashMap::new();
-    let (mut from_ms, mut last_ms, mut n_samples) = (TimeMs::MAX, TimeMs::MIN, 0);
-    for (id, samples) in window {
-        let times_ms: Vec<TimeMs> = samples.iter().map(|(time_ms, _)| *time_ms).collect();
-        from_ms = from_ms.min(times_ms[0]);
-        last_ms = last_ms.max(times_ms[times_ms.len() - 1]);
-        n_samples += times_ms.len() as u64;
-        let group = groups.entry(times_ms).or_default();
-        group.ids.push(*id);
-        group.values.extend(samples.iter().map(|(_, value)| *value));
-    }
-    let mut groups: Vec<(Vec<TimeMs>, Group)> = groups.into_iter().collect();
-    groups.sort_by_key(|(_, group)| group.ids[0]);
-    let parts = groups.iter().map(|(times_ms, group)| (&times_ms[..], &group.ids[..], &group.values[..]));
+fn sealed(window: &[Point]) -> Item {
+    let groups = grouped(window);
+    let from_ms = groups.iter().filter_map(|group| group.times_ms.first()).min().copied().unwrap_or(0);
+    let last_ms = groups.iter().filter_map(|group| group.times_ms.last()).max().copied().unwrap_or(0);
+    let parts = groups.iter().map(|group| (&group.times_ms[..], &group.ids[..], &group.values[..]));
     let blob = encode_window(parts);
-    Item { seq, from_ms, to_ms: last_ms + 1, n_samples, checksum: checksum(&blob), blob }
+    let n_samples = window.len() as u64;
+    Item { seq: 0, from_ms, to_ms: last_ms + 1, n_samples, checksum: checksum(&blob), blob }
+}
+
+/// The series of a window, those with the same instants together.
+fn grouped(window: &[Point]) -> Vec<Group> {
+    let (mut groups, mut places): (Vec<Group>, HashMap<Vec<TimeMs>, usize>) = (Vec::new(), HashMap::new());
+    let mut times_ms = Vec::new();
+    // Most have the instants of the one before.
+    let mut place = 0;
+    for series in window.chunk_by(|a, b| a.id == b.id) {
+        times_ms.clear();
+        times_ms.extend(series.iter().map(|point| point.time_ms));
+        if groups.get(place).is_none_or(|group| group.times_ms != times_ms) {
+            place = *places.entry(times_ms.clone()).or_insert(groups.len());
+        }
+        if place == groups.len() {
+            groups.push(Group { times_ms: times_ms.clone(), ids: Vec::new(), values: Vec::new() });
+        }
+        groups[place].ids.push(series[0].id);
+        groups[place].values.extend(series.iter().map(|point| point.value));
+    }
+    groups
 }
 
 #[cfg(test)]
@@ -134,10 +158,9 @@ mod tests {
         columns.add(1, &[sample(-1, 0.0), sample(999_999, 0.0)]);
         assert_eq!(columns.n_refused, 2);
         assert!(columns.reason().is_some_and(|reason| reason.starts_with("999999 ms is too old or too far")));
-        let items = columns.seal(8);
-        let spans: Vec<_> =
-            items.iter().map(|item| (item.seq, item.from_ms, item.to_ms, item.n_samples)).collect();
-        assert_eq!(spans, [(8, 1_000, 2_001, 4), (9, 61_000, 61_001, 1)]);
+        let items = columns.seal();
+        let spans: Vec<_> = items.iter().map(|item| (item.from_ms, item.to_ms, item.n_samples)).collect();
+        assert_eq!(spans, [(1_000, 2_001, 4), (61_000, 61_001, 1)]);
         let groups = decode_window(&items[0].blob).unwrap();
         assert_eq!(groups.len(), 1);
         assert_eq!((&groups[0].times_ms, &groups[0].ids), (&vec![1_000, 2_000], &vec![1, 3]));
@@ -150,7 +173,7 @@ mod tests {
         let mut columns = Columns::new((0, 1_000_000));
         let samples: Vec<Sample> = (0..50_000).map(|n| sample(n, 0.5)).collect();
         (0..3).for_each(|id| columns.add(id, &samples));
-        let items = columns.seal(1);
+        let items = columns.seal();
         assert_eq!(items.iter().map(|item| item.n_samples).collect::<Vec<_>>(), [50_000; 3]);
     }
 }

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use fieldpost_formats::pushed::{Label, Metadata, NAME_LABEL, PushedSeries};
+use fieldpost_model::hub_record::HubLimits;
 use fieldpost_model::{Family, Kind, TimeMs};
-use fieldpost_store::hub::HubLimits;
 use fieldpost_store::record::{Definition, encode_definitions};
 
 const DAY_MS: i64 = 86_400_000;
@@ -80,21 +80,24 @@ impl Dictionary {
         format!("{}-{}-{}", self.day, self.started_ms, self.turn)
     }
 
-    /// What the store must be told before it is given windows: frames of definitions.
-    pub(super) fn undescribed(&self) -> Vec<Vec<u8>> {
-        let (mut frames, mut rest) = (Vec::new(), &self.undescribed[..]);
-        while !rest.is_empty() {
-            let (frame, n) = encode_definitions(rest);
-            frames.push(frame);
-            rest = &rest[n.max(1)..];
-        }
-        frames
+    /// What the store must be told before it is given windows with ids of now.
+    pub(super) fn take_undescribed(&mut self) -> Vec<Definition> {
+        std::mem::take(&mut self.undescribed)
     }
 
-    /// The store was told.
-    pub(super) fn described(&mut self) {
-        self.scope_bytes += self.undescribed().iter().map(Vec::len).sum::<usize>();
-        self.undescribed.clear();
+    /// The store could not be told: the next one has to.
+    pub(super) fn put_back(&mut self, scope: &str, mut definitions: Vec<Definition>) {
+        if self.scope() == scope {
+            definitions.append(&mut self.undescribed);
+            self.undescribed = definitions;
+        }
+    }
+
+    /// The store was told so many bytes.
+    pub(super) fn described(&mut self, scope: &str, n_bytes: usize) {
+        if self.scope() == scope {
+            self.scope_bytes += n_bytes;
+        }
     }
 
     /// Remembers what is known of a family, for series that are described later.
@@ -114,7 +117,9 @@ impl Dictionary {
         self.key.clear();
         for (name, value) in series.labels {
             // No text has this byte in it.
-            self.key.extend([name.as_bytes(), b"\xff", value.as_bytes(), b"\xff"].concat());
+            for part in [name.as_bytes(), b"\xff", value.as_bytes(), b"\xff"] {
+                self.key.extend_from_slice(part);
+            }
         }
         if let Some(id) = self.ids.get(&self.key[..]) {
             return Ok(*id);
@@ -173,6 +178,17 @@ impl Dictionary {
     }
 }
 
+/// Descriptions as frames of a bounded length.
+pub(super) fn frames_of(mut definitions: &[Definition]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    while !definitions.is_empty() {
+        let (frame, n) = encode_definitions(definitions);
+        frames.push(frame);
+        definitions = &definitions[n.max(1)..];
+    }
+    frames
+}
+
 /// What a description counts for, as the store counts it.
 fn n_bytes(series: &Definition) -> u64 {
     let labels = series.labels.iter().map(|(name, value)| name.len() + value.len() + 16);
@@ -196,9 +212,13 @@ mod tests {
         assert_eq!(id(&mut dictionary, &[("__name__", "up"), ("job", "a")]), Ok(0));
         assert_eq!(id(&mut dictionary, &[("__name__", "up"), ("job", "b")]), Ok(1));
         assert_eq!(id(&mut dictionary, &[("__name__", "up"), ("job", "a")]), Ok(0));
-        assert_eq!(dictionary.undescribed().len(), 1);
-        dictionary.described();
-        assert!(dictionary.undescribed().is_empty());
+        let definitions = dictionary.take_undescribed();
+        assert_eq!((definitions.len(), frames_of(&definitions).len()), (2, 1));
+        assert!(dictionary.take_undescribed().is_empty());
+        assert_eq!(id(&mut dictionary, &[("__name__", "up"), ("job", "c")]), Ok(2));
+        dictionary.put_back(&first, definitions);
+        let ids: Vec<u32> = dictionary.take_undescribed().iter().map(|definition| definition.id).collect();
+        assert_eq!(ids, [0, 1, 2], "what could not be told is told first");
         dictionary.begin(DAY_MS);
         assert_ne!(dictionary.scope(), first);
         assert_eq!(id(&mut dictionary, &[("__name__", "up"), ("job", "b")]), Ok(0));

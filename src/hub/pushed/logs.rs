@@ -87,19 +87,19 @@ impl LogItems {
 impl Pushed {
     /// Hands the records of a request to the store.
     fn take_logs(&self, agent_id: &str, mut records: LogItems) -> Result<Taken, PushFault> {
-        let shared = self.source(agent_id);
-        let mut source = shared.lock();
-        let items = records.seal(source.next_log);
-        if items.is_empty() {
-            return Ok((None, records.refused));
-        }
-        let counts: Vec<_> = items.iter().map(|item| (item.seq, item.n_samples)).collect();
-        let frames = items.into_iter().map(Frame::Item).collect();
-        let committed = self.append(&source.agent_id, Stream::Logs, frames)?;
-        source.next_log += counts.len() as u64;
-        let scope = source.dictionary.scope();
-        drop(source);
-        Ok((Some(Waiting { source: shared, scope, committed, items: counts }), records.refused))
+        let lane = self.source(agent_id);
+        lane.with(|source| {
+            let items = records.seal(source.next_log);
+            if items.is_empty() {
+                return Ok((None, records.refused));
+            }
+            let counts: Vec<_> = items.iter().map(|item| (item.seq, item.n_samples)).collect();
+            let frames = items.into_iter().map(Frame::Item).collect();
+            let committed = self.append(&source.agent_id, Stream::Logs, frames)?;
+            source.next_log += counts.len() as u64;
+            let (source, scope) = (Arc::clone(&lane), source.dictionary.scope());
+            Ok((Some(Waiting { source, scope, committed, items: counts }), records.refused))
+        })
     }
 }
 

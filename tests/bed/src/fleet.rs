@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use fieldpost_model::hub_record::{Answer, Batch, NotTaken, RecordWriter};
 use fieldpost_model::{Family, Frame, Item, Kind, Stream, TimeMs};
 use fieldpost_store::codec::{checksum, encode_window};
-use fieldpost_store::hub::{Answer, Batch, HubStore, NotTaken};
+use fieldpost_store::hub::HubStore;
 use fieldpost_store::record::{Definition, encode_definitions};
 
 /// The scope of all ids of a fleet.
@@ -156,7 +157,7 @@ fn append(store: &HubStore, mut batch: Batch, n_waiting: &Arc<AtomicUsize>) -> a
             assert!(answer.is_ok_and(|accepted| accepted.n_refused == 0), "something was refused");
             n_waiting.fetch_sub(1, Ordering::Relaxed);
         };
-        match store.append(batch, done) {
+        match store.append(batch, Box::new(done)) {
             Ok(()) => return Ok(()),
             Err(NotTaken::Full(back)) => batch = back,
             Err(other) => anyhow::bail!("the store takes nothing: {other:?}"),

@@ -22,6 +22,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use super::document::assert_described;
+
 /// The hub's clock stands still here.
 pub const NOW_MS: TimeMs = 1_800_000_000_000;
 const HOUR_MS: TimeMs = 3_600_000;
@@ -101,7 +103,9 @@ impl Stage {
 
     /// Sends a request to the hub's listener.
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        ask(TcpStream::connect(self.address).unwrap(), method, path, headers, body)
+        let answer = ask(TcpStream::connect(self.address).unwrap(), method, path, headers, body);
+        assert_described(method, path, &answer);
+        answer
     }
 
     /// Sends a request to its Unix socket.

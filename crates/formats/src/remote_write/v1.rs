@@ -36,15 +36,25 @@ pub(super) struct WriteRequest {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct TimeSeries {
+pub(crate) struct TimeSeries {
     #[prost(message, repeated, tag = "1")]
     pub(super) labels: Vec<LabelPair>,
     #[prost(message, repeated, tag = "2")]
-    pub(super) samples: Vec<Point>,
+    pub(crate) samples: Vec<Point>,
+}
+
+impl TimeSeries {
+    /// A series with these labels and samples.
+    pub(crate) fn of(labels: &[Label<'_>], samples: impl Iterator<Item = Sample>) -> Self {
+        let label =
+            |(name, value): &Label<'_>| LabelPair { name: (*name).to_owned(), value: (*value).to_owned() };
+        let point = |sample: Sample| Point { value: present(sample.value), timestamp: sample.time_ms };
+        Self { labels: labels.iter().map(label).collect(), samples: samples.map(point).collect() }
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct LabelPair {
+pub(crate) struct LabelPair {
     #[prost(string, tag = "1")]
     pub(super) name: String,
     #[prost(string, tag = "2")]
@@ -52,7 +62,7 @@ pub(super) struct LabelPair {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct Point {
+pub(crate) struct Point {
     #[prost(double, optional, tag = "1")]
     pub(super) value: Option<f64>,
     #[prost(int64, tag = "2")]
@@ -178,13 +188,7 @@ pub(super) fn kind_number(kind: Kind) -> u32 {
 
 /// Appends a series to a request: protobuf joins what is written one after the other.
 pub(super) fn append_series(request: &mut Vec<u8>, series: PushedSeries<'_>) {
-    let label =
-        |(name, value): &Label<'_>| LabelPair { name: (*name).to_owned(), value: (*value).to_owned() };
-    let point = |sample: &Sample| Point { value: present(sample.value), timestamp: sample.time_ms };
-    let series = TimeSeries {
-        labels: series.labels.iter().map(label).collect(),
-        samples: series.samples.iter().map(point).collect(),
-    };
+    let series = TimeSeries::of(series.labels, series.samples.iter().copied());
     append(request, &WriteRequest { timeseries: vec![series], metadata: Vec::new() });
 }
 
@@ -205,6 +209,6 @@ pub(super) fn present(value: f64) -> Option<f64> {
 }
 
 /// Appends a message.
-pub(super) fn append(out: &mut Vec<u8>, message: &impl Message) {
+pub(crate) fn append(out: &mut Vec<u8>, message: &impl Message) {
     message.encode(out).expect("a Vec grows as needed");
 }

@@ -334,7 +334,7 @@ impl ListeningAgent {
         let hello = hello(agent_id);
         let listening = Listening {
             tls,
-            hello: Arc::new(move || hello.clone()),
+            hello: Arc::new(move |_| hello.clone()),
             settings: Settings::default(),
             traffic: Arc::default(),
             make_handler: Arc::new(|_, _| echo()),

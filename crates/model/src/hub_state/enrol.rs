@@ -1,9 +1,11 @@
 //! How an agent becomes known to a hub: join tokens, the request, and why it is refused.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{AgentRecord, Certificate, HubStateError, Labels, Mode, Roles, SecretHash};
-use crate::TimeMs;
+use crate::{TimeMs, format_span};
 
 /// A join token as it is made. Only the hash of its secret is ever kept.
 #[derive(Debug, Clone)]
@@ -136,8 +138,16 @@ pub enum EnrolRefusal {
     #[error("this join token has expired; make a new one with `fieldpost hub token create`")]
     ExpiredToken,
     /// Too many.
-    #[error("this join token has been used up; make a new one with `fieldpost hub token create`")]
-    UsedUpToken,
+    #[error(
+        "this join string has been used, last by {by} {} ago; make a new one with `fieldpost hub token create`",
+        format_span(*.ago)
+    )]
+    UsedUpToken {
+        /// The agent that it let in last: its name, or its id if it has gone since.
+        by: String,
+        /// How long ago.
+        ago: Duration,
+    },
     /// Somebody ended the token.
     #[error("this join token was revoked; make a new one with `fieldpost hub token create`")]
     RevokedToken,

@@ -14,6 +14,8 @@ pub struct Answer {
     pub annotations: Annotations,
     /// Samples that were read, and numbers that were kept on the way.
     pub n_samples: u64,
+    /// Samples that were looked at, each as often as it was: once for every window that it lies in.
+    pub n_looked_at: u64,
 }
 
 /// Values by the kind of the expression.

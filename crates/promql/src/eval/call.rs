@@ -91,6 +91,17 @@ impl Evaluation<'_> {
             "time" => {
                 return Ok(Columns::Scalar(grid.times().map(|time_ms| time_ms as f64 / 1000.0).collect()));
             }
+            "start" => return Ok(Columns::Scalar(vec![seconds(self.ends.0); grid.n])),
+            "end" => return Ok(Columns::Scalar(vec![seconds(self.ends.1); grid.n])),
+            "range" => return Ok(Columns::Scalar(vec![seconds(self.ends.1 - self.ends.0); grid.n])),
+            "step" => return Ok(Columns::Scalar(vec![seconds(self.step_ms.unwrap_or(0)); grid.n])),
+            "max_of" | "min_of" => {
+                let (a, b) = (self.scalar(&args[0], grid)?, self.scalar(&args[1], grid)?);
+                let one = if function.name == "max_of" { greater } else { lesser };
+                let is_nan = |a: f64, b: f64| a.is_nan() || b.is_nan();
+                let of = |(a, b): (&f64, &f64)| if is_nan(*a, *b) { f64::NAN } else { one(*a, *b) };
+                return Ok(Columns::Scalar(a.iter().zip(&b).map(of).collect()));
+            }
             "pi" => return Ok(Columns::Scalar(vec![std::f64::consts::PI; grid.n])),
             "scalar" => return Ok(Columns::Scalar(only(&rows()?, grid))),
             "vector" => {
@@ -109,6 +120,11 @@ impl Evaluation<'_> {
                 let to = to.unwrap_or_else(|| vec![1.0; grid.n]);
                 let inverse: Vec<f64> = to.iter().map(|to| 1.0 / to).collect();
                 self.map(rows()?, |index, value| (value * inverse[index] + 0.5).floor() / inverse[index])?
+            }
+            name if name.starts_with("sort") && self.step_ms.is_some() => {
+                let what = "sort is ineffective for range queries since results are always ordered by labels";
+                self.warn(call.span, what);
+                rows()?
             }
             "sort" => self.sorted(rows()?, false, grid),
             "sort_desc" => self.sorted(rows()?, true, grid),
@@ -144,10 +160,18 @@ impl Evaluation<'_> {
         self.check_numbers(name, args, &numbers)?;
         let windows = self.windows(ranged, grid)?;
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
+        let looks_at_falls = window::looks_at_falls(name);
         let mut rows = Vec::with_capacity(windows.series.len());
         for series in &windows.series {
             let mut values = self.blank(grid)?;
-            windows.each(self, series, grid, |index, at_ms, samples| {
+            let falls = if looks_at_falls { window::falls(&series.samples) } else { Vec::new() };
+            let (mut first, mut last) = (0, 0);
+            windows.each_place(self, series, grid, |index, at_ms, place| {
+                // A fall to the window's first sample lies before it.
+                first += falls[first..].iter().take_while(|fall| fall.at <= place.start).count();
+                last += falls[last..].iter().take_while(|fall| fall.at < place.end).count();
+                let falls = &falls[first..last.max(first)];
+                let samples = &series.samples[place];
                 if samples.is_empty() {
                     return;
                 }
@@ -156,7 +180,7 @@ impl Evaluation<'_> {
                     |which: usize| numbers.get(which).map_or(f64::NAN, |column: &Vec<f64>| column[index]);
                 let args = [number(0), number(1)];
                 let start_ms = end_ms.saturating_sub(windows.range_ms);
-                if let Some(value) = function(&Window { samples, start_ms, end_ms, at_ms, args }) {
+                if let Some(value) = function(&Window { samples, start_ms, end_ms, at_ms, args, falls }) {
                     values[index] = value;
                 }
             })?;
@@ -266,6 +290,10 @@ impl Evaluation<'_> {
             }
         }
     }
+}
+
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
 }
 
 /// The one number at each instant at which there is one only.

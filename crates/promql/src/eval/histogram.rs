@@ -196,7 +196,7 @@ fn bucket_quantile(q: f64, buckets: &mut Vec<Bucket>, forced: &mut bool) -> f64 
 }
 
 fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
-    if sort(buckets).is_none() || buckets.len() < 2 || lower.is_nan() || upper.is_nan() {
+    if sort(buckets).is_none() || lower.is_nan() || upper.is_nan() {
         return f64::NAN;
     }
     let all = buckets.last().map_or(0.0, |last| last.count);
@@ -221,8 +221,12 @@ fn rank_of(number: f64, buckets: &[Bucket], all: f64) -> f64 {
             return rank;
         }
         if bucket.bound > number {
-            let part =
-                if bucket.bound.is_infinite() { 0.0 } else { (number - start) / (bucket.bound - start) };
+            // Of a bucket without an end nothing is known but its count.
+            let part = match (start.is_infinite(), bucket.bound.is_infinite()) {
+                (true, _) => 1.0,
+                (false, true) => 0.0,
+                (false, false) => (number - start) / (bucket.bound - start),
+            };
             return (rank + (bucket.count - rank) * part).min(all);
         }
         (rank, start) = (bucket.count, bucket.bound);

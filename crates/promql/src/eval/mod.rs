@@ -33,11 +33,19 @@ pub struct Limits {
     pub series: u64,
     /// Instants of a range, subqueries included.
     pub steps: u64,
+    /// Memory that samples and numbers take, bytes.
+    pub bytes: u64,
 }
+
+/// What a sample takes, and what a series takes beside its samples, bytes.
+const SAMPLE_BYTES: u64 = 16;
+const SERIES_BYTES: u64 = 400;
+/// What a number of a column takes, bytes.
+const NUMBER_BYTES: u64 = 8;
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { samples: 50_000_000, series: 200_000, steps: 1_000_000 }
+        Self { samples: 50_000_000, series: 200_000, steps: 1_000_000, bytes: 1 << 30 }
     }
 }
 
@@ -87,7 +95,7 @@ impl Engine {
     ) -> Result<Answer, QueryError> {
         let expr = parse(text)?;
         let range = Range { from_ms: at_ms, to_ms: at_ms, step_ms: 1 };
-        let evaluation = Evaluation::new(self, source, text, range, is_over);
+        let evaluation = Evaluation::new(self, source, text, (range, false), is_over);
         let value = match expr.kind() {
             Type::Matrix => evaluation.matrix(&expr, at_ms)?,
             _ => answer::instant(evaluation.finished(&expr, &evaluation.grid(range)?)?, at_ms),
@@ -111,7 +119,7 @@ impl Engine {
             );
             return Err(QueryError::Kind(what));
         }
-        let evaluation = Evaluation::new(self, source, text, range, is_over);
+        let evaluation = Evaluation::new(self, source, text, (range, true), is_over);
         let grid = evaluation.grid(range)?;
         let value = answer::range(evaluation.finished(&expr, &grid)?, &grid);
         Ok(evaluation.answer(value))
@@ -151,15 +159,43 @@ pub(crate) enum Columns {
     Text(String),
 }
 
+/// Room that is taken until this goes.
+pub(crate) struct Held<'a> {
+    evaluation: &'a Evaluation<'a>,
+    bytes: Cell<u64>,
+}
+
+impl<'a> Held<'a> {
+    fn new(evaluation: &'a Evaluation<'a>) -> Self {
+        Self { evaluation, bytes: Cell::new(0) }
+    }
+
+    fn take(&self, bytes: u64) -> Result<(), QueryError> {
+        self.bytes.set(self.bytes.get() + bytes);
+        self.evaluation.hold(bytes)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let left = self.evaluation.n_bytes.get().saturating_sub(self.bytes.get());
+        self.evaluation.n_bytes.set(left);
+    }
+}
+
 /// A query under way.
 pub(crate) struct Evaluation<'a> {
     pub engine: &'a Engine,
     pub source: &'a dyn Source,
     pub text: &'a str,
     /// The query's own first and last instant.
-    ends: (TimeMs, TimeMs),
+    pub ends: (TimeMs, TimeMs),
+    /// Between two instants of a query over a range; none at one instant.
+    pub step_ms: Option<i64>,
     is_over: &'a dyn Fn() -> bool,
     n_samples: Cell<u64>,
+    n_looked_at: Cell<u64>,
+    n_bytes: Cell<u64>,
     notes: RefCell<Annotations>,
 }
 
@@ -168,15 +204,19 @@ impl<'a> Evaluation<'a> {
         engine: &'a Engine,
         source: &'a dyn Source,
         text: &'a str,
-        range: Range,
+        (range, is_range): (Range, bool),
         is_over: &'a dyn Fn() -> bool,
     ) -> Self {
-        let ends = (range.from_ms, range.to_ms);
-        Self { engine, source, text, ends, is_over, n_samples: Cell::new(0), notes: RefCell::default() }
+        let (ends, step_ms) = ((range.from_ms, range.to_ms), is_range.then_some(range.step_ms));
+        let (n_samples, n_looked_at, n_bytes, notes) = Default::default();
+        Self { engine, source, text, ends, step_ms, is_over, n_samples, n_looked_at, n_bytes, notes }
     }
 
     fn answer(self, value: Value) -> Answer {
-        Answer { value, annotations: self.notes.into_inner(), n_samples: self.n_samples.get() }
+        let mut annotations = self.notes.into_inner();
+        self.source.remarks().into_iter().for_each(|remark| annotations.remark(remark));
+        let (n_samples, n_looked_at) = (self.n_samples.get(), self.n_looked_at.get());
+        Answer { value, annotations, n_samples, n_looked_at }
     }
 
     /// The instants of a range; an error where there are too many.
@@ -204,6 +244,23 @@ impl<'a> Evaluation<'a> {
             return Err(QueryError::Limit { what: "samples of a query", found, most, advice });
         }
         self.check_time()
+    }
+
+    /// Takes room for so many bytes; an error where there is none left.
+    pub fn hold(&self, bytes: u64) -> Result<(), QueryError> {
+        let found = self.n_bytes.get().saturating_add(bytes);
+        self.n_bytes.set(found);
+        let most = self.engine.limits.bytes;
+        if found > most {
+            let advice = "ask for fewer series, a shorter range or a longer step";
+            return Err(QueryError::Limit { what: "bytes of memory of a query", found, most, advice });
+        }
+        Ok(())
+    }
+
+    /// So many samples were looked at, each as often as it was.
+    pub fn looked_at(&self, n: u64) {
+        self.n_looked_at.set(self.n_looked_at.get().saturating_add(n));
     }
 
     pub fn check_time(&self) -> Result<(), QueryError> {
@@ -320,6 +377,7 @@ impl<'a> Evaluation<'a> {
     /// A column of nothing.
     pub fn blank(&self, grid: &Grid) -> Result<Vec<f64>, QueryError> {
         self.charge(grid.n as u64)?;
+        self.hold(grid.n as u64 * NUMBER_BYTES)?;
         Ok(vec![ABSENT; grid.n])
     }
 }

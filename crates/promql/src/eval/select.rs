@@ -1,14 +1,20 @@
 //! Series out of the source: at instants, and as windows of ranges and subqueries.
 
+use std::ops::Range as StdRange;
+
 use fieldpost_model::{Matcher, TimeMs, is_absent};
 
 use super::answer::{SeriesAnswer, Value};
-use super::{Columns, Evaluation, Grid, Range, Row, drop_names, merge_same};
+use super::{
+    Columns, Evaluation, Grid, Held, Range, Row, SAMPLE_BYTES, SERIES_BYTES, drop_names, merge_same,
+};
 use crate::syntax::{Expr, Node, Shift, VectorSelector};
 use crate::{Labels, QueryError, Stored};
 
 /// Series of samples, to be looked at through a window that ends at each instant of a grid.
-pub(crate) struct Windows {
+pub(crate) struct Windows<'a> {
+    /// Room for the samples, taken until the windows go.
+    held: Held<'a>,
     pub series: Vec<WindowSeries>,
     /// How far back each window reaches; its first instant does not belong to it.
     pub range_ms: i64,
@@ -45,7 +51,7 @@ impl Shifted {
 /// Samples in windows after which the clock is looked at.
 const N_LOOKED_AT_MAX: usize = 50_000;
 
-impl Windows {
+impl Windows<'_> {
     /// When is looked at, for this instant of the grid.
     pub fn end(&self, time_ms: TimeMs) -> TimeMs {
         self.shift.apply(time_ms)
@@ -61,8 +67,22 @@ impl Windows {
         mut each: impl FnMut(usize, TimeMs, &[(TimeMs, f64)]),
     ) -> Result<(), QueryError> {
         let samples = &series.samples;
+        self.each_place(evaluation, series, grid, |index, time_ms, place| {
+            each(index, time_ms, &samples[place]);
+        })
+    }
+
+    /// The same, with the place of the window's samples among all of the series.
+    pub fn each_place(
+        &self,
+        evaluation: &Evaluation<'_>,
+        series: &WindowSeries,
+        grid: &Grid,
+        mut each: impl FnMut(usize, TimeMs, StdRange<usize>),
+    ) -> Result<(), QueryError> {
+        let samples = &series.samples;
         let (mut from, mut to) = (0, 0);
-        let mut n_looked_at = 0;
+        let (mut n_looked_at, mut n_samples) = (0, 0);
         for (index, time_ms) in grid.times().enumerate() {
             let end = self.end(time_ms);
             let start = end.saturating_sub(self.range_ms);
@@ -73,17 +93,19 @@ impl Windows {
                 from += 1;
             }
             n_looked_at += 1 + to - from;
+            n_samples += to - from;
             if n_looked_at >= N_LOOKED_AT_MAX {
                 evaluation.check_time()?;
                 n_looked_at = 0;
             }
-            each(index, time_ms, &samples[from..to]);
+            each(index, time_ms, from..to);
         }
+        evaluation.looked_at(n_samples as u64);
         Ok(())
     }
 }
 
-impl Evaluation<'_> {
+impl<'a> Evaluation<'a> {
     fn shifted(&self, shift: Shift) -> Shifted {
         let at = shift.at.map(|at| self.instant_of(at));
         Shifted { at, offset_ms: shift.offset_ms.unwrap_or_default() }
@@ -95,9 +117,15 @@ impl Evaluation<'_> {
         matchers: &[Matcher],
         from_ms: TimeMs,
         to_ms: TimeMs,
+        held: &Held<'_>,
     ) -> Result<Vec<Stored>, QueryError> {
         self.check_time()?;
-        let stored = self.source.select(matchers, from_ms, to_ms, &|n| self.charge(n))?;
+        let charge = |n: u64| {
+            self.charge(n)?;
+            held.take(n * SAMPLE_BYTES)
+        };
+        let stored = self.source.select(matchers, from_ms, to_ms, &charge)?;
+        held.take(stored.len() as u64 * SERIES_BYTES)?;
         let (found, most) = (stored.len() as u64, self.engine.limits.series);
         if found > most {
             let advice = "select fewer by more labels";
@@ -123,7 +151,9 @@ impl Evaluation<'_> {
         let lookback_ms = self.engine.lookback_ms;
         let from_ms = first.saturating_sub(lookback_ms).saturating_add(1);
         let mut rows = Vec::new();
-        for stored in self.stored(&selector.matchers, from_ms, last)? {
+        let held = Held::new(self);
+        let mut n_looked_at = 0;
+        for stored in self.stored(&selector.matchers, from_ms, last, &held)? {
             let mut values = self.blank(grid)?;
             let mut next = 0;
             let samples = &stored.samples;
@@ -137,17 +167,19 @@ impl Evaluation<'_> {
                 };
                 if sample_ms > at.saturating_sub(lookback_ms) && !is_absent(sample) {
                     *value = of(sample_ms, sample);
+                    n_looked_at += 1;
                 }
             }
             if values.iter().any(|value| !is_absent(*value)) {
                 rows.push(Row { labels: stored.labels, drop_name: false, values });
             }
         }
+        self.looked_at(n_looked_at);
         Ok(rows)
     }
 
     /// The windows of a range or subquery.
-    pub fn windows(&self, expr: &Expr, grid: &Grid) -> Result<Windows, QueryError> {
+    pub fn windows(&'a self, expr: &Expr, grid: &Grid) -> Result<Windows<'a>, QueryError> {
         match &expr.bare().node {
             Node::Range { selector, range_ms } => self.range_windows(selector, *range_ms, grid),
             Node::Subquery { expr, range_ms, step_ms, shift } => {
@@ -159,16 +191,16 @@ impl Evaluation<'_> {
     }
 
     fn range_windows(
-        &self,
+        &'a self,
         selector: &VectorSelector,
         range_ms: i64,
         grid: &Grid,
-    ) -> Result<Windows, QueryError> {
+    ) -> Result<Windows<'a>, QueryError> {
         let shift = self.shifted(selector.shift);
-        let mut windows = Windows { series: Vec::new(), range_ms, shift };
+        let mut windows = Windows { held: Held::new(self), series: Vec::new(), range_ms, shift };
         let Some((first, last)) = shift.ends(grid) else { return Ok(windows) };
         let from_ms = first.saturating_sub(range_ms).saturating_add(1);
-        for mut stored in self.stored(&selector.matchers, from_ms, last)? {
+        for mut stored in self.stored(&selector.matchers, from_ms, last, &windows.held)? {
             stored.samples.retain(|(_, value)| !is_absent(*value));
             let Stored { labels, samples } = stored;
             windows.series.push(WindowSeries { labels, drop_name: false, samples });
@@ -177,14 +209,14 @@ impl Evaluation<'_> {
     }
 
     fn subquery_windows(
-        &self,
+        &'a self,
         expr: &Expr,
         (range_ms, step_ms): (i64, i64),
         shift: Shift,
         grid: &Grid,
-    ) -> Result<Windows, QueryError> {
+    ) -> Result<Windows<'a>, QueryError> {
         let shift = self.shifted(shift);
-        let mut windows = Windows { series: Vec::new(), range_ms, shift };
+        let mut windows = Windows { held: Held::new(self), series: Vec::new(), range_ms, shift };
         let Some((first, last)) = shift.ends(grid) else { return Ok(windows) };
         // Instants are multiples of the step, whatever the query's own grid; the window is open at
         // its left end.
@@ -206,6 +238,7 @@ impl Evaluation<'_> {
             let samples = inner.times().zip(row.values).filter(|(_, value)| !is_absent(*value));
             let samples: Vec<_> = samples.collect();
             self.charge(samples.len() as u64)?;
+            windows.held.take(samples.len() as u64 * SAMPLE_BYTES + SERIES_BYTES)?;
             let (labels, drop_name) = (row.labels, row.drop_name);
             windows.series.push(WindowSeries { labels, drop_name, samples });
         }

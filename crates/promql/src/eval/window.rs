@@ -17,6 +17,25 @@ pub(crate) struct Window<'a> {
     pub at_ms: TimeMs,
     /// Further arguments.
     pub args: [f64; 2],
+    /// What the counter had before each time that it fell within the window.
+    pub falls: &'a [Fall],
+}
+
+/// A counter fell: at this place among the samples of its series, from this number.
+pub(crate) struct Fall {
+    pub at: usize,
+    pub from: f64,
+}
+
+/// Every fall of a series, looked for once and not in each window.
+pub(crate) fn falls(samples: &[(TimeMs, f64)]) -> Vec<Fall> {
+    let pairs = samples.windows(2).enumerate().filter(|(_, pair)| pair[1].1 < pair[0].1);
+    pairs.map(|(at, pair)| Fall { at: at + 1, from: pair[0].1 }).collect()
+}
+
+/// Is it a function of counters, which looks at falls?
+pub(crate) fn looks_at_falls(name: &str) -> bool {
+    matches!(name, "rate" | "increase")
 }
 
 /// Such a function; none: no answer.
@@ -88,6 +107,9 @@ fn count_pairs(window: &Window<'_>, counts: fn(f64, f64) -> bool) -> f64 {
 
 fn median_deviation(window: &Window<'_>) -> Option<f64> {
     let mut values = values(window);
+    if values.iter().any(|value| value.is_nan()) {
+        return Some(f64::NAN);
+    }
     let median = quantile(0.5, &mut values);
     values.iter_mut().for_each(|value| *value = (*value - median).abs());
     Some(quantile(0.5, &mut values))
@@ -99,11 +121,7 @@ fn extrapolated(window: &Window<'_>, is_counter: bool, is_rate: bool) -> Option<
     let [first, .., last] = window.samples else { return None };
     let mut rise = last.1 - first.1;
     if is_counter {
-        for pair in window.samples.windows(2) {
-            if pair[1].1 < pair[0].1 {
-                rise += pair[0].1;
-            }
-        }
+        window.falls.iter().for_each(|fall| rise += fall.from);
     }
     let seconds = |from: TimeMs, to: TimeMs| (to - from) as f64 / 1000.0;
     let mut to_start = seconds(window.start_ms, first.0);
@@ -182,7 +200,8 @@ mod tests {
 
     fn call(name: &str, samples: &[(TimeMs, f64)], end_ms: TimeMs, range_ms: i64) -> Option<f64> {
         let start_ms = end_ms - range_ms;
-        function(name)?(&Window { samples, start_ms, end_ms, at_ms: end_ms, args: [0.5, 0.5] })
+        let (args, falls) = ([0.5, 0.5], falls(samples));
+        function(name)?(&Window { samples, start_ms, end_ms, at_ms: end_ms, args, falls: &falls })
     }
 
     #[test]
@@ -198,6 +217,7 @@ mod tests {
     fn counters_that_fall_began_anew() {
         let samples = [(10_000, 5.0), (20_000, 7.0), (30_000, 1.0)];
         assert_eq!(call("resets", &samples, 30_000, 30_000), Some(1.0));
+        assert_eq!(call("increase", &samples, 30_000, 25_000), Some(3.75));
         assert_eq!(call("irate", &samples, 30_000, 30_000), Some(0.1));
         assert_eq!(call("delta", &samples, 30_000, 20_000), Some(-4.0));
     }

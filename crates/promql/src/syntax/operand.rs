@@ -13,6 +13,9 @@ use crate::{ParseError, functions};
 /// The greatest instant of an `@`, seconds: offsets and ranges beside it stay within 64 bits.
 const AT_MAX_S: f64 = 1e12;
 
+/// Signs between durations.
+const SUMS: [&str; 6] = ["+", "-", "*", "/", "%", "^"];
+
 impl Parser<'_> {
     /// An operand with all that stands behind it.
     pub fn operand(&mut self) -> Result<Expr, ParseError> {
@@ -26,6 +29,8 @@ impl Parser<'_> {
                 self.offset(&mut expr)?;
             } else if self.take_sign("@") {
                 self.at(&mut expr)?;
+            } else if self.word().is_some_and(|word| ["anchored", "smoothed"].contains(&word.as_str())) {
+                return Err(self.unsupported("this modifier"));
             } else {
                 return Ok(expr);
             }
@@ -74,8 +79,17 @@ impl Parser<'_> {
 
     fn call(&mut self, name: &str) -> Result<Node, ParseError> {
         let span = self.next().span;
-        let function = functions::by_name(name)
-            .ok_or_else(|| self.wrong(span, format!("unknown function with name {}", quote(name))))?;
+        let function = functions::by_name(name).ok_or_else(|| {
+            self.wrong(
+                span,
+                match functions::is_unsupported(name) {
+                    true => {
+                        format!("function {} is not supported", quote(name))
+                    }
+                    false => format!("unknown function with name {}", quote(name)),
+                },
+            )
+        })?;
         let args = self.arguments("function call")?;
         Ok(Node::Call { function, args })
     }
@@ -135,13 +149,17 @@ impl Parser<'_> {
                 }
             }
         }
+        let mut named = selector.matchers.iter().filter(|matcher| {
+            let is_name = matcher.label == METRIC_NAME && matcher.op == MatcherOp::Equal;
+            is_name && !matcher.value.is_empty()
+        });
+        let first = selector.name.as_deref().or_else(|| named.next().map(|matcher| matcher.value.as_str()));
+        if let (Some(first), Some(twice)) = (first, named.next()) {
+            let what =
+                format!("metric name must not be set twice: {} or {}", quote(first), quote(&twice.value));
+            return Err(self.wrong(begins, what));
+        }
         if let Some(name) = &selector.name {
-            let twice = selector.matchers.iter().find(|matcher| matcher.label == METRIC_NAME);
-            if let Some(twice) = twice.filter(|matcher| matcher.op == MatcherOp::Equal) {
-                let what =
-                    format!("metric name must not be set twice: {} or {}", quote(name), quote(&twice.value));
-                return Err(self.wrong(begins, what));
-            }
             let own = Matcher::new(METRIC_NAME, MatcherOp::Equal, name);
             selector.matchers.push(own.map_err(|error| self.wrong(begins, error.to_string()))?);
         }
@@ -159,12 +177,8 @@ impl Parser<'_> {
             }
             Token::Text(text) => {
                 if matches!(self.peek().token, Token::Sign("," | "}")) {
-                    if let Some(name) = &selector.name {
-                        let what =
-                            format!("metric name must not be set twice: {} or {}", quote(name), quote(&text));
-                        return Err(self.wrong(lexed.span, what));
-                    }
-                    selector.name = Some(text);
+                    let own = Matcher::new(METRIC_NAME, MatcherOp::Equal, &text);
+                    selector.matchers.push(own.map_err(|error| self.wrong(lexed.span, error.to_string()))?);
                     return Ok(());
                 }
                 text
@@ -220,13 +234,25 @@ impl Parser<'_> {
         let ms = match self.peek().token {
             Token::Duration(ms) => ms,
             Token::Number(seconds) => self.milliseconds(seconds, span)?,
+            _ if self.begins_arithmetic() => return Err(self.unsupported("arithmetic with durations")),
             _ => return Err(self.unexpected(&format!("{what} of a selector"), "duration or number")),
         };
         self.next();
+        if SUMS.iter().any(|sign| self.is_sign(sign)) {
+            return Err(self.unsupported("arithmetic with durations"));
+        }
         if ms <= 0 {
             return Err(self.wrong(span, "duration must be greater than 0"));
         }
         Ok(ms)
+    }
+
+    /// Does an expression of durations begin here?
+    fn begins_arithmetic(&self) -> bool {
+        let named =
+            self.word().is_some_and(|word| ["step", "range", "min_of", "max_of"].contains(&word.as_str()));
+        let call = matches!(self.peek_second().token, Token::Sign("("));
+        self.is_sign("(") || self.is_sign("-") || self.is_sign("+") || named && call
     }
 
     fn milliseconds(&self, seconds: f64, span: Span) -> Result<i64, ParseError> {
@@ -245,6 +271,7 @@ impl Parser<'_> {
         let ms = match self.peek().token {
             Token::Duration(ms) => ms,
             Token::Number(seconds) => self.milliseconds(seconds, span)?,
+            _ if self.begins_arithmetic() => return Err(self.unsupported("arithmetic with durations")),
             _ => return Err(self.unexpected("offset", "number, duration, or step()")),
         };
         self.next();
@@ -267,6 +294,7 @@ impl Parser<'_> {
                 let seconds = if negative { -seconds } else { seconds };
                 At::Time((seconds * 1000.0).round() as i64)
             }
+            Token::Duration(ms) => At::Time(if negative { -ms } else { ms }),
             Token::Number(seconds) => {
                 let what = format!("timestamp out of bounds for @ modifier: {seconds:.6}");
                 return Err(self.wrong(lexed.span, what));

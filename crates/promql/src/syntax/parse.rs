@@ -91,6 +91,12 @@ impl<'a> Parser<'a> {
         self.wrong(lexed.span, message)
     }
 
+    /// What stands here is of Prometheus' language, but not of ours.
+    pub fn unsupported(&self, what: &str) -> ParseError {
+        let lexed = self.peek();
+        self.wrong(lexed.span, format!("unexpected {}: {what} is not supported", describe(lexed, self.text)))
+    }
+
     fn expect_end(&self) -> Result<(), ParseError> {
         if self.peek().token == Token::End { Ok(()) } else { Err(self.unexpected("", "")) }
     }
@@ -203,15 +209,21 @@ impl<'a> Parser<'a> {
 
     /// `bool`, `on`, `ignoring`, `group_left`, `group_right` behind an operator.
     fn modifiers(&mut self, op: BinaryOp, left: Span, op_span: Span) -> Result<(bool, Matching), ParseError> {
+        self.refuse_fill()?;
+        if matches!(op, BinaryOp::Less | BinaryOp::Greater) && self.is_sign("/") {
+            return Err(self.unsupported("an operator of native histograms"));
+        }
         let is_bool = self.take_word(&["bool"]).is_some();
         let mut matching = Matching::default();
         if op.is_set() {
             matching.cardinality = Cardinality::ManyToMany;
         }
+        self.refuse_fill()?;
         let Some(word) = self.take_word(&["on", "ignoring"]) else { return Ok((is_bool, matching)) };
         matching.is_given = true;
         matching.on = word == "on";
         matching.labels = self.label_list()?;
+        self.refuse_fill()?;
         if let Some(word) = self.take_word(&["group_left", "group_right"]) {
             if op.is_set() {
                 let what = format!("no grouping allowed for {:?} operation", op.text());
@@ -222,6 +234,7 @@ impl<'a> Parser<'a> {
             if self.is_sign("(") {
                 matching.include = self.label_list()?;
             }
+            self.refuse_fill()?;
             let twice = matching.include.iter().find(|label| matching.on && matching.labels.contains(label));
             if let Some(label) = twice {
                 let what = format!("label {label:?} must not occur in ON and GROUP clause at once");
@@ -229,6 +242,16 @@ impl<'a> Parser<'a> {
             }
         }
         Ok((is_bool, matching))
+    }
+
+    /// Values for series that have no counterpart are not known here.
+    fn refuse_fill(&self) -> Result<(), ParseError> {
+        let is_fill =
+            self.word().is_some_and(|word| ["fill", "fill_left", "fill_right"].contains(&word.as_str()));
+        match self.peek_second().token {
+            Token::Sign("(") if is_fill => Err(self.unsupported("this modifier")),
+            _ => Ok(()),
+        }
     }
 
     /// `(a, "b", c)`, also empty and with a comma at its end.

@@ -40,6 +40,23 @@ pub fn parse_duration(text: &str) -> Option<TimeMs> {
     (!text.is_empty() && total <= DURATION_MAX_MS).then_some(total)
 }
 
+/// Writes a duration as Prometheus does: years and weeks only where nothing is left over.
+pub(crate) fn format_duration(ms: i64) -> String {
+    if ms == 0 {
+        return "0s".to_owned();
+    }
+    let mut text = String::new();
+    let mut rest = ms;
+    for (name, factor) in UNITS {
+        let whole_only = matches!(name, "y" | "w");
+        if rest >= factor && !(whole_only && rest % factor != 0) {
+            text += &format!("{}{name}", rest / factor);
+            rest %= factor;
+        }
+    }
+    text
+}
+
 /// Reads a number as Go does: decimal, hexadecimal, octal with a leading zero, underscores between
 /// digits, `Inf` and `NaN`.
 pub(crate) fn parse_number(text: &str) -> Option<f64> {
@@ -229,6 +246,14 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(parse_duration(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_in_the_greatest_units() {
+        for text in ["5m", "1h30m", "1w", "1d", "8d", "1y", "366d", "1s500ms", "0s"] {
+            let ms = parse_duration(text).unwrap();
+            assert_eq!(format_duration(ms), text);
         }
     }
 

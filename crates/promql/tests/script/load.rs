@@ -22,7 +22,9 @@ pub struct Memory {
 }
 
 impl Memory {
-    pub fn load(&mut self, line: &str, block: &[String]) {
+    /// Takes in a block; gives the lines that cannot be read.
+    pub fn load(&mut self, line: &str, block: &[String]) -> Vec<String> {
+        let mut unread = Vec::new();
         let mut words = line.split_whitespace();
         let with_native = words.next() == Some("load_with_nhcb");
         let step_ms = words.next().and_then(seconds_ms).unwrap_or(1);
@@ -41,9 +43,10 @@ impl Memory {
                     }
                 }
                 Some((labels, Notation::Native)) => self.dropped.push(labels),
-                None => panic!("cannot be read: {line}"),
+                None => unread.push(line.clone()),
             }
         }
+        unread
     }
 
     pub fn push(&mut self, labels: Labels, samples: impl IntoIterator<Item = (i64, f64)>) {
@@ -101,6 +104,11 @@ pub fn seconds_ms(text: &str) -> Option<i64> {
 pub fn series_line(line: &str) -> Option<(Labels, Notation)> {
     let end = description_end(line);
     let (description, values) = line.split_at(end);
+    // Instants at which counters began.
+    let (description, is_start) = match description.trim().strip_suffix("@st") {
+        Some(description) => (description, true),
+        None => (description, values.starts_with("@st")),
+    };
     let labels = match description.trim() {
         "{}" => Labels::default(),
         text => {
@@ -110,7 +118,7 @@ pub fn series_line(line: &str) -> Option<(Labels, Notation)> {
             )
         }
     };
-    if values.contains("{{") {
+    if values.contains("{{") || is_start {
         return Some((labels, Notation::Native));
     }
     let mut numbers = Vec::new();

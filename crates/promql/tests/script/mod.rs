@@ -55,7 +55,12 @@ pub fn run(name: &str, text: &str) -> Totals {
         let block: Vec<String> = block.map(|line| (*line).to_owned()).collect();
         match line.split_whitespace().next() {
             Some("clear") => memory = Memory::default(),
-            Some("load" | "load_with_nhcb") => memory.load(line, &block),
+            Some("load" | "load_with_nhcb") => {
+                let unread = memory.load(line, &block);
+                totals
+                    .failed
+                    .extend(unread.iter().map(|line| format!("{name}:{start}: cannot be read: {line}")));
+            }
             Some(word) if word.starts_with("eval") => {
                 let place = format!("{name}:{start}");
                 match read_case(start, line, block) {
@@ -131,6 +136,8 @@ fn judge(case: &Case, memory: &Memory, place: &str, totals: &mut Totals) {
         totals.skipped.push(format!("{place}: {query}: the result holds native histograms"));
     } else if let Some(series) = dropped {
         totals.skipped.push(format!("{place}: {query}: it selects the native histogram {series}"));
+    } else if told.contains(" is not supported") {
+        totals.skipped.push(format!("{place}: {query}: {told}"));
     } else {
         totals.failed.push(format!("{place}: {query}: {told}"));
     }

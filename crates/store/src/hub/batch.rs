@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use fieldpost_model::{Frame, Intervals, Item, Lost, Seq, Stream, TimeMs, is_absent};
+use fieldpost_model::hub_record::{Accepted, Batch, HubLimits, Refusal};
+use fieldpost_model::{Frame, Item, Lost, Seq, Stream, TimeMs, is_absent};
 
 use crate::calendar::{DAY_MS, HOUR_MS};
 use crate::codec::{CodecError, Rows, checksum, decode_table, decode_window};
 use crate::config::WINDOW_MS_MAX;
 use crate::hub::ledger::{Ledger, SourceId, SourceKey};
-use crate::hub::options::HubLimits;
 use crate::hub::scopes::{Describer, Scope, Scopes};
 use crate::record::{decode_logs, decode_note, decode_table_blob};
 
@@ -21,58 +21,6 @@ pub(crate) const HUB_SEQ_MAX: Seq = (1 << SEQ_BITS) - 1;
 const NAME_BYTES_MAX: usize = 256;
 /// Refusals that are said one by one.
 const N_REFUSED_SAID: usize = 100;
-
-/// A part of an agent's record. It says which scope its items are of before the first of them
-/// (those of events have none):
-/// a body that is cut into batches repeats its last `Frame::Scope` at the head of each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch {
-    /// Whose.
-    pub agent_id: String,
-    /// Under which spool.
-    pub spool_id: String,
-    /// Of which stream.
-    pub stream: Stream,
-    /// What the agent said, in its order.
-    pub frames: Vec<Frame>,
-}
-
-impl Batch {
-    /// Bytes of memory it takes, about.
-    pub fn bytes(&self) -> usize {
-        let of = |frame: &Frame| match frame {
-            Frame::Scope(text) => text.len(),
-            Frame::Definitions(blob) => blob.len(),
-            Frame::Item(item) => item.blob.len(),
-            Frame::Lost(lost) => lost.reason.len(),
-            Frame::Newest(_) => 0,
-        };
-        self.frames.iter().map(|frame| 128 + of(frame)).sum()
-    }
-}
-
-/// What became of a batch.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Accepted {
-    /// Numbers of the batch that are on the disk: they may be acknowledged.
-    pub numbers: Intervals,
-    /// What was refused, the first hundred of it. It will not be taken another time either.
-    pub refused: Vec<Refusal>,
-    /// How many there were in all.
-    pub n_refused: u64,
-}
-
-/// Something that was not taken, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The number of the item; none where definitions or a lost range were refused.
-    pub seq: Option<Seq>,
-    /// Why, for the agent's log.
-    pub reason: String,
-    /// Would it be taken if the definitions came again? The hub forgets those that were not used
-    /// for long; asking anew from the beginning brings them back.
-    pub undefined: bool,
-}
 
 /// An item that may be stored.
 pub(crate) struct CheckedItem {

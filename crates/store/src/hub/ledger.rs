@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fieldpost_model::hub_record::KnownItem;
 use fieldpost_model::{Intervals, Seq, Stream, TimeMs};
 use parking_lot::Mutex;
 
@@ -19,18 +20,6 @@ pub(crate) struct SourceKey {
 
 /// A source's number in this process.
 pub(crate) type SourceId = u32;
-
-/// By what an item is told from another one of the same number: an agent that was put back to an
-/// earlier state gives numbers anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KnownItem {
-    /// Its number.
-    pub seq: Seq,
-    /// First instant after it.
-    pub to_ms: TimeMs,
-    /// CRC-32 of its blob; none where it is merged.
-    pub checksum: Option<u32>,
-}
 
 /// The numbers of some sources.
 pub(crate) type Numbers = HashMap<SourceId, Intervals>;

@@ -40,12 +40,9 @@ mod tend;
 mod writer;
 
 pub use backup::HubBackup;
-pub use batch::{Accepted, Batch, Refusal};
 pub use coverage::{Coverage, Stretch};
-pub use ledger::KnownItem;
 pub use logs::LogPlace;
-pub use options::{HubLimits, HubStoreOptions};
-pub use queue::Answer;
+pub use options::HubStoreOptions;
 pub use reader::{AgentLabels, HubReader, HubSeries};
 pub use stats::HubStoreStats;
-pub use store::{HubOpened, HubStore, NotTaken};
+pub use store::{HubOpened, HubStore};

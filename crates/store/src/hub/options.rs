@@ -1,11 +1,11 @@
-//! What the hub's store needs from outside, and how much it takes from one agent.
+//! What the hub's store needs from outside.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fieldpost_model::{ByteSize, Period};
-use serde::{Deserialize, Serialize};
+use fieldpost_model::ByteSize;
+use fieldpost_model::hub_record::HubLimits;
 
 use crate::belief::{Clock, Monotonic};
 use crate::config::Retention;
@@ -50,46 +50,6 @@ impl HubStoreOptions {
             limits: HubLimits::default(),
             clock,
             monotonic: Arc::new(move || began.elapsed()),
-        }
-    }
-}
-
-/// How much is taken from one agent. What goes beyond is refused, and the agent is told why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct HubLimits {
-    /// Series that an agent may describe in a day.
-    pub series: usize,
-    /// Bytes of all that it says about them.
-    pub described_bytes: ByteSize,
-    /// Labels of a series.
-    pub labels: usize,
-    /// Bytes of a label's name or value, or of a family's name.
-    pub label_bytes: usize,
-    /// Bytes of an item as it was sealed.
-    pub item_bytes: ByteSize,
-    /// Samples of an item.
-    pub item_samples: u64,
-    /// How far ahead of the hub's clock an item may end.
-    pub ahead: Period,
-    /// Holes in the numbers of one stream.
-    pub holes: usize,
-    /// Spools under which an agent may have streams.
-    pub spools: usize,
-}
-
-impl Default for HubLimits {
-    fn default() -> Self {
-        Self {
-            series: 100_000,
-            described_bytes: ByteSize(32 << 20),
-            labels: 64,
-            label_bytes: 4_096,
-            item_bytes: ByteSize(4 << 20),
-            item_samples: 1_000_000,
-            ahead: Period::from_secs(600),
-            holes: 10_000,
-            spools: 32,
         }
     }
 }

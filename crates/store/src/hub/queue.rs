@@ -2,29 +2,24 @@
 //! whoever brings more stops reading from its link. Nothing is ever dropped here.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
+use fieldpost_model::hub_record::Done;
 use parking_lot::{Condvar, Mutex};
 
 use crate::StoreError;
-use crate::hub::batch::{Accepted, Checked};
+use crate::hub::batch::Checked;
 
 /// Bytes of batches that may wait.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 /// Bytes of batches that are written at once.
 const TAKEN_BYTES_MAX: usize = 16 << 20;
 
-/// What became of a batch: what may be acknowledged, or why nothing may.
-pub type Answer = Result<Accepted, Arc<StoreError>>;
-
-/// Is called with the answer, on the writer's thread: it must not wait.
-pub(crate) type Done = Box<dyn FnOnce(Answer) + Send>;
-
 /// A batch that waits.
 pub(crate) struct Job {
     pub(crate) checked: Checked,
     pub(crate) n_bytes: usize,
+    /// Is called on the writer's thread.
     pub(crate) done: Done,
 }
 

@@ -2,7 +2,7 @@
 //! Every question opens the files it needs, looks, and closes them. Whose a series is is said by
 //! labels that the caller gives for each agent at the time of the question.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::hub::shapes::{Accepts, Labels, ShapeId, Shapes, all_labels};
 use crate::hub::source::{HourSpan, HubFile, whole};
 use crate::rollup::{self, MINUTE_MS, Rollup};
 use crate::source::{hour_touches, is_raw, settle, skip_damage, touches};
+use crate::thinned::{ThinSpan, thin_spans};
 use crate::{Samples, StoreError, StoredSeries};
 
 /// How many times a question is asked anew when files are merged away under it.
@@ -117,15 +118,26 @@ impl HubReader {
         selector: &Selector,
         from_ms: TimeMs,
         to_ms: TimeMs,
+        each: impl FnMut(&HubSeries, &[(TimeMs, f64)]),
+    ) -> Result<(), StoreError> {
+        self.scan_while(selector, (from_ms, to_ms), &|| true, each)
+    }
+
+    /// The same, as long as the caller says between two agents that it shall go on.
+    pub fn scan_while(
+        &self,
+        selector: &Selector,
+        (from_ms, to_ms): (TimeMs, TimeMs),
+        goes_on: &dyn Fn() -> bool,
         mut each: impl FnMut(&HubSeries, &[(TimeMs, f64)]),
     ) -> Result<(), StoreError> {
         let shapes = self.shapes();
-        let mut question = self.question(selector, &shapes);
+        let mut question = Question { goes_on, ..self.question(selector, &shapes) };
         let files = folder::list(&self.folder)?;
         let touching = files.iter().filter(|file| is_raw(file.kind) && touches(file, from_ms, to_ms));
         let mut days: Vec<i64> = touching.map(StoreFile::day).collect();
         days.dedup();
-        for day in days {
+        for day in days.into_iter().take_while(|_| goes_on()) {
             let opened = self.open_day(day, from_ms, to_ms, &shapes)?;
             let hours = day * DAY_HOURS..(day + 1) * DAY_HOURS;
             for hour in hours.filter(|hour| hour_touches(*hour, from_ms, to_ms)) {
@@ -135,9 +147,51 @@ impl HubReader {
         Ok(())
     }
 
+    /// Hands over every series, once, that the selector accepts and that a file has which touches
+    /// `[from_ms, to_ms)`: to the hour, or to the day or month once it is merged. Samples are not
+    /// looked at.
+    pub fn named(
+        &self,
+        selector: &Selector,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        each: &mut dyn FnMut(&StoredSeries),
+    ) -> Result<(), StoreError> {
+        let shapes = self.shapes();
+        let mut question = self.question(selector, &shapes);
+        let touches = |file: &StoreFile| {
+            file.kind != FileKind::Tables && file.begin_ms() < to_ms && file.end_ms() > from_ms
+        };
+        let files = folder::list(&self.folder)?;
+        let mut days: Vec<i64> = files.iter().filter(|file| touches(file)).map(StoreFile::day).collect();
+        days.dedup();
+        let (mut numbers, mut seen) = (HashMap::new(), HashSet::new());
+        for day in days {
+            for file in self.open_files(&|file| touches(file) && file.day() == day, &shapes)? {
+                for agent_id in skip_damage(&file.file.path, file.agents())?.unwrap_or_default() {
+                    let Some(labels) = question.labels_of(&agent_id) else { continue };
+                    let next = numbers.len();
+                    let number = *numbers.entry(agent_id.clone()).or_insert(next);
+                    let set = question.accepts.set(&labels);
+                    let known = skip_damage(&file.file.path, file.shapes_of(&agent_id))?;
+                    for shape in known.unwrap_or_default() {
+                        if !seen.contains(&(number, shape)) && question.accepts.shape(set, &labels, shape) {
+                            seen.insert((number, shape));
+                            shapes
+                                .shape(shape)
+                                .iter()
+                                .for_each(|shape| each(&stored_series(&labels, shape, 0, 0)));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn question<'a>(&'a self, selector: &'a Selector, shapes: &'a Arc<Shapes>) -> Question<'a> {
         let (accepts, known_labels) = (Accepts::new(selector, Arc::clone(shapes)), HashMap::new());
-        Question { accepts, labels: &self.labels, known_labels, shapes }
+        Question { accepts, labels: &self.labels, known_labels, shapes, goes_on: &|| true }
     }
 
     /// Opens all files of a day, those that win over others last. What is open stays readable
@@ -234,6 +288,11 @@ impl HubReader {
         Ok(answer)
     }
 
+    /// The spans within `[from_ms, to_ms)` of which there are rollups and no samples, by time.
+    pub fn thin_spans(&self, from_ms: TimeMs, to_ms: TimeMs) -> Result<Vec<ThinSpan>, StoreError> {
+        Ok(thin_spans(&folder::list(&self.folder)?, from_ms, to_ms))
+    }
+
     /// Agents that have anything in files that touch `[from_ms, to_ms)`.
     pub fn agents(&self, from_ms: TimeMs, to_ms: TimeMs) -> Result<BTreeSet<String>, StoreError> {
         let shapes = self.shapes();
@@ -295,6 +354,8 @@ struct Question<'a> {
     /// None where no series of the agent can be wanted.
     known_labels: HashMap<String, Option<Arc<Labels>>>,
     shapes: &'a Arc<Shapes>,
+    /// Shall it go on?
+    goes_on: &'a dyn Fn() -> bool,
 }
 
 impl Question<'_> {
@@ -302,6 +363,9 @@ impl Question<'_> {
         let of_hour = |file: &&HubFile| file.file.kind == FileKind::Day || file.file.hour == span.hour;
         let files: Vec<&HubFile> = files.iter().filter(of_hour).collect();
         for agent_id in readable_agents(files.iter().copied())? {
+            if !(self.goes_on)() {
+                return Ok(());
+            }
             let Some(labels) = self.labels_of(&agent_id) else { continue };
             let mut found = HashMap::new();
             let set = self.accepts.set(&labels);

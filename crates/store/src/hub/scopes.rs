@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use fieldpost_model::Stream;
+use fieldpost_model::hub_record::HubLimits;
 use parking_lot::Mutex;
 
 use crate::codec::CodecError;
 use crate::dictionary::Entry;
 use crate::hub::ledger::SourceId;
-use crate::hub::options::HubLimits;
 use crate::record::{decode_definitions, decode_entities};
 
 /// Bytes of descriptions that are remembered, all agents together.

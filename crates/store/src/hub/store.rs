@@ -8,34 +8,24 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use fieldpost_model::hub_record::{Answer, Batch, Done, HubLimits, KnownItem, NotTaken, RecordWriter};
 use fieldpost_model::{Intervals, Seq, Stream, TimeMs};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use crate::folder::{self, FileKind, StoreFile};
-use crate::hub::batch::{Batch, Check, Checked, HUB_SEQ_MAX};
+use crate::hub::batch::{Check, Checked, HUB_SEQ_MAX};
 use crate::hub::floor::Floor;
 use crate::hub::intake::{self, read_received};
-use crate::hub::ledger::{KnownItem, Ledger, Numbers, SourceKey};
-use crate::hub::options::{HubLimits, HubStoreOptions};
-use crate::hub::queue::{Answer, Job};
+use crate::hub::ledger::{Ledger, Numbers, SourceKey};
+use crate::hub::options::HubStoreOptions;
+use crate::hub::queue::Job;
 use crate::hub::shared::Shared;
 use crate::hub::stats::HubStoreStats;
 use crate::hub::writer::Writer;
 use crate::source::{is_raw, open_file};
 use crate::writer::chain;
 use crate::{StoreError, ballast, database, maintain, quarantine};
-
-/// Why a batch was not taken up.
-#[derive(Debug)]
-pub enum NotTaken {
-    /// Too much waits to be written: stop reading from the link, and bring it again later.
-    Full(Batch),
-    /// All of it is refused, for this reason.
-    Refused(String),
-    /// The store is closed.
-    Closed,
-}
 
 /// What was found when a hub's store was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -77,37 +67,6 @@ impl HubStore {
         Ok((Self { shared, threads: Mutex::new(Some(threads)), lock: Mutex::new(Some(lock)) }, opened))
     }
 
-    /// Takes in a batch. `done` is called once everything of it is on the disk, with the numbers
-    /// that may be acknowledged and what was refused; or with why it could not be written, and
-    /// then nothing may be acknowledged. It is called on the writer's thread and must not wait.
-    /// Decodes what it is given on the thread of the caller: a millisecond for many windows.
-    pub fn append(&self, batch: Batch, done: impl FnOnce(Answer) + Send + 'static) -> Result<(), NotTaken> {
-        let n_bytes = batch.bytes();
-        match self.shared.queue.reserve(n_bytes) {
-            Err(_) => return Err(NotTaken::Closed),
-            Ok(false) => {
-                self.shared.stats.lock().n_full += 1;
-                return Err(NotTaken::Full(batch));
-            }
-            Ok(true) => {}
-        }
-        let release = |answer| {
-            self.shared.queue.release(n_bytes);
-            answer
-        };
-        match self.check(batch) {
-            Err(reason) => release(Err(NotTaken::Refused(reason))),
-            Ok(checked) if checked.is_empty() => {
-                done(Ok(checked.answer));
-                release(Ok(()))
-            }
-            Ok(checked) => {
-                self.shared.queue.push(Job { checked, n_bytes, done: Box::new(done) });
-                Ok(())
-            }
-        }
-    }
-
     fn check(&self, batch: Batch) -> Result<Checked, String> {
         let options = &self.shared.options;
         let check = Check {
@@ -132,17 +91,12 @@ impl HubStore {
     /// Takes in a batch and waits for its answer.
     pub fn append_and_wait(&self, batch: Batch) -> Result<Answer, NotTaken> {
         let (sender, receiver) = sync_channel(1);
-        self.append(batch, move |answer| {
+        let done = move |answer| {
             // Whoever waits for it may have given up.
             let _ = sender.send(answer);
-        })?;
+        };
+        self.append(batch, Box::new(done))?;
         receiver.recv().map_err(|_| NotTaken::Closed)
-    }
-
-    /// Numbers of a stream that are here, or were here until they aged: they need not be asked
-    /// for. After a file was damaged some may be missing again.
-    pub fn progress(&self, agent_id: &str, spool_id: &str, stream: Stream) -> Intervals {
-        self.shared.ledger.progress(&source_key(agent_id, spool_id, stream))
     }
 
     /// Numbers of a range that are not here yet.
@@ -153,32 +107,10 @@ impl HubStore {
         }
     }
 
-    /// The item of a stream with the highest number, of those that are here or were.
-    pub fn newest_item(&self, agent_id: &str, spool_id: &str, stream: Stream) -> Option<KnownItem> {
-        self.shared.ledger.newest_item(&source_key(agent_id, spool_id, stream))
-    }
-
-    /// First instant after the newest stored sample of each agent that has any.
-    pub fn newest_ms(&self) -> HashMap<String, TimeMs> {
-        self.shared.ledger.newest_ms()
-    }
-
     /// Merges and lets go of what is due now instead of within a minute, and waits for it, at
     /// most this long; answers whether it is done.
     pub fn tend(&self, patience: Duration) -> bool {
         self.shared.wake.settle(patience)
-    }
-
-    /// How much it takes from one agent.
-    pub fn limits(&self) -> &HubLimits {
-        &self.shared.options.limits
-    }
-
-    /// First instant of which samples are taken now, and first after those.
-    pub fn span_taken(&self) -> (TimeMs, TimeMs) {
-        let (now_ms, options) = (self.shared.now_ms(), &self.shared.options);
-        let oldest_ms = now_ms.saturating_sub(options.retention.raw.as_ms()).max(0);
-        (oldest_ms, now_ms.saturating_add(options.limits.ahead.as_ms()))
     }
 
     /// Figures of now. Looks at the folder: a matter of microseconds a file.
@@ -207,6 +139,59 @@ impl HubStore {
         let ended = threads.writer.join().unwrap_or(Err(StoreError::Closed));
         *self.lock.lock() = None;
         ended.and(tended)
+    }
+}
+
+/// `append` decodes what it is given on the thread of the caller: a millisecond for many windows. The
+/// answer comes on the writer's thread.
+impl RecordWriter for HubStore {
+    fn append(&self, batch: Batch, done: Done) -> Result<(), NotTaken> {
+        let n_bytes = batch.bytes();
+        match self.shared.queue.reserve(n_bytes) {
+            Err(_) => return Err(NotTaken::Closed),
+            Ok(false) => {
+                self.shared.stats.lock().n_full += 1;
+                return Err(NotTaken::Full(batch));
+            }
+            Ok(true) => {}
+        }
+        let release = |answer| {
+            self.shared.queue.release(n_bytes);
+            answer
+        };
+        match self.check(batch) {
+            Err(reason) => release(Err(NotTaken::Refused(reason))),
+            Ok(checked) if checked.is_empty() => {
+                done(Ok(checked.answer));
+                release(Ok(()))
+            }
+            Ok(checked) => {
+                self.shared.queue.push(Job { checked, n_bytes, done });
+                Ok(())
+            }
+        }
+    }
+
+    fn progress(&self, agent_id: &str, spool_id: &str, stream: Stream) -> Intervals {
+        self.shared.ledger.progress(&source_key(agent_id, spool_id, stream))
+    }
+
+    fn newest_item(&self, agent_id: &str, spool_id: &str, stream: Stream) -> Option<KnownItem> {
+        self.shared.ledger.newest_item(&source_key(agent_id, spool_id, stream))
+    }
+
+    fn newest_ms(&self) -> HashMap<String, TimeMs> {
+        self.shared.ledger.newest_ms()
+    }
+
+    fn limits(&self) -> &HubLimits {
+        &self.shared.options.limits
+    }
+
+    fn span_taken(&self) -> (TimeMs, TimeMs) {
+        let (now_ms, options) = (self.shared.now_ms(), &self.shared.options);
+        let oldest_ms = now_ms.saturating_sub(options.retention.raw.as_ms()).max(0);
+        (oldest_ms, now_ms.saturating_add(options.limits.ahead.as_ms()))
     }
 }
 

@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fieldpost_model::hub_record::{KnownItem, Unwritten};
 use fieldpost_model::{Intervals, Lost, Seq};
 
 use crate::StoreError;
 use crate::folder::{self, FileKind, StoreFile};
 use crate::hub::batch::CheckedItem;
 use crate::hub::intake::{Intake, Share, are_kept};
-use crate::hub::ledger::{KnownItem, Numbers, SourceId};
+use crate::hub::ledger::{Numbers, SourceId};
 use crate::hub::queue::Job;
 use crate::hub::shared::Shared;
 use crate::writer::chain;
@@ -197,14 +198,18 @@ impl Writer {
             |range: &(Seq, Seq)| self.shared.ledger.missing(checked.source, range.0, range.1).is_empty();
         let whole = checked.answer.numbers.ranges().iter().all(is_here);
         let answer = match failed {
-            Some(error) if !whole => Err(Arc::clone(error)),
-            None if !whole => Err(Arc::new(StoreError::Moving)),
+            Some(error) if !whole => Err(unwritten(error)),
+            None if !whole => Err(unwritten(&Arc::new(StoreError::Moving))),
             _ => Ok(checked.answer),
         };
         drop((checked.items, checked.lost));
         self.shared.queue.release(n_bytes);
         done(answer);
     }
+}
+
+fn unwritten(error: &Arc<StoreError>) -> Unwritten {
+    Unwritten::new(Arc::<StoreError>::clone(error))
 }
 
 /// What was written meanwhile, or is twice among these, is not written again. All numbers stay in

@@ -6,6 +6,8 @@
 //! over any agent whose id they have read, and get its jobs. Whoever lost a key (or was given a
 //! new one) comes back by a token that was made for that one agent, or after it was forgotten.
 
+use std::time::Duration;
+
 use fieldpost_model::TimeMs;
 use fieldpost_model::hub_state::{
     Act, Actor, AgentRecord, EnrolRefusal, Enrolled, Enrolment, Fingerprint, HubStateError, JoinToken,
@@ -126,10 +128,21 @@ fn decide(
         return Ok(Err(EnrolRefusal::ExpiredToken));
     }
     if token.uses >= token.uses_max {
-        return Ok(Err(EnrolRefusal::UsedUpToken));
+        return Ok(Err(used_up(connection, &token.id, now_ms)?));
     }
     let way = decide_on_agent(connection, agent, token.for_agent.as_deref())?;
     Ok(way.map(|way| (token, way)))
+}
+
+/// Who holds a token that is used up learns who came before: a stolen string shows itself so.
+fn used_up(connection: &Connection, token: &str, now_ms: TimeMs) -> rusqlite::Result<EnrolRefusal> {
+    let sql = "SELECT coalesce(agents.name, token_uses.agent), used_ms FROM token_uses
+        LEFT JOIN agents ON agents.id = token_uses.agent WHERE token = ?1 ORDER BY used_ms DESC LIMIT 1";
+    let last =
+        connection.query_row(sql, [token], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
+    let (by, used_ms) = last.optional()?.unwrap_or_else(|| ("an agent that has gone".to_owned(), now_ms));
+    let ago = Duration::from_millis(now_ms.saturating_sub(used_ms).max(0).unsigned_abs());
+    Ok(EnrolRefusal::UsedUpToken { by, ago })
 }
 
 /// The agent, if this token let this id with this key in a short while ago.

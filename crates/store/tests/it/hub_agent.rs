@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use fieldpost_model::hub_record::{Batch, RecordWriter};
 use fieldpost_model::{
     Entity, EntityRow, Event, EventKind, Frame, Intervals, Seq, Stream, TableKind, TableTick, TimeMs,
 };
-use fieldpost_store::hub::{Batch, HubStore};
+use fieldpost_store::hub::HubStore;
 use fieldpost_store::record::{Ask, Known, Note, Order};
 use fieldpost_store::{Samples, Store};
 

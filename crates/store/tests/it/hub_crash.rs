@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use fieldpost_model::hub_record::RecordWriter;
 use fieldpost_model::{Intervals, Selector, Stream};
 
 use crate::data::START_MS;

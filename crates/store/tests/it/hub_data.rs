@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use fieldpost_model::hub_record::{Accepted, Batch};
 use fieldpost_model::{Family, Frame, Item, Kind, Lost, Seq, Stream, TimeMs};
 use fieldpost_store::codec::{checksum, encode_window};
-use fieldpost_store::hub::{Accepted, AgentLabels, Batch, HubOpened, HubReader, HubStore, HubStoreOptions};
+use fieldpost_store::hub::{AgentLabels, HubOpened, HubReader, HubStore, HubStoreOptions};
 use fieldpost_store::record::{Definition, encode_definitions};
 
 use crate::data::{START_MS, value_of};

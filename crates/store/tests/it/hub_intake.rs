@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use fieldpost_model::hub_record::{Batch, KnownItem, RecordWriter};
 use fieldpost_model::{Event, EventKind, Frame, Intervals, Item, Seq, Stream, TableKind};
 use fieldpost_store::codec::{Rows, encode_table, encode_window};
-use fieldpost_store::hub::{Batch, HubStore, KnownItem};
+use fieldpost_store::hub::HubStore;
 use fieldpost_store::record::{Note, TableBlob, encode_note, encode_table_blob};
 use proptest::prelude::*;
 

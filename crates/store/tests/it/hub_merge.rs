@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fieldpost_model::hub_record::{Batch, RecordWriter};
 use fieldpost_model::{
     ABSENT, ENDED, Event, EventKind, Frame, Intervals, Item, LogEntry, Period, Stream, TimeMs,
 };
 use fieldpost_store::codec::encode_window;
-use fieldpost_store::hub::{Batch, HubReader, HubSeries, HubStore};
+use fieldpost_store::hub::{HubReader, HubSeries, HubStore};
 use fieldpost_store::record::{Note, encode_logs, encode_note};
 use fieldpost_store::{Rollup, Samples};
 

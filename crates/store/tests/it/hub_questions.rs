@@ -4,8 +4,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use fieldpost_model::hub_record::{Batch, RecordWriter};
 use fieldpost_model::{Event, EventKind, Frame, Intervals, Item, Stream, TimeMs};
-use fieldpost_store::hub::{Batch, Coverage, HubBackup, HubReader, HubStore, HubStoreOptions, Stretch};
+use fieldpost_store::hub::{Coverage, HubBackup, HubReader, HubStore, HubStoreOptions, Stretch};
 use fieldpost_store::record::{Note, encode_note};
 use fieldpost_store::{Gap, GapReason};
 

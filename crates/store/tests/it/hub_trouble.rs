@@ -4,9 +4,10 @@
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use fieldpost_model::hub_record::{Batch, NotTaken, RecordWriter};
 use fieldpost_model::{ByteSize, Family, Frame, Intervals, Item, Kind, Seq, Stream};
 use fieldpost_store::codec::{checksum, encode_window};
-use fieldpost_store::hub::{Batch, HubStore, HubStoreOptions, NotTaken};
+use fieldpost_store::hub::{HubStore, HubStoreOptions};
 use fieldpost_store::record::{Definition, encode_definitions};
 
 use crate::data::{START_MS, select};
@@ -109,7 +110,7 @@ fn closed_store_takes_nothing() {
     let bench = HubBench::new();
     let (store, _) = bench.open();
     store.close().unwrap();
-    assert!(matches!(store.append(lost_batch(0, 1, 2), |_| {}), Err(NotTaken::Closed)));
+    assert!(matches!(store.append(lost_batch(0, 1, 2), Box::new(|_| {})), Err(NotTaken::Closed)));
 }
 
 /// Bytes that this process holds, by the kernel's count.

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fieldpost_model::hub_record::RecordWriter;
 use fieldpost_model::{
     Entity, EntityRow, Event, EventKind, Intervals, Period, Seq, Stream, TableKind, TableTick, TimeMs,
 };

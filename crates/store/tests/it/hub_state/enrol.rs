@@ -30,7 +30,8 @@ fn token_raced_by_a_thousand_lets_in_exactly_one() {
         racers.into_iter().map(|racer| racer.join().unwrap()).collect()
     });
     let n_in = answers.iter().filter(|answer| answer.is_ok()).count();
-    let n_used_up = answers.iter().filter(|answer| matches!(answer, Err(EnrolRefusal::UsedUpToken))).count();
+    let n_used_up =
+        answers.iter().filter(|answer| matches!(answer, Err(EnrolRefusal::UsedUpToken { .. }))).count();
     assert_eq!((n_in, n_used_up), (1, N_THREADS as usize - 1));
     let state: &dyn HubState = &state;
     assert_eq!((state.agents().unwrap().len(), state.join_tokens().unwrap()[0].uses), (1, 1));
@@ -96,6 +97,8 @@ fn refusals_are_told_apart_and_burn_nothing() {
     assert_eq!(refused("guessed", new_agent(1, "one")), "UnknownToken");
     assert_eq!(refused("old", new_agent(9, "nine")), "ExpiredToken");
     assert_eq!(refused("spent", new_agent(9, "nine")), "UsedUpToken");
+    let told = enrol(state, "spent", new_agent(9, "nine"), START_MS + 120_000).unwrap_err().to_string();
+    assert!(told.contains("has been used, last by three 2 min 0 s ago"), "{told}");
     assert_eq!(refused("revoked", new_agent(9, "nine")), "RevokedToken");
     assert_eq!(refused("for two", new_agent(9, "nine")), "ForeignToken");
     assert_eq!(refused("good", other_key(1)), "KnownAgent");
@@ -143,7 +146,7 @@ fn forgotten_agent_may_come_again_with_a_new_key() {
     assert_eq!(state.agent(&id).unwrap(), None);
     // The old token's use is no repeat of an agent that is no more.
     let repeat = enrol(state, "token of 1", new_agent(1, "one"), START_MS + 1).unwrap_err();
-    assert!(matches!(repeat, EnrolRefusal::UsedUpToken), "{repeat}");
+    assert!(matches!(repeat, EnrolRefusal::UsedUpToken { .. }), "{repeat}");
     let new_key = NewAgent { certificate: certificate("n", "new key"), ..new_agent(1, "one") };
     assert!(!enrol(state, "t", new_key, START_MS + 1).unwrap().repeated);
 }
