@@ -73,6 +73,7 @@ soak: toolchain compiler peers ## the long tests: 1000 kills, power cuts, millio
 	@tests/bed/fetch-peers.sh $(PEERS_DIR) xfsprogs libeatmydata1
 	@FIELDPOST_SOAK=$(SOAK) cargo test --release --test it -- --nocapture --test-threads=1 kill9
 	@FIELDPOST_SOAK=$(SOAK) cargo test --release --test it -- --nocapture --test-threads=1 hub_faults
+	@FIELDPOST_SOAK=$(SOAK) cargo test --release --test it -- --nocapture --test-threads=1 jobs::
 	@FIELDPOST_SOAK=$(SOAK) cargo test --release --test it -- --nocapture --test-threads=1 --ignored
 	@FIELDPOST_BENCH_ONLY=running FIELDPOST_BENCH_SECONDS=28800 cargo bench --quiet --bench peers
 	@$(MAKE) --no-print-directory fuzz FUZZ_INPUTS=10000000

@@ -16,10 +16,12 @@ use bytes::Bytes;
 use fieldpost_model::job::{Job, Run, RunState, Usage};
 use fieldpost_model::{Period, TimeMs};
 use futures_util::stream;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 use super::server::Peer;
+use crate::config::faults_of_text;
 use crate::jobs::{
     Jobs, KillError, Killed, Levels, LogRow, N_RECORDS_MAX, NewRun, PostError, RunQuery, RunSample,
     signal_number,
@@ -142,14 +144,24 @@ pub(super) fn view(jobs: &Jobs, run: Run) -> RunView {
 async fn create(
     State(jobs): State<Jobs>,
     who: Who,
-    Json(request): Json<RunRequest>,
+    text: String,
 ) -> Result<(StatusCode, Json<RunView>), Problem> {
     let caller = caller(who.0, who.1)?;
     caller.may_run(false)?;
+    let request: RunRequest = parsed(&text, Some("job"))?;
     let RunRequest { id, job, secrets } = request;
     let new = NewRun { id, job, secrets, by: caller.name(), ..NewRun::default() };
     let run = jobs.post(new).await?;
     Ok((StatusCode::CREATED, Json(view(&jobs, run))))
+}
+
+/// Reads a request about a job; what is wrong with it is told all at once.
+pub(super) fn parsed<T: DeserializeOwned>(text: &str, under: Option<&str>) -> Result<T, Problem> {
+    serde_json::from_str(text).map_err(|error| {
+        let faults = faults_of_text::<T>(text, under);
+        let detail = if faults.is_empty() { error.to_string() } else { faults.join("; ") };
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_job", detail)
+    })
 }
 
 impl From<PostError> for Problem {

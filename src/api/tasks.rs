@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use fieldpost_model::job::Job;
 use serde::{Deserialize, Serialize};
 
-use super::jobs::{RunView, Who, blocking, caller, view};
+use super::jobs::{RunView, Who, blocking, caller, parsed, view};
 use super::problem::Problem;
 use crate::jobs::{Jobs, TaskError, TaskView};
 
@@ -47,17 +47,17 @@ impl From<TaskError> for Problem {
     }
 }
 
-async fn define(State(jobs): State<Jobs>, who: Who, Json(job): Json<Job>) -> Result<Json<TaskView>, Problem> {
+async fn define(State(jobs): State<Jobs>, who: Who, text: String) -> Result<Json<TaskView>, Problem> {
     caller(who.0, who.1)?.may_run(false)?;
+    let job: Job = parsed(&text, None)?;
     let name = job.name.clone();
     jobs.add_task(job).await?;
     found(&jobs, &name).await
 }
 
 async fn found(jobs: &Jobs, name: &str) -> Result<Json<TaskView>, Problem> {
-    let asked = jobs.clone();
-    let all = blocking(move || asked.tasks()).await?;
-    let task = all.into_iter().find(|task| task.job.name == name);
+    let (asked, task) = (jobs.clone(), name.to_owned());
+    let task = blocking(move || asked.task(&task)).await?;
     task.map(Json).ok_or_else(|| TaskError::Unknown(name.to_owned()).into())
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fieldpost_formats::write;
+use fieldpost_model::job::{RunStat, StatKind};
 
 use crate::agent::Agent;
 use crate::api;
@@ -67,6 +68,9 @@ fn tell_job(readings: &mut Readings, job: &[(&str, &str)], tally: &JobTally) {
     ] {
         readings.counter(metric, help, job, value);
     }
+    for (key, stat) in &tally.stats {
+        tell_stat(readings, &[job, &[("key", key.as_str())]].concat(), stat);
+    }
     let success = "When the newest run of a job ended that succeeded.";
     for (metric, help, value) in [
         (
@@ -88,6 +92,25 @@ fn tell_job(readings: &mut Readings, job: &[(&str, &str)], tally: &JobTally) {
     ] {
         if let Some(value) = value.filter(|value| *value > 0.0) {
             readings.gauge(metric, help, job, value);
+        }
+    }
+}
+
+fn tell_stat(readings: &mut Readings, labels: &[(&str, &str)], stat: &RunStat) {
+    match stat.kind {
+        StatKind::Gauge | StatKind::Set => {
+            let help = "What the newest run of a job told of itself (level 10, kinds g, kv and s).";
+            readings.gauge("fieldpost_job_value", help, labels, stat.last);
+        }
+        StatKind::Count => {
+            let help = "What runs of a job have counted (level 10, kind c).";
+            readings.counter("fieldpost_job_count_total", help, labels, stat.sum.max(0.0));
+        }
+        StatKind::Timing => {
+            let help = "How long what runs of a job have timed took together (level 10, kind ms).";
+            readings.counter("fieldpost_job_timed_seconds_total", help, labels, stat.sum.max(0.0) / 1e3);
+            let help = "How often runs of a job have timed something (level 10, kind ms).";
+            readings.counter("fieldpost_job_timings_total", help, labels, stat.count as f64);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fieldpost_model::job::{Job, Limits, Queue, Restart, Retry};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::agent::Config;
@@ -98,17 +99,39 @@ fn jobs_of(layer: &Layer, problems: &mut Vec<Problem>) -> Vec<(usize, Job)> {
     sound
 }
 
+/// Everything that is wrong with a job, or with what holds one under this key, in a text of JSON: each
+/// fault with its place, and what was probably meant.
+pub fn faults_of_text<T: DeserializeOwned>(text: &str, under: Option<&str>) -> Vec<String> {
+    let layer = Layer { source: Source::Default, document: Document::read(text) };
+    let job = yaml::value_from(&every_key());
+    let known = match under {
+        Some(key) => Value::Mapping([(Value::from(key), job)].into_iter().collect()),
+        None => job,
+    };
+    let mut problems = Vec::new();
+    sound_tree::<T>(&layer, &known, &Config::NAMES, "job:", &mut problems);
+    let told = problems.iter().map(|problem| {
+        let place = problem.place.map_or_else(String::new, |place| format!("line {}: ", place.line));
+        let key = if problem.key.is_top() { String::new() } else { format!("{}: ", problem.key) };
+        format!("{place}{key}{}", problem.text)
+    });
+    told.collect()
+}
+
 /// A tree that has every key, for words that resemble one.
 fn known() -> Value {
+    yaml::value_from(&JobFile { jobs: vec![every_key()] })
+}
+
+fn every_key() -> Job {
     let queue = Queue { name: "q".into(), width: 1, priority: 0 };
-    let job = Job {
+    Job {
         restart: Some(Restart::default()),
         retry: Some(Retry::default()),
         queue: Some(queue),
         limits: Limits { nice: Some(0), ..Limits::default() },
         ..Job::default()
-    };
-    yaml::value_from(&JobFile { jobs: vec![job] })
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +147,16 @@ mod tests {
         let text = problems.map_or_else(String::new, |problems| problems.to_string());
         let text = text.replace(&format!("{}/", folder.path().display()), "");
         (jobs.into_iter().map(|(_, job)| job.name).collect(), text.lines().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn faults_of_json_are_told_all_at_once() {
+        let text = "{\"comand\": \"date\",\n \"every\": \"often\", \"overlap\": \"forbid\"}";
+        let expected = [
+            "line 1: comand: no such key; did you mean command?",
+            "line 2: every: \"often\" is no duration; write 500ms, 5s, 2m, 1h30m",
+        ];
+        assert_eq!(faults_of_text::<Job>(text, None), expected);
     }
 
     #[test]

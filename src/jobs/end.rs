@@ -57,6 +57,7 @@ pub fn note_end(run: &mut Run, ended: &Ended) {
     run.usage.memory_peak_bytes = run.usage.memory_peak_bytes.max(sampled.memory_peak_bytes);
     run.output = ended.output;
     run.data.clone_from(&ended.data);
+    run.stats.clone_from(&ended.stats);
     run.outcome = Some(ended.outcome.clone());
     run.took_ms = Some(ended.took_ms);
     if !ended.limits.is_empty() {
@@ -132,6 +133,7 @@ mod tests {
             usage: Usage::default(),
             output: OutputCounts::default(),
             data: None,
+            stats: Default::default(),
             left_behind: false,
         }
     }

@@ -271,6 +271,13 @@ impl Jobs {
         self.wait_for(run.id.clone(), due_ms);
     }
 
+    /// Starts a run that is on the disk as one that starts.
+    pub(super) fn begin(&self, run: Run) {
+        let secrets = self.shared.state.lock().get(&run.id).map(|active| active.secrets.clone());
+        let jobs = self.clone();
+        self.shared.runtime.spawn(async move { jobs.start(run, secrets.unwrap_or_default()).await });
+    }
+
     async fn start(&self, run: Run, secrets: BTreeMap<String, String>) {
         let id = run.id.clone();
         let jobs = self.clone();
@@ -360,6 +367,7 @@ impl Jobs {
                         end::note_lost(&mut active.run, self.now_ms());
                     }
                     None => {
+                        self.remove_cgroups(&active.run);
                         let text = format!("its shim did not come up: {}", shim_words(&folder));
                         active.run.change(RunState::Failed, self.now_ms(), text);
                     }
@@ -377,8 +385,14 @@ impl Jobs {
     /// Ends what a lost shim has left.
     fn clear(&self, run: &Run, started: &Started) {
         recovery::clear(run, started);
-        let (id, attempt, started) = (run.id.clone(), run.attempt, started.clone());
-        self.shared.runtime.spawn_blocking(move || recovery::remove_cgroups(&id, attempt, &started));
+        self.remove_cgroups(run);
+    }
+
+    fn remove_cgroups(&self, run: &Run) {
+        let (id, attempt, jobs) = (run.id.clone(), run.attempt, self.clone());
+        self.shared.runtime.spawn_blocking(move || {
+            recovery::remove_cgroups(&id, attempt, &jobs.shared.surroundings.cgroups);
+        });
     }
 
     /// Writes down how a run ended, until the disk takes it; only then it is over.

@@ -150,7 +150,8 @@ impl Jobs {
         run.secret_names = new.secrets.keys().cloned().collect();
         run.wait_until(new.due_ms);
         self.take_in(vec![(run.clone(), new.secrets)], Vec::new()).await?;
-        Ok(run)
+        // It may have begun meanwhile.
+        Ok(self.shared.state.lock().get(&id).map_or(run, |active| active.run.clone()))
     }
 
     /// Has runs written together with other changes, and begun when their turn comes. Those that
@@ -170,26 +171,9 @@ impl Jobs {
         let mut waiting = Vec::new();
         let written = {
             let mut state = self.shared.state.lock();
-            let n_active = state.len();
-            if n_active + runs.len() > N_ACTIVE_MAX {
-                return Err(PostError::Busy(n_active));
-            }
-            for (run, secrets) in runs {
-                changes.push(JobsChange::AddRun(run.clone().into()));
-                if !secrets.is_empty() {
-                    let sealed = self.shared.seal.seal(&run.id, &secrets);
-                    let sealed = sealed.map_err(|error| PostError::Disk(format!("{error:#}")))?;
-                    changes.push(JobsChange::PutSealed(run.id.clone(), sealed));
-                }
-                if run.state.is_final() {
-                    continue;
-                }
-                let is_kept_already = run.cause == Cause::Kept && state.has_any_of(&run.job.name);
-                if is_kept_already || !state.add(run.clone(), secrets) {
-                    waiting.iter().for_each(|run: &Run| drop(state.remove(&run.id)));
-                    return Err(PostError::Exists(run.id));
-                }
-                waiting.push(run);
+            if let Err(error) = self.add_all(&mut state, runs, &mut changes, &mut waiting) {
+                take_back(&mut state, &waiting);
+                return Err(error);
             }
             self.submit(changes)
         };
@@ -202,11 +186,58 @@ impl Jobs {
             Err(_) => Some(PostError::Ending),
         };
         if let Some(refused) = refused {
-            let mut state = self.shared.state.lock();
-            waiting.iter().for_each(|run| drop(state.remove(&run.id)));
+            take_back(&mut self.shared.state.lock(), &waiting);
+            self.dispatch();
             return Err(refused);
         }
-        waiting.iter().for_each(|run| self.accepted(run));
+        for run in waiting {
+            match run.state {
+                RunState::Starting => self.begin(run),
+                _ => self.accepted(&run),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes runs into the state, and what has to be written of them into the changes.
+    fn add_all(
+        &self,
+        state: &mut State,
+        runs: Vec<(Run, BTreeMap<String, String>)>,
+        changes: &mut Vec<JobsChange>,
+        waiting: &mut Vec<Run>,
+    ) -> Result<(), PostError> {
+        let n_active = state.len();
+        if n_active + runs.len() > N_ACTIVE_MAX {
+            return Err(PostError::Busy(n_active));
+        }
+        let max_runs = self.shared.config.lock().max_runs;
+        let is_going = self.shared.going.load(Ordering::Acquire);
+        for (mut run, secrets) in runs {
+            if !secrets.is_empty() {
+                let sealed = self.shared.seal.seal(&run.id, &secrets);
+                let sealed = sealed.map_err(|error| PostError::Disk(format!("{error:#}")))?;
+                changes.push(JobsChange::PutSealed(run.id.clone(), sealed));
+            }
+            if run.state.is_final() {
+                changes.push(JobsChange::AddRun(run.into()));
+                continue;
+            }
+            let is_kept_already = run.cause == Cause::Kept && state.has_any_of(&run.job.name);
+            if is_kept_already || !state.add(run.clone(), secrets) {
+                return Err(PostError::Exists(run.id));
+            }
+            // Where nobody waits a run is accepted and begun by one commit instead of two.
+            if run.state == RunState::Queued && is_going && state.begins_at_once(&run.id, max_runs) {
+                run.attempt = 1;
+                run.change(RunState::Starting, self.now_ms(), "");
+                if let Some(active) = state.get_mut(&run.id) {
+                    active.run.clone_from(&run);
+                }
+            }
+            changes.push(JobsChange::AddRun(run.clone().into()));
+            waiting.push(run);
+        }
         Ok(())
     }
 
@@ -473,5 +504,15 @@ impl Jobs {
         self.stop();
         self.shared.file.close();
         super::places::leave(&self.shared.surroundings.cgroups);
+    }
+}
+
+/// Runs that were taken in and are not accepted after all.
+fn take_back(state: &mut State, runs: &[Run]) {
+    for run in runs {
+        if run.state == RunState::Starting {
+            state.rests(&run.id);
+        }
+        state.remove(&run.id);
     }
 }

@@ -13,6 +13,7 @@
 //! ```
 
 mod account;
+mod again;
 mod config;
 mod durable;
 mod end;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use fieldpost_model::TimeMs;
-use fieldpost_model::job::{Enforcement, Limits, Outcome, OutputCounts, RunData, Usage};
+use fieldpost_model::job::{Enforcement, Limits, Outcome, OutputCounts, RunData, RunStat, Usage};
 use serde::{Deserialize, Serialize};
 
 /// The file that says that the command began, or never will.
@@ -160,6 +160,9 @@ pub struct Ended {
     /// Its result.
     #[serde(default)]
     pub data: Option<RunData>,
+    /// What it told of itself, by key.
+    #[serde(default)]
+    pub stats: BTreeMap<String, RunStat>,
     /// Processes that it left behind, and that were ended after it.
     #[serde(default)]
     pub left_behind: bool,

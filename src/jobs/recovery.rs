@@ -4,13 +4,19 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use fieldpost_model::TimeMs;
 use fieldpost_model::job::Run;
 
 use super::launch::{RUN_FILE, attempt_folder};
-use super::protocol::{ENDED_FILE, Ended, STARTED_FILE, Start, Started};
+use super::protocol::{CgroupPlaces, ENDED_FILE, Ended, STARTED_FILE, Start, Started};
 use super::{durable, identity};
+
+/// A cgroup of which the last process is just ending is removed after so many tries at most.
+const N_REMOVALS_MAX: u32 = 50;
+/// Between two of them.
+const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 
 /// What became of a run meanwhile.
 pub enum Found {
@@ -86,17 +92,28 @@ pub fn clear(run: &Run, started: &Started) {
     }
 }
 
-/// Removes the cgroups of a run that was cleared. Processes that were killed leave theirs a moment
+/// Removes the cgroups of a start that is over. Processes that were killed leave theirs a moment
 /// later, so that this may take a while.
-pub fn remove_cgroups(run: &str, attempt: u32, started: &Started) {
-    let name = &format!("{run}.{attempt}");
-    for cgroup in started.cgroups.iter().filter(|path| path.ends_with(name)) {
-        for _ in 0..50 {
-            match fs::remove_dir(cgroup) {
-                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                    std::thread::sleep(std::time::Duration::from_millis(10));
-                }
+pub fn remove_cgroups(run: &str, attempt: u32, places: &CgroupPlaces) {
+    for base in places.v2.iter().chain(places.v1.values()) {
+        let cgroup = base.join(format!("{run}.{attempt}"));
+        for _ in 0..N_REMOVALS_MAX {
+            match fs::remove_dir(&cgroup) {
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(REMOVAL_PAUSE),
                 _ => break,
+            }
+        }
+    }
+}
+
+/// Removes cgroups of runs that are over; those of others, and such that hold anything, stay.
+pub fn sweep_cgroups(places: &CgroupPlaces, is_over: impl Fn(&str) -> bool) {
+    for base in places.v2.iter().chain(places.v1.values()) {
+        for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let run = name.to_str().and_then(|name| name.rsplit_once('.')).map(|(run, _)| run);
+            if run.is_some_and(&is_over) {
+                let _ = fs::remove_dir(entry.path());
             }
         }
     }

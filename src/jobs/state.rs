@@ -111,6 +111,19 @@ impl State {
         Some(id)
     }
 
+    /// Is it its turn already, because nobody waits? Then it goes on from now.
+    pub fn begins_at_once(&mut self, id: &str, max_runs: u32) -> bool {
+        let Some(active) = self.active.get(id) else { return false };
+        let queue = queue_of(&active.run);
+        let width = active.run.job.queue.as_ref().map(|queue| queue.width);
+        let has_room = width.is_none_or(|width| self.live.get(&queue).copied().unwrap_or(0) < width);
+        let at_once = self.waiting.is_empty() && self.n_live < max_runs && has_room;
+        if at_once {
+            self.goes_on(id);
+        }
+        at_once
+    }
+
     /// It goes on, as one that was found again does.
     pub fn goes_on(&mut self, id: &str) {
         if let Some(active) = self.active.get(id) {
@@ -191,6 +204,7 @@ mod tests {
         }
         add(&mut state, "free", None);
         assert_eq!((state.position("c"), state.n_waiting()), (Some(3), 4));
+        assert!(!state.begins_at_once("c", 10), "others wait");
         assert_eq!(state.next(10).as_deref(), Some("b"));
         assert_eq!(state.next(10).as_deref(), Some("free"));
         assert_eq!(state.next(10), None, "the queue is one wide");
@@ -201,6 +215,11 @@ mod tests {
         state.remove("c");
         state.rests("a");
         assert_eq!((state.next(9), state.n_live(), state.n_waiting()), (None, 1, 0));
+        let job = Job { queue: Some(Queue { name: "q".into(), width: 1, priority: 0 }), ..Job::default() };
+        for id in ["d", "e"] {
+            state.add(Run::new(id.into(), job.clone(), Cause::Asked, String::new(), 0), BTreeMap::new());
+        }
+        assert!(state.begins_at_once("d", 2) && !state.begins_at_once("e", 9));
         assert!(!state.add(state.get("a").unwrap().run.clone(), BTreeMap::new()));
     }
 }

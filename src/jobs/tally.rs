@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use fieldpost_model::job::{Run, RunState};
+use fieldpost_model::job::{Run, RunStat, RunState};
 use parking_lot::Mutex;
 
 /// Jobs that are counted one by one, at most; runs of others are counted together.
 const N_JOBS_MAX: usize = 1_000;
 /// The name under which those are counted.
 const OTHERS: &str = "(others)";
+/// Keys of one job, at most.
+const N_KEYS_MAX: usize = 200;
 /// Runs that one is compared with.
 const N_COMPARED: usize = 50;
 /// Fewer say nothing about what is usual.
@@ -43,6 +45,8 @@ pub struct JobTally {
     pub last_success: Option<f64>,
     /// When the newest one ended, seconds since 1970.
     pub last_end: f64,
+    /// What the runs told of themselves, by key: values of the newest one, counts of all.
+    pub stats: BTreeMap<String, RunStat>,
     recent: VecDeque<(u64, u64)>,
 }
 
@@ -83,6 +87,7 @@ impl Tallies {
         tally.waited_seconds += run.waited_ms().unwrap_or(0) as f64 / 1e3;
         tally.memory_peak_bytes = run.usage.memory_peak_bytes;
         tally.last_end = run.ended_ms.unwrap_or(0) as f64 / 1e3;
+        tally.note_stats(run);
         tally.note_success(run);
         tally.compare_with(run);
     }
@@ -102,6 +107,18 @@ fn entry<'a>(all: &'a mut BTreeMap<Key, JobTally>, run: &Run) -> &'a mut JobTall
 }
 
 impl JobTally {
+    fn note_stats(&mut self, run: &Run) {
+        for (key, stat) in &run.stats {
+            if self.stats.len() >= N_KEYS_MAX && !self.stats.contains_key(key) {
+                continue;
+            }
+            let before =
+                self.stats.get(key).filter(|before| before.kind == stat.kind).copied().unwrap_or_default();
+            let together = RunStat { sum: before.sum + stat.sum, count: before.count + stat.count, ..*stat };
+            self.stats.insert(key.clone(), together);
+        }
+    }
+
     fn note_success(&mut self, run: &Run) {
         if run.state == RunState::Succeeded {
             self.last_success = run.ended_ms.map(|ms| ms as f64 / 1e3);

@@ -21,8 +21,8 @@ use crate::http_client::fault_of_url;
 
 /// Whatever the scheduler has missed is found after so long.
 const SWEEP_PERIOD: Duration = Duration::from_secs(15);
-/// The longest pause between two starts of a kept job, or two tries.
-const BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// Tasks that are looked at at the same time.
+const N_LOOKS_MAX: usize = 64;
 /// Tasks at a time, at most.
 const N_TASKS_MAX: usize = 20_000;
 
@@ -46,14 +46,14 @@ pub(super) struct Task {
     schedule: Option<Schedule>,
     row: TaskRow,
     /// Starts of a kept job in a row.
-    n_restarts: u32,
+    pub(super) n_restarts: u32,
     ticker: Option<Uuid>,
 }
 
 /// All tasks, by name.
 #[derive(Default)]
 pub(super) struct Tasks {
-    all: BTreeMap<String, Task>,
+    pub(super) all: BTreeMap<String, Task>,
     /// What is remembered of tasks whose definitions are not here yet.
     remembered: HashMap<String, TaskRow>,
 }
@@ -114,7 +114,7 @@ impl Task {
         Self { job, origin, schedule, row, n_restarts: 0, ticker: None }
     }
 
-    fn is_on(&self) -> bool {
+    pub(super) fn is_on(&self) -> bool {
         self.job.enabled && !self.row.paused
     }
 
@@ -205,7 +205,7 @@ impl Jobs {
             }
         }
         drop(self.submit(changes));
-        self.tasks_changed(dropped);
+        self.tasks_changed(dropped, None);
     }
 
     /// Defines a task by request, in place of one that was defined so.
@@ -220,6 +220,15 @@ impl Jobs {
             );
         }
         let now_ms = self.now_ms();
+        if let Ok(Some(schedule @ Schedule::At(_))) = Schedule::of(&job)
+            && schedule.next(now_ms).is_none()
+        {
+            return Err(PostError::Invalid(vec![(
+                "at".into(),
+                "is over already; name an instant to come".into(),
+            )])
+            .into());
+        }
         let definition = serde_json::to_string(&job).map_err(|error| PostError::Disk(error.to_string()))?;
         let name = job.name.clone();
         let row = TaskRow { slot_ms: Some(now_ms), ..row_of(&name, Some(definition), now_ms) };
@@ -232,8 +241,9 @@ impl Jobs {
             }
         }
         self.written(vec![JobsChange::PutTask(row.clone())]).await?;
+        let asked = name.clone();
         let old = self.shared.tasks.lock().all.insert(name, Task::new(job, Origin::Asked, row));
-        self.tasks_changed(old.and_then(|task| task.ticker).into_iter().collect());
+        self.tasks_changed(old.and_then(|task| task.ticker).into_iter().collect(), Some(asked));
         Ok(())
     }
 
@@ -258,7 +268,7 @@ impl Jobs {
             }
         };
         self.written(vec![JobsChange::RemoveTask(name.to_owned())]).await?;
-        self.tasks_changed(ticker.into_iter().collect());
+        self.tasks_changed(ticker.into_iter().collect(), Some(name.to_owned()));
         Ok(())
     }
 
@@ -281,7 +291,7 @@ impl Jobs {
                 let _ = self.kill(&id, None, by).await;
             }
         }
-        self.tasks_changed(Vec::new());
+        self.tasks_changed(Vec::new(), Some(name.to_owned()));
         Ok(())
     }
 
@@ -305,35 +315,36 @@ impl Jobs {
 
     /// All tasks, by name.
     pub fn tasks(&self) -> anyhow::Result<Vec<TaskView>> {
+        let names: Vec<String> = self.shared.tasks.lock().all.keys().cloned().collect();
+        names.iter().filter_map(|name| self.task(name).transpose()).collect()
+    }
+
+    /// One task.
+    pub fn task(&self, name: &str) -> anyhow::Result<Option<TaskView>> {
         let now_ms = self.now_ms();
-        let mut views: Vec<TaskView> = {
-            let tasks = self.shared.tasks.lock();
-            let view = |task: &Task| TaskView {
-                job: task.job.clone(),
-                origin: task.origin.clone(),
-                schedule: task.job.schedule_text(),
-                paused: task.row.paused,
-                next_ms: task.next_ms(now_ms),
-                active: Vec::new(),
-                last: None,
-            };
-            tasks.all.values().map(view).collect()
+        let view = |task: &Task| TaskView {
+            job: task.job.clone(),
+            origin: task.origin.clone(),
+            schedule: task.job.schedule_text(),
+            paused: task.row.paused,
+            next_ms: task.next_ms(now_ms),
+            active: Vec::new(),
+            last: None,
         };
-        for view in &mut views {
-            view.active = self.runs_of(&view.job.name);
-            let query = RunQuery { job: Some(view.job.name.clone()), limit: 1, ..RunQuery::default() };
-            let last = self.runs(&query)?.runs.pop();
-            view.last = last.map(|run| LastRun { id: run.id, state: run.state, created_ms: run.created_ms });
-        }
-        Ok(views)
+        let Some(mut view) = self.shared.tasks.lock().all.get(name).map(view) else { return Ok(None) };
+        view.active = self.runs_of(name);
+        let query = RunQuery { job: Some(name.to_owned()), limit: 1, ..RunQuery::default() };
+        let last = self.runs(&query)?.runs.pop();
+        view.last = last.map(|run| LastRun { id: run.id, state: run.state, created_ms: run.created_ms });
+        Ok(Some(view))
     }
 
     fn runs_of(&self, name: &str) -> Vec<String> {
         self.shared.state.lock().of_job(name)
     }
 
-    /// Has the scheduler know what there is.
-    fn tasks_changed(&self, dropped: Vec<Uuid>) {
+    /// Has the scheduler know what there is, and looks at the one that has changed, or at all.
+    fn tasks_changed(&self, dropped: Vec<Uuid>, changed: Option<String>) {
         if !self.shared.going.load(Ordering::Acquire) {
             return;
         }
@@ -342,7 +353,13 @@ impl Jobs {
             if let Err(error) = jobs.register(dropped).await {
                 tracing::error!("tasks go by the sweep only: {error:#}");
             }
-            jobs.sweep().await;
+            match changed {
+                Some(name) => {
+                    jobs.look_at(&name).await;
+                    jobs.keep_up(&name).await;
+                }
+                None => jobs.sweep().await,
+            }
         });
     }
 
@@ -382,8 +399,15 @@ impl Jobs {
         let (ticker, mut hears) = Ticker::start(std::sync::Arc::new(next)).await.context("no scheduler")?;
         let jobs = self.clone();
         self.shared.runtime.spawn(async move {
+            // Looks that go on at the same time share a commit.
+            let mut looks = tokio::task::JoinSet::new();
             while let Some(name) = hears.recv().await {
-                jobs.look_at(&name).await;
+                while looks.try_join_next().is_some() {}
+                if looks.len() >= N_LOOKS_MAX {
+                    looks.join_next().await;
+                }
+                let jobs = jobs.clone();
+                looks.spawn(async move { jobs.look_at(&name).await });
             }
         });
         Ok(ticker)
@@ -392,7 +416,7 @@ impl Jobs {
     /// Begins with tasks: those that are kept at once, the others at their slots.
     pub(super) fn begin_tasks(&self) {
         self.shared.going.store(true, Ordering::Release);
-        self.tasks_changed(Vec::new());
+        self.tasks_changed(Vec::new(), None);
         let jobs = self.clone();
         self.shared.runtime.spawn(async move {
             while !jobs.shared.ending.load(Ordering::Acquire) {
@@ -484,102 +508,6 @@ impl Jobs {
         run.wait_until(due_ms);
         run
     }
-
-    /// Has a kept job run, unless it does.
-    async fn keep_up(&self, name: &str) {
-        let job = {
-            let tasks = self.shared.tasks.lock();
-            let task =
-                tasks.all.get(name).filter(|task| task.job.keep && task.is_on() && !task.has_given_up());
-            task.map(|task| task.job.clone())
-        };
-        let Some(job) = job else { return };
-        if self.shared.state.lock().has_any_of(name) {
-            return;
-        }
-        let new = NewRun { job, cause: Cause::Kept, ..NewRun::default() };
-        self.post_kept(new).await;
-    }
-
-    /// What follows the end of a run: the next try, or the next start of what is kept.
-    pub(super) async fn follow_up(&self, run: &Run, secrets: BTreeMap<String, String>) {
-        if self.shared.ending.load(Ordering::Acquire) {
-            return;
-        }
-        if run.cause == Cause::Kept {
-            self.keep_again(run).await;
-            return;
-        }
-        let Some(retry) = &run.job.retry else { return };
-        let (first, number) = match &run.cause {
-            Cause::Retry { of, number } => (of.clone(), number + 1),
-            _ => (run.id.clone(), 1),
-        };
-        if number > retry.max || !retry.on.contains(&run.state) {
-            return;
-        }
-        let pause = backoff(retry.backoff.0, number - 1);
-        let new = NewRun {
-            job: run.job.clone(),
-            cause: Cause::Retry { of: first, number },
-            due_ms: Some(self.now_ms() + pause.as_millis() as i64),
-            by: run.asked_by.clone(),
-            secrets,
-            ..NewRun::default()
-        };
-        if let Err(error) = self.post(new).await {
-            tracing::error!(run = run.id, "a run that failed is not tried again: {error}");
-        }
-    }
-
-    async fn keep_again(&self, run: &Run) {
-        let due_ms = {
-            let mut tasks = self.shared.tasks.lock();
-            let Some(task) = tasks.all.get_mut(&run.job.name).filter(|task| task.job.keep && task.is_on())
-            else {
-                return;
-            };
-            let restart = task.job.restart.unwrap_or_default();
-            if run.took_ms.unwrap_or(0) >= restart.reset_after.0.as_millis() as u64 {
-                task.n_restarts = 0;
-            }
-            task.n_restarts += 1;
-            if task.has_given_up() {
-                tracing::error!(
-                    job = run.job.name,
-                    "a kept job ended {} times in a row and is left alone",
-                    task.n_restarts
-                );
-                return;
-            }
-            self.now_ms() + backoff(restart.backoff.0, task.n_restarts - 1).as_millis() as i64
-        };
-        let job = self.shared.tasks.lock().all.get(&run.job.name).map(|task| task.job.clone());
-        let Some(job) = job else { return };
-        let new = NewRun { job, cause: Cause::Kept, due_ms: Some(due_ms), ..NewRun::default() };
-        self.post_kept(new).await;
-    }
-
-    /// Somebody else may have seen to it meanwhile.
-    async fn post_kept(&self, new: NewRun) {
-        let name = new.job.name.clone();
-        match self.post(new).await {
-            Ok(_) | Err(PostError::Exists(_)) => {}
-            Err(error) => tracing::error!(job = name, "a kept job is not started: {error}"),
-        }
-    }
-}
-
-impl Task {
-    /// Has it ended too often in a row?
-    fn has_given_up(&self) -> bool {
-        let max = self.job.restart.unwrap_or_default().max;
-        max > 0 && self.n_restarts > max
-    }
-}
-
-fn backoff(first: Duration, n_before: u32) -> Duration {
-    first.saturating_mul(1 << n_before.min(16)).min(BACKOFF_MAX)
 }
 
 fn stamp(time_ms: TimeMs) -> String {

@@ -8,6 +8,7 @@ use fieldpost_model::job::Run;
 use fieldpost_store::{JobsChange, Written};
 
 use super::handle::Jobs;
+use super::recovery;
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_secs(600);
@@ -35,6 +36,9 @@ impl Jobs {
     }
 
     fn forget_old(&self) -> anyhow::Result<()> {
+        // A shim that was killed before it had begun has left its cgroups.
+        let is_over = |id: &str| self.run(id).is_ok_and(|run| run.is_some_and(|run| run.state.is_final()));
+        recovery::sweep_cgroups(&self.shared.surroundings.cgroups, is_over);
         let config = self.shared.config.lock().clone();
         let before_ms = self.now_ms() - config.keep.as_ms();
         while !self.shared.ending.load(Ordering::Acquire) {

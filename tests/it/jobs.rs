@@ -123,7 +123,26 @@ impl Drop for Stage {
                 signal(pid, rustix::process::Signal::KILL);
             }
         }
+        for cgroup in cgroups(&store.join("jobs/runs")) {
+            let _none_of_version_1 = std::fs::write(cgroup.join("cgroup.kill"), "1");
+            let _removed_by_its_shim = wait_for("end of a run", || {
+                (!cgroup.exists() || std::fs::remove_dir(&cgroup).is_ok()).then_some(())
+            });
+        }
     }
+}
+
+/// The cgroups of all runs that were started.
+fn cgroups(runs: &Path) -> Vec<PathBuf> {
+    let folders =
+        |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let starts = folders(runs).flat_map(|run| folders(&run).collect::<Vec<_>>());
+    let started = starts.filter_map(|start| std::fs::read_to_string(start.join("started.json")).ok());
+    let paths = |text: String| -> Option<Vec<PathBuf>> {
+        let started: Value = serde_json::from_str(&text).ok()?;
+        started["cgroups"].as_array()?.iter().map(|path| Some(path.as_str()?.into())).collect()
+    };
+    started.filter_map(paths).flatten().collect()
 }
 
 /// The numbers of all processes.

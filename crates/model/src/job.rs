@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::{JOB_NAME_BYTES_MAX, check_id, check_job_name};
 pub use limits::{CpuShare, Enforcement, Limits};
-pub use run::{Cause, Change, Outcome, OutputCounts, Run, RunData, RunState, Usage};
+pub use run::{Cause, Change, Outcome, OutputCounts, Run, RunData, RunStat, RunState, StatKind, Usage};
 pub use schedule::{CatchUp, Overlap};
 
 use crate::Period;

@@ -5,6 +5,8 @@
 /// 6 structured log, 7 warning, 8 operations error, 9 critical, 10 statistics, 20 to 23 a result in
 /// JSON, YAML, TOML, HRD, 30 a job.
 pub const LEVELS: [u8; 15] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 21, 22, 23, 30];
+/// The level of statistics.
+pub const STATISTICS: u8 = 10;
 /// A longer line is cut, a longer block ends, bytes.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 

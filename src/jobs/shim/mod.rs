@@ -6,6 +6,7 @@ mod cgroup;
 mod child;
 mod levels;
 mod output;
+mod statistics;
 mod sys;
 mod watch;
 
@@ -205,6 +206,7 @@ fn not_started(outcome: Outcome, limits: Vec<Enforcement>) -> Ended {
         usage: Default::default(),
         output: Default::default(),
         data: None,
+        stats: Default::default(),
         left_behind: false,
     }
 }

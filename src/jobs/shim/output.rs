@@ -1,14 +1,16 @@
 //! What the command says: read from its pipes, masked, told by levels where that is wanted, kept.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use fieldpost_model::job::{OutputCounts, RunData};
+use fieldpost_model::job::{OutputCounts, RunData, RunStat};
 
 use super::super::mask::Masker;
 use super::super::output::{RECORD_HEAD_BYTES, Segments};
 use super::super::protocol::Order;
 use super::levels::{self, LevelReader};
+use super::statistics::Statistics;
 use super::{now_ms, read_some};
 
 /// Read at a time, bytes: with their heads so many records fill a segment.
@@ -32,6 +34,7 @@ pub struct Output {
     kept_levels: Option<Vec<(u8, u8)>>,
     n_lines: u64,
     data: Option<RunData>,
+    statistics: Statistics,
     buffer: Vec<u8>,
     shown: Vec<u8>,
 }
@@ -52,6 +55,7 @@ impl Output {
             kept_levels: order.kept_levels.clone(),
             n_lines: 0,
             data: None,
+            statistics: Statistics::default(),
             buffer: vec![0; CHUNK_BYTES],
             shown: Vec::with_capacity(CHUNK_BYTES),
         }
@@ -134,6 +138,9 @@ impl Output {
             if is_kept(self.kept_levels.as_deref(), level) {
                 self.segments.append(level, now_ms(), &bytes);
             }
+            if level == levels::STATISTICS {
+                self.statistics.take(&bytes);
+            }
             if levels::is_result(level) {
                 self.data = Some(RunData { level, text: String::from_utf8_lossy(&bytes).into_owned() });
             }
@@ -151,6 +158,15 @@ impl Output {
             dropped_bytes: kept.dropped_bytes,
             lost_bytes: kept.lost_bytes,
         }
+    }
+
+    /// What the command told of itself.
+    pub fn stats(&self) -> BTreeMap<String, RunStat> {
+        let n_refused = self.statistics.n_refused();
+        if n_refused > 0 {
+            super::tell(&format!("{n_refused} lines of level 10 were no statistics"));
+        }
+        self.statistics.all()
     }
 
     /// The last message of a result level.

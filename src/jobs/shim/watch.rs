@@ -316,6 +316,7 @@ impl Watch {
             usage,
             output: self.output.counts(),
             data: self.output.data(),
+            stats: self.output.stats(),
             left_behind: self.left_behind,
         }
     }

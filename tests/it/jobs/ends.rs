@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 
-use fieldpost_bed::wait_for;
+use fieldpost_bed::{HangingMount, wait_for};
 use serde_json::{Value, json};
 
 use super::kills::code;
@@ -106,6 +106,27 @@ fn what_a_command_leaves_behind_goes_with_it() {
     assert!(!is_running("sleep 631") && !is_running("sleep 632"), "survivors");
 }
 
+#[test]
+fn what_the_kernel_holds_is_waited_for_and_holds_up_nothing_else() {
+    let stage = Stage::start();
+    let folder = tempfile::Builder::new().prefix("fieldpost-hang").tempdir_in("/dev/shm").unwrap();
+    let mount = HangingMount::new(folder.path()).unwrap();
+    let job = json!({
+        "command": "stat", "args": ["-f", folder.path()], "timeout": "300ms", "kill_grace": "200ms",
+    });
+    let held = stage.post(job);
+    wait_for("a process that sleeps", || (mount.n_asked() > 0).then_some(())).unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let other = stage.ended(&stage.shell("echo fine"));
+    assert_eq!(other["state"], "succeeded", "one that hangs holds up no other");
+    assert!(stage.run(&held).unwrap()["ended_ms"].is_null(), "killed is not over");
+    assert_eq!(stage.kill(&held).status, 200);
+    mount.answer();
+    let run = stage.ended(&held);
+    // Both signals wait for it when it wakes; either may be said to be its end.
+    assert!(run["state"] == "timed_out" && [128 + 9, 128 + 15].contains(&code(&run)), "{run}");
+}
+
 /// Reads one request and answers it so; gives the head and the body.
 fn receive(listener: &TcpListener, answer: &str) -> (String, Value) {
     let (stream, _) = listener.accept().unwrap();
@@ -146,6 +167,12 @@ fn whoever_wants_to_know_is_told_signed_and_again_if_need_be() {
     assert!(!body.to_string().contains("canary"), "what a run was given is told to nobody");
     let wrong = json!({ "job": { "command": "true", "hooks": [{ "url": "http://example.org/" }] } });
     assert_eq!(stage.send("POST", "/v1/runs", &wrong).unwrap().status, 422);
+    let misspelt = stage.send("POST", "/v1/runs", &json!({ "job": { "comand": "true" } })).unwrap();
+    let said = String::from_utf8_lossy(&misspelt.body).into_owned();
+    assert!(
+        misspelt.status == 422 && said.contains("job.comand: no such key; did you mean command?"),
+        "{said}"
+    );
 }
 
 #[test]

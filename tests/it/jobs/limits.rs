@@ -34,6 +34,23 @@ fn limits_hold_or_are_said_not_to() {
 }
 
 #[test]
+fn bombs_end_at_their_limit_and_leave_nothing() {
+    let stage = Stage::start();
+    let line = "while :; do setsid sleep 661 & done";
+    let limits = json!({ "pids": 64 });
+    let bomb =
+        stage.post(json!({ "shell": line, "limits": limits, "limits_required": true, "timeout": "30s" }));
+    let run = stage.ended(&bomb);
+    // Where nothing counts processes it is refused, which is as good an end.
+    assert!(["failed", "refused"].contains(&run["state"].as_str().unwrap()), "{run}");
+    let is_left = |pid: u32| {
+        let text = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        text == b"sleep\x00661\x00" && super::is_alive(pid)
+    };
+    assert!(!super::processes().into_iter().any(is_left), "survivors");
+}
+
+#[test]
 fn secrets_are_nowhere_in_clear() {
     const SECRET: &str = "canary-5f1ce09a-q8ZVb";
     let stage = Stage::start();
@@ -102,7 +119,12 @@ fn what_runs_cost_is_sampled_and_told_as_series() {
     let run = stage.ended(&id);
     assert!(run["usage"]["processes_max"].as_u64().unwrap() >= 2, "{run}");
     assert!(run["usage"]["cpu_user_seconds"].as_f64().unwrap() > 0.1, "{run}");
-    stage.ended(&stage.post(json!({ "name": "fine", "command": "true" })));
+    let told = "echo '10::rows:5|c'; echo '10::rows:7|c'; echo '10::depth:3|g'; echo '10::query:250|ms'";
+    let fine = stage.ended(&stage.post(json!({ "name": "fine", "shell": told, "output": "levels" })));
+    assert_eq!(
+        (fine["stats"]["rows"]["sum"].as_f64(), fine["stats"]["depth"]["last"].as_f64()),
+        (Some(12.0), Some(3.0))
+    );
     let page = stage.agent.page().unwrap();
     let value = |name: &str, labels: &[(&str, &str)]| page.value(name, labels);
     let busy = [("domain", "d"), ("name", "busy")];
@@ -111,5 +133,9 @@ fn what_runs_cost_is_sampled_and_told_as_series() {
     assert_eq!(value("fieldpost_job_last_success_timestamp_seconds", &busy), None);
     let fine = [("domain", ""), ("name", "fine")];
     assert!(value("fieldpost_job_last_success_timestamp_seconds", &fine).unwrap() > 1.6e9);
+    let of_key = |name: &str, key| value(name, &[fine[0], ("key", key), fine[1]]);
+    assert_eq!(of_key("fieldpost_job_count_total", "rows"), Some(12.0));
+    assert_eq!(of_key("fieldpost_job_value", "depth"), Some(3.0));
+    assert_eq!(of_key("fieldpost_job_timed_seconds_total", "query"), Some(0.25));
     assert_eq!(value("fieldpost_runs_live", &[]), Some(0.0));
 }

@@ -133,12 +133,21 @@ fn kept_jobs_come_back_and_failed_ones_are_tried_again() {
 #[test]
 fn very_many_tasks_due_at_once_all_run_once() {
     let stage = Stage::start();
-    let n_tasks = 100 * soak();
-    let at = chrono_like(now_ms() + 4_000);
-    for number in 0..n_tasks {
-        let job = json!({ "name": format!("t{number}"), "command": "true", "at": at });
-        assert_eq!(stage.send("POST", "/v1/jobs", &job).unwrap().status, 200);
-    }
+    let n_tasks = 64 * soak();
+    let at = chrono_like(now_ms() + 3_000 + 30 * n_tasks as i64);
+    std::thread::scope(|scope| {
+        for part in 0..8 {
+            let (stage, at) = (&stage, &at);
+            scope.spawn(move || {
+                for number in (part..n_tasks).step_by(8) {
+                    let job = json!({ "name": format!("t{number}"), "command": "true", "at": at });
+                    assert_eq!(stage.send("POST", "/v1/jobs", &job).unwrap().status, 200);
+                }
+            });
+        }
+    });
+    let over = json!({ "name": "late", "command": "true", "at": chrono_like(now_ms() - 60_000) });
+    assert_eq!(stage.send("POST", "/v1/jobs", &over).unwrap().status, 422);
     let is_done = |number: &u64| {
         let runs = runs_of(&stage, &format!("t{number}"));
         runs.len() == 1 && runs[0]["state"] == "succeeded"

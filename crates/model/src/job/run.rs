@@ -1,5 +1,6 @@
 //! A run: one execution of a job, from its acceptance to what it came to and cost.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -272,6 +273,9 @@ pub struct Run {
     /// Its result: the last message of a result level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<RunData>,
+    /// What it told of itself, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stats: BTreeMap<String, RunStat>,
     /// What is unusual about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<String>,
@@ -281,6 +285,44 @@ pub struct Run {
     /// Names of the variables whose values are secret.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secret_names: Vec<String>,
+}
+
+/// What kind of statistic a command gives of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatKind {
+    /// A value that goes up and down.
+    #[default]
+    Gauge,
+    /// A count that is added up.
+    Count,
+    /// Milliseconds that something took.
+    Timing,
+    /// How many different ones there were.
+    Set,
+}
+
+/// What one statistic came to.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct RunStat {
+    /// Its kind.
+    pub kind: StatKind,
+    /// Its newest value.
+    pub last: f64,
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+    /// All together.
+    pub sum: f64,
+    /// How many values there were.
+    pub count: u64,
+    /// Half of the timings were no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50: Option<f64>,
+    /// Ninety-five of a hundred were no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95: Option<f64>,
 }
 
 /// What a run gave as its result.
@@ -314,6 +356,7 @@ impl Run {
             usage: Usage::default(),
             output: OutputCounts::default(),
             data: None,
+            stats: BTreeMap::new(),
             marks: Vec::new(),
             took_ms: None,
             secret_names: Vec::new(),
