@@ -164,6 +164,7 @@ impl Jobs {
                 return;
             }
             Found::NeverBegan => {
+                self.remove_cgroups(run);
                 run.change(RunState::Queued, now_ms, "the agent ended before the command began");
                 let run = run.clone();
                 state.enqueue(id);
