@@ -23,6 +23,11 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// So much is read of the answer to a push: its reasons.
 const PUSH_ANSWER_BYTES_MAX: usize = 64 << 10;
 
+/// The longest that an answer without an end may be silent.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// So much is shown of the reason of a refusal, characters.
+const ERROR_CHARS_MAX: usize = 1_000;
+
 /// A client of one agent's Unix socket.
 pub struct LocalClient {
     http: reqwest::Client,
@@ -44,6 +49,35 @@ impl LocalClient {
             .build()
             .context("cannot make an HTTP client")?;
         Ok(Self { http })
+    }
+
+    /// The same for an answer that goes on for as long as it likes, but is never silent for long.
+    pub fn without_deadline(socket: &Path) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder()
+            .unix_socket(socket)
+            .no_proxy()
+            .connect_timeout(CONNECT_DEADLINE)
+            .read_timeout(SILENCE_MAX)
+            .build()
+            .context("cannot make an HTTP client")?;
+        Ok(Self { http })
+    }
+
+    /// Asks for an answer and gives its bytes as they come.
+    pub async fn follow(
+        &self,
+        path: &str,
+        mut take: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut answer = self.http.get(format!("http://localhost{path}")).send().await?;
+        if !answer.status().is_success() {
+            let text = answer.text().await.unwrap_or_default();
+            bail!("refused: {}", text.chars().take(ERROR_CHARS_MAX).collect::<String>());
+        }
+        while let Some(chunk) = answer.chunk().await.context("the answer broke off")? {
+            take(&chunk)?;
+        }
+        Ok(())
     }
 
     /// Sends a request, with JSON in it or without a body: the code and the body of the answer.

@@ -7,6 +7,7 @@ pub mod config;
 pub mod daemon;
 pub mod http_client;
 pub mod hub;
+pub mod jobs;
 pub mod private_file;
 pub mod shutdown;
 pub mod sinks;

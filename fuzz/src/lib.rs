@@ -7,6 +7,7 @@ pub mod mutate;
 mod page;
 #[cfg(fuzzing)]
 pub mod process;
+pub mod query;
 pub mod text;
 pub mod wire;
 
@@ -46,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "link", prepare: |_| wire::link() },
     Target { name: "record", prepare: |_| wire::record() },
     Target { name: "pushed", prepare: |_| wire::pushed() },
+    Target { name: "promql", prepare: |_| query::promql() },
 ];
 
 /// The target of this name.

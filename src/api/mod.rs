@@ -8,15 +8,18 @@ mod gate;
 mod hub;
 mod hub_door;
 mod hub_local;
+mod jobs;
 mod link;
 mod local;
 mod manners;
+mod messages;
 mod metrics;
 mod page;
 mod problem;
 mod query;
 mod server;
 mod stall;
+mod tasks;
 
 pub use agent_query::router as agent_http_router;
 pub use gate::{Need, Principal, Route};
@@ -26,9 +29,14 @@ pub use hub::{
     routes as hub_routes,
 };
 pub use hub_door::{local_router as hub_local_router, public_router as hub_public_router};
+pub use jobs::{
+    Caller, Ceiling, KillAnswer, KillRequest, RunList, RunRequest, RunStats, RunView, routes as job_routes,
+};
 pub use link::{HubPrincipal, router as link_router};
 pub use local::{Processes, Value, Values, router as local_router};
+pub use messages::{Message, MessageList};
 pub use metrics::{MetricsState, router as metrics_router};
 pub use page::{OwnMetrics, Page};
 pub use problem::Problem;
 pub use server::{Handshake, Listener, Peer, Stream, serve};
+pub use tasks::TaskList;

@@ -6,7 +6,7 @@ use fieldpost_collectors::COLLECTORS;
 use serde_json::{Value, json};
 
 use super::{Global, global, terminal};
-use crate::config::{Config, KeyPath, Loaded, Problem, Problems, Request, Root, Row, yaml};
+use crate::config::{Config, KeyPath, Loaded, Problem, Problems, Request, Root, Row, job_files, yaml};
 use crate::hub;
 
 const EXAMPLES: &str = "\
@@ -40,12 +40,17 @@ pub struct Args {
 /// Checks and shows it. A bad config is an error, which tells everything that is wrong.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     let request = global.request()?;
+    let files = request.files.clone();
     let shown = match args.whose {
         Some(Whose::Agent) => Shown { agent: Some(request.load()?), hub: None },
         Some(Whose::Hub) => Shown { agent: None, hub: Some(request.load()?) },
         None if has_hub(&request) => both(request)?,
         None => Shown { agent: Some(request.load()?), hub: None },
     };
+    let dir = shown.agent.as_ref().map(|agent| agent.config.jobs.dir.clone());
+    if let Some(problems) = dir.and_then(|dir| job_files(&files, dir.as_deref()).1) {
+        return Err(problems.into());
+    }
     if global.json {
         terminal::out(&serde_json::to_string_pretty(&shown.as_json()?)?)?;
     } else {

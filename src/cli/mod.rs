@@ -17,18 +17,24 @@ mod global;
 mod holder;
 mod hub;
 mod hub_serve;
+mod import;
 mod info;
 mod instant;
 mod invite;
+mod jobs;
+mod jobs_of_host;
 mod join;
 mod leave;
 mod man;
+mod messages;
 mod own_metrics;
 mod process_setup;
 mod processes;
 mod programs_door;
 mod query;
 mod reloading;
+mod run;
+mod runs;
 mod sample;
 mod series;
 mod serve;
@@ -79,6 +85,12 @@ enum Command {
     Series(series::Args),
     Events(events::Args),
     Export(export::Args),
+    Run(Box<run::Args>),
+    Runs(runs::Args),
+    Jobs(jobs::ListArgs),
+    Job(jobs::Args),
+    Messages(messages::Args),
+    Import(import::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -109,6 +121,12 @@ impl Cli {
             Command::Series(args) => series::run(&args, &global),
             Command::Events(args) => events::run(&args, &global),
             Command::Export(args) => export::run(&args, &global),
+            Command::Run(args) => run::run(&args, &global),
+            Command::Runs(args) => runs::run(&args, &global),
+            Command::Jobs(args) => jobs::list(&args, &global),
+            Command::Job(args) => jobs::run(&args, &global),
+            Command::Messages(args) => messages::run(&args, &global),
+            Command::Import(args) => import::run(&args, &global),
             Command::Completions(args) => completions::run(&args, &global),
             Command::Man(args) => man::run(&args, &global),
         };

@@ -6,6 +6,7 @@ use fieldpost_formats::write;
 
 use crate::agent::Agent;
 use crate::api;
+use crate::jobs::{JobTally, Jobs};
 use crate::sinks::Sinks;
 use crate::telemetry::{OwnMetrics, Readings};
 
@@ -30,6 +31,65 @@ pub fn tell_own(own: &OwnMetrics, agent: &Arc<Agent>) {
             tell_store(readings, &agent.store_stats());
         }
     });
+}
+
+/// Has the jobs asked at every scrape.
+pub fn tell_jobs(own: &OwnMetrics, jobs: &Jobs) {
+    let asked = jobs.clone();
+    own.ask(move |readings| {
+        let (n_live, n_waiting) = asked.counts();
+        readings.gauge("fieldpost_runs_live", "Runs that go on.", &[], f64::from(n_live));
+        readings.gauge("fieldpost_runs_waiting", "Runs that wait for their turn.", &[], n_waiting as f64);
+        for ((domain, name), tally) in asked.tallies() {
+            tell_job(readings, &[("domain", domain.as_str()), ("name", name.as_str())], &tally);
+        }
+    });
+}
+
+fn tell_job(readings: &mut Readings, job: &[(&str, &str)], tally: &JobTally) {
+    let with = |label: (&'static str, &'static str)| [job, &[label]].concat();
+    for (state, n_runs) in &tally.n_runs {
+        let help = "Runs of a job that are over, by the state in which they ended.";
+        readings.counter("fieldpost_job_runs_total", help, &with(("state", state)), *n_runs as f64);
+    }
+    for (direction, bytes) in [("read", tally.io_read_bytes), ("write", tally.io_write_bytes)] {
+        let help = "Bytes that runs of a job have read from and written to storage.";
+        readings.counter("fieldpost_job_io_bytes_total", help, &with(("direction", direction)), bytes as f64);
+    }
+    for (metric, help, value) in [
+        ("fieldpost_job_run_seconds_total", "How long runs of a job took together.", tally.seconds),
+        ("fieldpost_job_cpu_seconds_total", "Processor time of runs of a job.", tally.cpu_seconds),
+        (
+            "fieldpost_job_queue_seconds_total",
+            "How long runs of a job waited before they began.",
+            tally.waited_seconds,
+        ),
+    ] {
+        readings.counter(metric, help, job, value);
+    }
+    let success = "When the newest run of a job ended that succeeded.";
+    for (metric, help, value) in [
+        (
+            "fieldpost_job_memory_peak_bytes",
+            "The most memory of the newest run of a job.",
+            Some(tally.memory_peak_bytes as f64),
+        ),
+        (
+            "fieldpost_job_last_run_seconds",
+            "How long the newest run of a job took.",
+            Some(tally.last_seconds),
+        ),
+        (
+            "fieldpost_job_last_end_timestamp_seconds",
+            "When the newest run of a job ended.",
+            Some(tally.last_end),
+        ),
+        ("fieldpost_job_last_success_timestamp_seconds", success, tally.last_success),
+    ] {
+        if let Some(value) = value.filter(|value| *value > 0.0) {
+            readings.gauge(metric, help, job, value);
+        }
+    }
 }
 
 /// Has the sinks asked at every scrape.

@@ -45,6 +45,11 @@ pub fn runtime() -> anyhow::Result<Runtime> {
     builder.thread_name("http").enable_all().build().context("cannot start the runtime")
 }
 
+/// The runtime of a client that does several things at once.
+pub fn client_runtime() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+}
+
 /// Listens at the address that this key of the config gives; answers with the one that was bound.
 pub async fn bind_tcp(key: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let bound = TcpListener::bind(address).await.and_then(|listener| {

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::daemon_control::Plan;
+use super::jobs_of_host::HostJobs;
 use super::own_metrics::{own_page, tell_own, tell_sinks};
 use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit, runtime, watch};
 use super::programs_door::ProgramsDoor;
@@ -32,6 +33,7 @@ use crate::agent::{
 use crate::api::{self, HubPrincipal, Listener, MetricsState};
 use crate::config::{Config, Root};
 use crate::daemon;
+use crate::jobs::Jobs;
 use crate::shutdown::Signals;
 use crate::sinks::Sinks;
 use crate::telemetry::OwnMetrics;
@@ -41,6 +43,8 @@ const LAST_TASKS_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Connections that a door serves at a time.
 const CONNECTIONS_MAX: usize = 64;
+/// Those of the Unix socket: each run that somebody follows holds one.
+const LOCAL_CONNECTIONS_MAX: usize = 1_024;
 /// The longest that the last window may take to the disk before the links end.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 /// The longest that the last items may take to hubs whose links are up.
@@ -86,21 +90,16 @@ pub fn serve(
     let unix = bind_socket(&config.socket())?;
     let own = OwnMetrics::new()?;
     own.ask_log(plan.log.clone());
+    let host_jobs = Arc::new(HostJobs::new(&plan.request));
     let (ready, is_ready) = tokio::sync::oneshot::channel();
-    let witness = Witness {
-        // Nobody waits any more if the end was asked for meanwhile.
-        ready: Box::new(move || ready.send(()).unwrap_or_default()),
-        // Should the sampler ever end by itself, the agent ends with it: a page that stands
-        // still would look like a machine that does.
-        alive: Box::new(shutdown.clone().drop_guard()),
-    };
+    let witness = witness(ready, &shutdown);
     let ceiling = Arc::new(Ceiling::new(config.remote_jobs));
     let (agent, sampler) = Agent::start(
         identity(&config, &plan.config_name, (address, door.as_ref().map(|(_, at)| *at)), clock.wall_ms()),
         sampler_options(&config),
         Arc::clone(&store),
         clock,
-        reload(plan, Arc::clone(&ceiling)),
+        reload(plan, Arc::clone(&ceiling), Arc::clone(&host_jobs)),
         witness,
     )?;
     tell_own(&own, &agent);
@@ -113,28 +112,57 @@ pub fn serve(
     runtime.spawn(Arc::clone(&uplinks).follow_ceiling());
     let sinks = Arc::new(Sinks::start(&store, &config.sinks, &agent.identity.name)?);
     tell_sinks(&own, &sinks);
-    let tasks = open_doors(&agent, &uplinks, own, (tcp, unix, programs), signals);
-    if let Err(error) = uplinks.refresh() {
-        agent.set_last_error(format!("{error:#}"));
-        tracing::error!("the hubs of this agent are not dialled: {error:#}");
-    }
-    let started = runtime.block_on(async {
-        tokio::select! {
-            ready = is_ready => ready.is_ok() && !shutdown.is_cancelled(),
-            () = shutdown.cancelled() => false,
-        }
-    });
-    if started {
+    let jobs = host_jobs.open(&runtime, &config, &agent, &own)?;
+    let tasks = open_doors(&agent, &uplinks, &jobs, own, (tcp, unix, programs), signals);
+    dial(&agent, &uplinks);
+    jobs.go();
+    if runtime.block_on(first_pass(is_ready, &shutdown)) {
         let status = format!("sampling; metrics at http://{address}/metrics");
         notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
         on_ready(&Started { agent: Arc::clone(&agent), took: begun.elapsed(), opened }, &shutdown);
         runtime.block_on(watch(|| agent.stats.beats.load(Ordering::Relaxed), &shutdown));
     }
-    let stopped =
-        end(Running { runtime, tasks, agent, uplinks, sinks, sampler, store, socket: config.socket() })?;
+    let stopped = end(Running {
+        runtime,
+        tasks,
+        agent,
+        uplinks,
+        sinks,
+        jobs,
+        sampler,
+        store,
+        socket: config.socket(),
+    })?;
     match refused.get() {
         Some(reason) => bail!("link.exit_on_fail: {reason}"),
         None => Ok(stopped),
+    }
+}
+
+/// Whom the sampler tells that it has begun, and that it has ended.
+fn witness(ready: tokio::sync::oneshot::Sender<()>, shutdown: &CancellationToken) -> Witness {
+    Witness {
+        // Nobody waits any more if the end was asked for meanwhile.
+        ready: Box::new(move || ready.send(()).unwrap_or_default()),
+        // Should the sampler ever end by itself, the agent ends with it: a page that stands
+        // still would look like a machine that does.
+        alive: Box::new(shutdown.clone().drop_guard()),
+    }
+}
+
+/// Waits for the first pass of every collector; `false` if the end comes first.
+async fn first_pass(is_ready: tokio::sync::oneshot::Receiver<()>, shutdown: &CancellationToken) -> bool {
+    tokio::select! {
+        ready = is_ready => ready.is_ok() && !shutdown.is_cancelled(),
+        () = shutdown.cancelled() => false,
+    }
+}
+
+/// Dials the hubs of this agent; what is wrong with them is told, and the agent goes on.
+fn dial(agent: &Agent, uplinks: &Arc<Uplinks>) {
+    if let Err(error) = uplinks.refresh() {
+        agent.set_last_error(format!("{error:#}"));
+        tracing::error!("the hubs of this agent are not dialled: {error:#}");
     }
 }
 
@@ -188,16 +216,18 @@ fn uplinks(
 fn open_doors(
     agent: &Arc<Agent>,
     uplinks: &Arc<Uplinks>,
+    jobs: &Jobs,
     own: OwnMetrics,
     (tcp, unix, programs): (TcpListener, UnixListener, Option<ProgramsDoor>),
     signals: Signals,
 ) -> JoinSet<Result<(), Infallible>> {
     let Signals { shutdown, reloads } = signals;
     let page = api::metrics_router(MetricsState::new(Arc::clone(agent), own_page(own)));
-    let socket = api::local_router(Arc::clone(agent), Arc::clone(uplinks));
+    let socket =
+        api::local_router(Arc::clone(agent), Arc::clone(uplinks)).merge(api::job_routes(jobs.clone()));
     let mut tasks = JoinSet::new();
     tasks.spawn(api::serve(Listener::Tcp(tcp), page, CONNECTIONS_MAX, shutdown.clone()));
-    tasks.spawn(api::serve(Listener::Unix(unix), socket, CONNECTIONS_MAX, shutdown.clone()));
+    tasks.spawn(api::serve(Listener::Unix(unix), socket, LOCAL_CONNECTIONS_MAX, shutdown.clone()));
     if let Some(door) = programs {
         tasks.spawn(door.serve(Arc::clone(agent), shutdown.clone()));
     }
@@ -213,6 +243,7 @@ struct Running {
     agent: Arc<Agent>,
     uplinks: Arc<Uplinks>,
     sinks: Arc<Sinks>,
+    jobs: Jobs,
     sampler: JoinHandle<()>,
     store: Arc<Store>,
     socket: PathBuf,
@@ -220,8 +251,9 @@ struct Running {
 
 /// Ends the sampler first, so that what it has is sealed before anything may take its time.
 fn end(running: Running) -> anyhow::Result<Stopped> {
-    let Running { runtime, mut tasks, agent, uplinks, sinks, sampler, store, socket } = running;
+    let Running { runtime, mut tasks, agent, uplinks, sinks, jobs, sampler, store, socket } = running;
     notify(&[NotifyState::Stopping]);
+    jobs.stop();
     agent.stop();
     let sampler_ended = sampler.join().is_ok();
     runtime.block_on(async { while tasks.join_next().await.is_some() {} });
@@ -229,6 +261,7 @@ fn end(running: Running) -> anyhow::Result<Stopped> {
     drop(std::fs::remove_file(socket));
     store.flush(FLUSH_DEADLINE);
     runtime.block_on(async { tokio::join!(uplinks.end(LAST_ITEMS_DEADLINE), sinks.end()) });
+    jobs.close();
     // A client that does not take its answer must not keep the store from being closed.
     let closed = store.close().context("cannot close the store cleanly")?;
     runtime.shutdown_timeout(LAST_TASKS_DEADLINE);
@@ -291,12 +324,14 @@ fn sampler_options(config: &Config) -> SamplerOptions {
 
 /// Loads the config anew and has everything that can take it over do so. What needs a restart
 /// keeps its old value.
-fn reload(plan: Plan<Config>, ceiling: Arc<Ceiling>) -> Reload {
+fn reload(plan: Plan<Config>, ceiling: Arc<Ceiling>, jobs: Arc<HostJobs>) -> Reload {
     let reloading = Reloading::new(plan);
-    let apply = move |agent: &Agent, config: &Config| {
-        agent.apply(sampler_options(config))?;
-        ceiling.set(config.remote_jobs);
-        Ok(())
-    };
-    Box::new(move |agent| reloading.reload(|config| apply(agent, config)).into())
+    Box::new(move |agent| {
+        let apply = |config: &Config| {
+            jobs.reload(config, || agent.apply(sampler_options(config)))?;
+            ceiling.set(config.remote_jobs);
+            Ok(())
+        };
+        reloading.reload(apply).into()
+    })
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::root::{Names, Root, below};
 use super::yaml::Value;
-use crate::{agent, hub, sinks, telemetry};
+use crate::{agent, hub, jobs, sinks, telemetry};
 
 /// Everything that can be set of an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct Config {
     pub remote_jobs: Option<RemoteJobs>,
     /// Programs of others to which samples are pushed.
     pub sinks: Vec<sinks::SinkConfig>,
+    /// What runs on this machine, and what of it is kept.
+    pub jobs: jobs::Config,
     /// What the agent says about itself.
     pub log: telemetry::Config,
 }
@@ -50,6 +52,7 @@ impl Default for Config {
             link: agent::Link::default(),
             remote_jobs: None,
             sinks: Vec::new(),
+            jobs: jobs::Config::default(),
             log: telemetry::Config::default(),
         }
     }
@@ -89,6 +92,8 @@ impl Root for Config {
         "log.file",
         "collectors.backend",
         "sinks",
+        "jobs.cgroup",
+        "jobs.dir",
     ];
 
     fn in_state_dir(mut self, state_dir: &Path) -> Self {
@@ -97,11 +102,12 @@ impl Root for Config {
     }
 
     fn absolute(mut self, base: &Path) -> Self {
-        let Self { collectors, store, api, sinks, log, .. } = &mut self;
+        let Self { collectors, store, api, sinks, jobs, log, .. } = &mut self;
         for file in sinks.iter_mut().flat_map(sinks::SinkConfig::files) {
             *file = below(base, file);
         }
         store.path = below(base, &store.path);
+        jobs.dir = jobs.dir.take().map(|dir| below(base, &dir));
         api.socket = api.socket.take().map(|socket| below(base, &socket));
         for file in [&mut api.http.token_file, &mut api.http.certificate, &mut api.http.key] {
             *file = file.take().map(|file| below(base, &file));
@@ -127,7 +133,9 @@ impl Root for Config {
         let of_sinks = sinks::faults(&self.sinks).into_iter().map(|text| ("sinks".to_owned(), text));
         let of_link = within("link", self.link.faults());
         let of_http = within("api.http", self.api.http.faults());
-        within("store", self.store.faults()).chain(of_http).chain(of_link).chain(of_sinks).collect()
+        let of_jobs = within("jobs", self.jobs.faults());
+        let of_store = within("store", self.store.faults());
+        of_store.chain(of_http).chain(of_link).chain(of_jobs).chain(of_sinks).collect()
     }
 
     fn worked_out(&self) -> HashMap<String, Value> {

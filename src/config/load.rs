@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
 use super::effective::{Origin, Row, rows};
 use super::key::{KeyPath, Step};
 use super::limits;
 use super::problem::{Problem, Problems, Source, explain};
-use super::root::Root;
+use super::root::{Names, Root};
 use super::source::Files;
 use super::yaml::{self, Document, Mapping, Place, Value};
 
@@ -65,13 +67,13 @@ impl<R: Root> Loaded<R> {
 }
 
 /// What one source says.
-struct Layer {
-    source: Source,
-    document: Document,
+pub(super) struct Layer {
+    pub(super) source: Source,
+    pub(super) document: Document,
 }
 
 impl Layer {
-    fn problem(&self, place: Option<Place>, key: KeyPath, text: String) -> Problem {
+    pub(super) fn problem(&self, place: Option<Place>, key: KeyPath, text: String) -> Problem {
         Problem { source: self.source.clone(), place, key, text }
     }
 }
@@ -215,6 +217,17 @@ impl<'a> Others<'a> {
 
 /// What is left of a layer when everything that is wrong with it is taken out and told.
 fn sound_part<R: Root>(layer: &Layer, known: &Value, problems: &mut Vec<Problem>) -> Value {
+    sound_tree::<R>(layer, known, &R::NAMES, R::NAMES.setting, problems)
+}
+
+/// The same for a file of any type; `setting` is an example of what may stand at its top.
+pub(super) fn sound_tree<T: DeserializeOwned>(
+    layer: &Layer,
+    known: &Value,
+    names: &Names,
+    setting: &str,
+    problems: &mut Vec<Problem>,
+) -> Value {
     for fault in &layer.document.faults {
         problems.push(layer.problem(fault.place, fault.key.clone(), fault.text.clone()));
     }
@@ -222,7 +235,7 @@ fn sound_part<R: Root>(layer: &Layer, known: &Value, problems: &mut Vec<Problem>
     drop_empty(&mut tree);
     if !matches!(tree, Value::Mapping(_) | Value::Null) {
         let place = layer.document.place_of_value(&KeyPath::top());
-        let text = format!("the top must be a section, with keys such as \"{}\"", R::NAMES.setting);
+        let text = format!("the top must be a section, with keys such as \"{setting}\"");
         problems.push(layer.problem(place, KeyPath::top(), text));
         return Value::Null;
     }
@@ -230,8 +243,8 @@ fn sound_part<R: Root>(layer: &Layer, known: &Value, problems: &mut Vec<Problem>
         tree = Value::Mapping(Mapping::new());
     }
     for _ in 0..N_FAULTS_MAX {
-        let Err(misfit) = yaml::build::<R>(&tree) else { return tree };
-        let explained = explain(&misfit, &tree, known, &R::NAMES);
+        let Err(misfit) = yaml::build::<T>(&tree) else { return tree };
+        let explained = explain(&misfit, &tree, known, names);
         let document = &layer.document;
         let place = match explained.at_key {
             true => document.place_of_key(&explained.key),
@@ -262,7 +275,7 @@ fn note_origins(layer: &Layer, sound: &Value, origins: &mut HashMap<KeyPath, Ori
 }
 
 /// By source, as they were read; within one by place. Of what was found twice one is enough.
-fn in_order(mut problems: Vec<Problem>, layers: &[Layer]) -> Problems {
+pub(super) fn in_order(mut problems: Vec<Problem>, layers: &[Layer]) -> Problems {
     let rank = |source: &Source| layers.iter().position(|layer| layer.source == *source);
     problems.sort_by(|a, b| {
         let by_file = rank(&a.source).cmp(&rank(&b.source)).then_with(|| a.source.cmp(&b.source));

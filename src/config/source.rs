@@ -63,6 +63,16 @@ impl Files {
         (files, problems)
     }
 
+    /// The YAML files of any folder, and what is wrong with that.
+    pub fn yaml_files(&self, folder: &Path) -> (Vec<PathBuf>, Vec<Problem>) {
+        let mut problems: Vec<Problem> = self.refused(folder).into_iter().collect();
+        let files = drop_ins(folder).unwrap_or_else(|error| {
+            problems.push(problem(folder, &format!("cannot be listed: {error}")));
+            Vec::new()
+        });
+        (files, problems)
+    }
+
     /// The text of a file, or why there is none.
     pub fn text(&self, path: &Path) -> Result<String, Problem> {
         let cannot = |error: std::io::Error| problem(path, &format!("cannot be read: {}", reason(&error)));

@@ -324,6 +324,11 @@ pub fn value_from(thing: &impl Serialize) -> Value {
     serde_yaml::to_value(thing).unwrap_or(Value::Null)
 }
 
+/// A thing as the text of a file.
+pub fn text_of(thing: &impl Serialize) -> String {
+    serde_yaml::to_string(thing).unwrap_or_default()
+}
+
 /// The value at this key.
 pub fn find<'a>(root: &'a Value, key: &KeyPath) -> Option<&'a Value> {
     key.0.iter().try_fold(root, |value, step| match step {

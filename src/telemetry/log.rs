@@ -84,6 +84,10 @@ impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
         let level = *metadata.level();
+        // It tells of every task that it is told of.
+        if level == Level::INFO && metadata.target().starts_with("tokio_cron_scheduler") {
+            return;
+        }
         let mut content = Content::of(event);
         // Who asks for debug wants it all; the file is short all the same.
         if level <= Level::INFO {

@@ -102,3 +102,8 @@ fn record() {
 fn pushed() {
     fuzz("pushed");
 }
+
+#[test]
+fn promql() {
+    fuzz("promql");
+}

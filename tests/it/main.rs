@@ -13,6 +13,7 @@
 //! - `hub_faults`: nothing is lost and nothing twice, whatever is killed, cut or put back.
 //! - `identity`: certificates are renewed whatever dies meanwhile; a copy is told from the agent.
 //! - `hub_api`: the hub's doors let in whom the table says; sign-in stands; every refusal says why.
+//! - `jobs`: runs outlive the agent, begin at most once, end when they have to, and are told as they were.
 //! - `kill9`: what was called stored survives kill -9 at any instant, once.
 //! - `live`: who watches an agent sees its ticks as changes, and holds up nothing.
 //! - `node_exporter`: every series of the real node_exporter is found again, with its value.
@@ -50,6 +51,7 @@ mod hub_api;
 mod hub_faults;
 mod hub_trouble;
 mod identity;
+mod jobs;
 mod kill9;
 mod live;
 mod node_exporter;

@@ -357,7 +357,35 @@ fn questions_by_form_are_answered_and_strangers_are_not() {
     assert_eq!(ask(&[form]).status, 401);
     let info = get_with(hub.address, "/api/v1/status/buildinfo", &[("Authorization", &bearer)]).unwrap();
     assert!(info.ok().unwrap().contains("\"version\""));
-    let cut = get_with(hub.address, "/api/v1/query?query=vector(1)&limit=x", &[("Authorization", &bearer)])
+    let ask = |path: &str| {
+        let answer =
+            get_with(hub.address, &format!("/api/v1/{path}"), &[("Authorization", &bearer)]).unwrap();
+        (answer.status, serde_json::from_str::<Value>(answer.text().unwrap()).unwrap())
+    };
+    assert_eq!(ask("query?query=vector(1)&limit=x").0, 400);
+    let (_, cut) =
+        ask("query?query=vector(1)or(label_replace(vector(2),%22a%22,%22b%22,%22%22,%22%22))&limit=1");
+    assert_eq!(cut["data"]["result"].as_array().unwrap().len(), 1);
+    assert_eq!(cut["warnings"][0], "results truncated due to limit");
+    let (_, told) = ask("query_range?query=vector(1)&start=0&end=60&step=10&stats=all");
+    assert!(told["data"]["stats"]["timings"]["evalTotalTime"].is_number(), "{told}");
+    assert_eq!(told["data"]["stats"]["samples"]["totalQueryableSamples"], 0);
+    let (status, late) = ask("query?query=anything&timeout=0s");
+    assert_eq!((status, &late["errorType"]), (503, &Value::from("timeout")), "{late}");
+    assert!(late["error"].as_str().unwrap().contains("where at most 0 s are allowed"), "{late}");
+    let (status, refused) = ask("query?query=max_over_time(vector(1)[1y:1s])");
+    assert_eq!((status, &refused["errorType"]), (422, &Value::from("execution")));
+    assert!(refused["error"].as_str().unwrap().contains("31536000 where at most 1000000"), "{refused}");
+    let (_, tree) = ask("parse_query?query=-a");
+    assert_eq!((&tree["data"]["type"], &tree["data"]["op"]), (&"unaryExpr".into(), &"-".into()));
+
+    let token = Scratch::new().unwrap();
+    let token = token.write("token", &hub.viewer).map(|file| (token, file)).unwrap();
+    let output = std::process::Command::new(crate::fieldpost())
+        .args(["query", "vector(3)", "--hub", &format!("http://{}", hub.address), "--token-file"])
+        .arg(&token.1)
+        .output()
         .unwrap();
-    assert_eq!(cut.status, 400);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains('3'), "{output:?}");
 }

@@ -1,6 +1,8 @@
 //! A lone agent is a Prometheus to those who ask it: over its Unix socket, on its listener for programs,
 //! and through its hub; and `fieldpost query` shows the answers.
 
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -145,5 +147,17 @@ fn hub_knows_what_its_agents_are_called_and_asks_them() {
     let joined =
         || Some(shown(&query(&[joined, "--csv"]))).filter(|csv| csv.contains("status=\"\"online\"\""));
     wait_for("the agent's info beside its load", joined).unwrap();
+    // Nobody watches: the hub has what it has stored, and no more. While somebody does, it has the newest
+    // second as well.
+    let mut watching = UnixStream::connect(hub.socket()).unwrap();
+    watching.write_all(b"GET /api/v1/live?agent=web1 HTTP/1.1\r\nHost: hub\r\n\r\n").unwrap();
+    let is_ahead = || {
+        let newest = shown(&query(&["timestamp(node_time_seconds{instance=\"web1\"})", "--json"]));
+        let answer: Value = serde_json::from_str(&newest).unwrap();
+        let newest_s: f64 = answer["data"]["result"][0]["value"][1].as_str()?.parse().unwrap();
+        let stored_ms = hub.get("/api/v1/agents")[0]["newest_ms"].as_f64().unwrap();
+        (newest_s * 1_000.0 >= stored_ms).then_some(())
+    };
+    wait_for("a sample that is not stored yet", is_ahead).unwrap();
     drop(agent);
 }

@@ -1,5 +1,6 @@
 //! The words of Fieldpost as types, shared by every room: series and their catalog, samples,
-//! ticks, windows, tables of processes and units, events, the record, matchers, units of measure.
+//! ticks, windows, tables of processes and units, events, the record, matchers, units of measure,
+//! jobs and runs.
 //! No input or output, no async, no global state.
 
 mod catalog;
@@ -7,6 +8,7 @@ mod culprit;
 mod event;
 pub mod hub_record;
 pub mod hub_state;
+pub mod job;
 mod lives;
 mod log;
 mod matcher;

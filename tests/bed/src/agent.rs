@@ -114,8 +114,11 @@ impl Agent {
     /// A client command beside it, with the same config and store; the agent may be running or not.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.place.command(&self.program);
-        command.args(arguments).arg("--config-dir").arg(self.config_dir());
+        // What stands behind `--` is somebody else's.
+        let own = arguments.iter().position(|word| *word == "--").unwrap_or(arguments.len());
+        command.args(&arguments[..own]).arg("--config-dir").arg(self.config_dir());
         command.arg("--set").arg(store_setting(&self.scratch)).env_remove("FIELDPOST_CONFIGDIR");
+        command.args(&arguments[own..]);
         command
     }
 

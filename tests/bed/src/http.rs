@@ -121,6 +121,20 @@ pub fn unix_get(socket: &Path, path: &str) -> anyhow::Result<Response> {
     exchange(stream, path, &[])
 }
 
+/// A request with a JSON body over a Unix socket.
+pub fn unix_send(socket: &Path, method: &str, path: &str, json: &str) -> anyhow::Result<Response> {
+    let mut stream =
+        UnixStream::connect(socket).with_context(|| format!("cannot connect to {}", socket.display()))?;
+    stream.set_read_timeout(Some(SILENCE))?;
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{json}",
+        json.len()
+    );
+    stream.write_all(request.as_bytes())?;
+    read_response(&mut BufReader::new(stream))
+}
+
 fn exchange(mut stream: impl Read + Write, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Response> {
     let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n");

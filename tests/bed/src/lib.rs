@@ -22,7 +22,7 @@ mod small_disk;
 mod swarm;
 mod turned_clock;
 
-pub use self::http::{Connection, Response, get, get_with, unix_get};
+pub use self::http::{Connection, Response, get, get_with, unix_get, unix_send};
 pub use agent::Agent;
 pub use copy::copy_folder;
 pub use fleet::Fleet;

@@ -149,7 +149,7 @@ fn names(labels: &[String]) -> String {
 fn name(label: &str) -> String {
     let usual = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let is_usual = !label.starts_with(|c: char| c.is_ascii_digit()) && label.chars().all(usual);
-    if is_usual { label.to_owned() } else { quote(label) }
+    if is_usual && !label.is_empty() { label.to_owned() } else { quote(label) }
 }
 
 fn bare(selector: &VectorSelector) -> String {
@@ -206,6 +206,7 @@ mod tests {
             ("{\"a.b\",\"c.d\"=\"1\"}", r#"{"c.d"="1",__name__="a.b"}"#),
             ("a[90m:] offset -1d @ 5", "a[1h30m:] @ 5.000 offset -1d"),
             ("a @ end()", "a @ end()"),
+            ("a{\"\"=\"b\"}", "a{\"\"=\"b\"}"),
             ("1e3 + 5m - -1w", "1000 + 5m - -1w"),
             ("count without()(a)", "count without () (a)"),
         ] {

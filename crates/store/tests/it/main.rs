@@ -32,6 +32,9 @@ mod full;
 /// The hub's agents, tokens, users and audit log.
 mod hub_state;
 
+/// Runs and tasks of the agent's jobs.
+mod jobs;
+
 /// The queue towards hubs: what they read.
 mod spool;
 

@@ -1,0 +1,149 @@
+//! The thread that writes: one transaction for all that waits, on the disk before anybody is told.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use fieldpost_model::job::Run;
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+
+use super::{JobsChange, Submission, TaskRow, Written, open};
+use crate::folder::beside;
+use crate::{StoreError, database};
+
+/// Submissions that are committed together, at most.
+const N_TOGETHER_MAX: usize = 256;
+/// The log is copied into the file beyond this size.
+const WAL_BYTES_COPIED: u64 = 1 << 20;
+/// The log is emptied beyond this size.
+const WAL_BYTES_MAX: u64 = 16 << 20;
+
+/// Writes until nobody can submit any more.
+pub(super) fn run(path: &Path, connection: Connection, inbox: &Receiver<Submission>) {
+    let mut connection = Some(connection);
+    while let Ok(first) = inbox.recv() {
+        let mut batch = vec![first];
+        while batch.len() < N_TOGETHER_MAX {
+            let Ok(next) = inbox.try_recv() else { break };
+            batch.push(next);
+        }
+        if connection.is_none() {
+            connection = open::connect(path).ok();
+        }
+        let written = match &mut connection {
+            Some(connection) => write(path, connection, &batch),
+            None => Err(StoreError::Closed),
+        };
+        match written {
+            Ok(answers) => {
+                batch.into_iter().zip(answers).for_each(|(submission, answer)| (submission.done)(answer));
+                if let Some(connection) = &connection {
+                    tend_log(path, connection);
+                }
+            }
+            Err(error) => {
+                // A failed sync is final for a connection: what it wrote may be in memory only.
+                connection = None;
+                let error = Arc::new(error);
+                for submission in batch {
+                    (submission.done)(Written::Failed(Arc::clone(&error)));
+                }
+            }
+        }
+    }
+    if let Some(connection) = &connection
+        && let Err(error) = database::checkpoint(connection, true)
+    {
+        tracing::debug!(%error, "the log of the jobs' file stays for the next start");
+    }
+}
+
+fn write(path: &Path, connection: &mut Connection, batch: &[Submission]) -> Result<Vec<Written>, StoreError> {
+    let failed = || StoreError::sql("write", path);
+    let mut transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed())?;
+    let mut answers = Vec::with_capacity(batch.len());
+    for submission in batch {
+        let mut savepoint = transaction.savepoint().map_err(failed())?;
+        let done = submission.changes.iter().try_for_each(|change| apply(&savepoint, change));
+        match done {
+            Ok(()) => {
+                savepoint.commit().map_err(failed())?;
+                answers.push(Written::Done);
+            }
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                savepoint.rollback().map_err(failed())?;
+                answers.push(Written::Exists);
+            }
+            Err(error) => return Err(failed()(error)),
+        }
+    }
+    transaction.commit().map_err(failed())?;
+    Ok(answers)
+}
+
+fn apply(connection: &Connection, change: &JobsChange) -> rusqlite::Result<()> {
+    let sql = |text: &str| connection.prepare_cached(text);
+    let n_rows = match change {
+        JobsChange::AddRun(run) => {
+            let (tags, record) = (json(&run.job.tags)?, json(run)?);
+            sql("INSERT INTO runs (id, job, domain, state, is_final, created_ms, ended_ms, tags, output_bytes, record)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?
+            .execute(params![
+                run.id,
+                run.job.name,
+                run.job.domain,
+                run.state.as_str(),
+                run.state.is_final(),
+                run.created_ms,
+                run.ended_ms,
+                tags,
+                output_bytes(run),
+                record
+            ])?
+        }
+        JobsChange::PutRun(run) => {
+            sql("UPDATE runs SET state = ?2, is_final = ?3, ended_ms = ?4, record = ?5, output_bytes = ?6
+                 WHERE id = ?1")?
+            .execute(params![
+                run.id,
+                run.state.as_str(),
+                run.state.is_final(),
+                run.ended_ms,
+                json(run)?,
+                output_bytes(run)
+            ])?
+        }
+        JobsChange::RemoveRun(id) => sql("DELETE FROM runs WHERE id = ?1")?.execute([id])?,
+        JobsChange::PutTask(TaskRow { name, definition, paused, slot_ms, ticker, changed_ms }) => {
+            sql("INSERT OR REPLACE INTO tasks VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .execute(params![name, definition, paused, slot_ms, ticker, changed_ms])?
+        }
+        JobsChange::RemoveTask(name) => sql("DELETE FROM tasks WHERE name = ?1")?.execute([name])?,
+        JobsChange::PutSealed(run, sealed) => {
+            sql("INSERT OR REPLACE INTO sealed VALUES (?1, ?2)")?.execute(params![run, sealed])?
+        }
+        JobsChange::RemoveSealed(run) => sql("DELETE FROM sealed WHERE run = ?1")?.execute([run])?,
+    };
+    tracing::trace!(n_rows, "written");
+    Ok(())
+}
+
+fn output_bytes(run: &Run) -> i64 {
+    i64::try_from(run.output.kept_bytes).unwrap_or(i64::MAX)
+}
+
+fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// What is in the log is safe; that it grows is the only harm if copying it fails, and the next
+/// write tries again.
+fn tend_log(path: &Path, connection: &Connection) {
+    let bytes = std::fs::metadata(beside(path, "-wal")).map_or(0, |metadata| metadata.len());
+    if bytes > WAL_BYTES_COPIED
+        && let Err(error) = database::checkpoint(connection, bytes > WAL_BYTES_MAX)
+    {
+        tracing::warn!(path = %path.display(), %error, "cannot copy the log of the jobs' file");
+    }
+}

@@ -1,0 +1,101 @@
+//! The API of the tasks: jobs that run by themselves. What the host's owner has put into files is
+//! shown, disabled and triggered here, and changed there.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use fieldpost_model::job::Job;
+use serde::{Deserialize, Serialize};
+
+use super::jobs::{RunView, Who, blocking, caller, view};
+use super::problem::Problem;
+use crate::jobs::{Jobs, TaskError, TaskView};
+
+/// The routes of the tasks.
+pub fn routes(jobs: Jobs) -> Router {
+    Router::new()
+        .route("/v1/jobs", get(list).post(define))
+        .route("/v1/jobs/{name}", delete(remove))
+        .route("/v1/jobs/{name}/enable", post(enable))
+        .route("/v1/jobs/{name}/disable", post(disable))
+        .route("/v1/jobs/{name}/trigger", post(trigger))
+        .with_state(jobs)
+}
+
+/// All tasks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TaskList {
+    /// By name.
+    pub jobs: Vec<TaskView>,
+}
+
+async fn list(State(jobs): State<Jobs>) -> Result<Json<TaskList>, Problem> {
+    Ok(Json(TaskList { jobs: blocking(move || jobs.tasks()).await? }))
+}
+
+impl From<TaskError> for Problem {
+    fn from(error: TaskError) -> Self {
+        let detail = error.to_string();
+        match error {
+            TaskError::Unknown(_) => Self::not_found("no_such_job", detail),
+            TaskError::InFile(..) => Self::conflict("defined_in_file", detail),
+            TaskError::GoesOn(..) => Self::conflict("still_running", detail),
+            TaskError::TooMany(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "too_many", detail),
+            TaskError::Post(error) => error.into(),
+        }
+    }
+}
+
+async fn define(State(jobs): State<Jobs>, who: Who, Json(job): Json<Job>) -> Result<Json<TaskView>, Problem> {
+    caller(who.0, who.1)?.may_run(false)?;
+    let name = job.name.clone();
+    jobs.add_task(job).await?;
+    found(&jobs, &name).await
+}
+
+async fn found(jobs: &Jobs, name: &str) -> Result<Json<TaskView>, Problem> {
+    let asked = jobs.clone();
+    let all = blocking(move || asked.tasks()).await?;
+    let task = all.into_iter().find(|task| task.job.name == name);
+    task.map(Json).ok_or_else(|| TaskError::Unknown(name.to_owned()).into())
+}
+
+async fn remove(State(jobs): State<Jobs>, who: Who, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    caller(who.0, who.1)?.may_run(false)?;
+    jobs.remove_task(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn enable(
+    State(jobs): State<Jobs>,
+    who: Who,
+    Path(name): Path<String>,
+) -> Result<Json<TaskView>, Problem> {
+    let caller = caller(who.0, who.1)?;
+    caller.may_run(true)?;
+    jobs.pause_task(&name, false, &caller.name()).await?;
+    found(&jobs, &name).await
+}
+
+async fn disable(
+    State(jobs): State<Jobs>,
+    who: Who,
+    Path(name): Path<String>,
+) -> Result<Json<TaskView>, Problem> {
+    let caller = caller(who.0, who.1)?;
+    caller.may_run(true)?;
+    jobs.pause_task(&name, true, &caller.name()).await?;
+    found(&jobs, &name).await
+}
+
+async fn trigger(
+    State(jobs): State<Jobs>,
+    who: Who,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Json<RunView>), Problem> {
+    let caller = caller(who.0, who.1)?;
+    caller.may_run(true)?;
+    let run = jobs.trigger(&name, &caller.name()).await?;
+    Ok((StatusCode::CREATED, Json(view(&jobs, run))))
+}

@@ -1,0 +1,121 @@
+//! `fieldpost run`: runs a command on this host as a run of its own, which goes on if the agent or
+//! this client ends; and everything about single runs.
+
+mod about;
+pub mod ending;
+mod follow;
+mod new;
+
+use std::process::ExitCode;
+
+use fieldpost_model::Period;
+
+use super::Global;
+
+pub use about::encoded;
+
+const EXAMPLES: &str = "\
+Examples:
+  fieldpost run -- make -C /srv/site
+  fieldpost run --name backup --timeout 2h --memory 512M -- restic backup /home
+  fieldpost run --detach --tag ticket=4711 -- ./reindex.sh
+  echo hunter2 | fieldpost run --secret PASSWORD -- ./upload.sh
+  fieldpost run logs -f 8f3ac201
+  fieldpost run kill 8f3ac201
+
+Exit codes of a run that is waited for:
+  N       the command's own exit code; 128+N if signal N ended it
+  121     the agent cannot be reached, or went away and did not come back
+  123     cancelled, lost, or interrupted by a reboot
+  124     over its time, or silent for too long
+  125     refused: by the agent, or because a limit cannot be enforced
+  126     the command cannot be executed
+  127     there is no such command
+  130     left alone by Ctrl-C; the run goes on";
+
+/// Run a command that outlives the agent, or look after a run
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[group(skip)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    new: new::New,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Show everything that is known of a run
+    Show(One),
+    /// Show what a run has said
+    Logs(LogsArgs),
+    /// End a run
+    Kill(KillArgs),
+    /// Show how a run ended and what it gave, and exit as it did
+    Result(ResultArgs),
+    /// Show what a run has cost
+    Stats(One),
+    /// Forget a run that is over, and its output
+    Rm(One),
+}
+
+/// One run.
+#[derive(Debug, clap::Args)]
+struct One {
+    /// The run: its id, or enough of its beginning or end
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct LogsArgs {
+    #[command(flatten)]
+    one: One,
+    /// Go on until the run is over
+    #[arg(short, long)]
+    follow: bool,
+    /// Only these levels, such as 1,2,6-9
+    #[arg(long, value_name = "LEVELS")]
+    levels: Option<String>,
+    /// Only rows with this text
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    /// Behind the row of this number
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    after: u64,
+    /// When each row was said, before it
+    #[arg(short, long)]
+    timestamps: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct KillArgs {
+    #[command(flatten)]
+    one: One,
+    /// Only send this signal, by name or number
+    #[arg(long, value_name = "SIGNAL")]
+    signal: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct ResultArgs {
+    #[command(flatten)]
+    one: One,
+    /// Wait so long for its end
+    #[arg(long, value_name = "SPAN")]
+    wait: Option<Period>,
+}
+
+/// Does what was asked for.
+pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
+    match &args.action {
+        None => new::run(&args.new, global),
+        Some(Action::Show(one)) => about::show(&one.id, global),
+        Some(Action::Logs(logs)) => about::logs(logs, global),
+        Some(Action::Kill(kill)) => about::kill(&kill.one.id, kill.signal.as_deref(), global),
+        Some(Action::Result(result)) => about::result(&result.one.id, result.wait, global),
+        Some(Action::Stats(one)) => about::stats(&one.id, global),
+        Some(Action::Rm(one)) => about::forget(&one.id, global),
+    }
+}

@@ -1,0 +1,249 @@
+//! What is known of one run, and what can be done with it.
+
+use std::process::ExitCode;
+
+use fieldpost_model::job::{Cause, Run};
+use fieldpost_model::{Period, format_bytes};
+
+use super::super::find::RunningAgent;
+use super::super::{Global, instant, process_setup, terminal};
+use super::follow::{self, Show};
+use super::{LogsArgs, ending};
+use crate::api::{KillAnswer, KillRequest, RunStats, RunView};
+
+/// Samples that are drawn.
+const GRAPH_WIDTH: usize = 60;
+
+fn get(global: &Global, id: &str) -> anyhow::Result<RunView> {
+    RunningAgent::find(global)?.ask_for(&format!("/v1/runs/{id}"))
+}
+
+/// Everything that is known of a run.
+pub fn show(id: &str, global: &Global) -> anyhow::Result<ExitCode> {
+    let RunView { run, position } = get(global, id)?;
+    if global.json {
+        terminal::out(&serde_json::to_string(&RunView { run, position })?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut lines: Vec<(String, String)> = Vec::new();
+    let mut add = |name: &str, value: String| {
+        if !value.is_empty() {
+            lines.push((name.to_owned(), terminal::printable(&value).into_owned()));
+        }
+    };
+    add("run", run.id.clone());
+    add("job", run.job.name.clone());
+    add("domain", run.job.domain.clone());
+    add("command", run.job.argv().join(" "));
+    add("cause", cause(&run));
+    for (name, value) in &run.job.tags {
+        add("tag", format!("{name}={value}"));
+    }
+    add("secrets", run.secret_names.join(", "));
+    if let Some(position) = position {
+        add("queue", format!("place {position}"));
+    }
+    add("pid", run.pid.map_or_else(String::new, |pid| pid.to_string()));
+    for limit in &run.limits {
+        let by = limit.by.as_deref().unwrap_or("not enforced");
+        let reason = if limit.reason.is_empty() { String::new() } else { format!(": {}", limit.reason) };
+        add("limit", format!("{} by {by}{reason}", limit.limit));
+    }
+    add("cost", cost(&run));
+    add("output", output(&run));
+    for mark in &run.marks {
+        add("mark", mark.clone());
+    }
+    for change in &run.changes {
+        let reason = if change.reason.is_empty() { String::new() } else { format!("  {}", change.reason) };
+        add("state", format!("{}  {}{reason}", instant::show(change.time_ms), change.state));
+    }
+    if let Some(data) = &run.data {
+        add("result", data.text.clone());
+    }
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let text: String = lines.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect();
+    terminal::out(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Why there is this run.
+fn cause(run: &Run) -> String {
+    match &run.cause {
+        Cause::Asked => format!("asked for by {}", run.asked_by),
+        Cause::Slot { slot_ms, late } => {
+            let late = if *late { ", made up for" } else { "" };
+            format!("schedule {}{late}", instant::show(*slot_ms))
+        }
+        Cause::Kept => "kept running".to_owned(),
+        Cause::Retry { of, number } => format!("try {number} after {}", ending::short(of)),
+    }
+}
+
+fn cost(run: &Run) -> String {
+    let usage = &run.usage;
+    if usage.source.is_empty() {
+        return String::new();
+    }
+    let bytes = |bytes: u64| format_bytes(bytes as f64);
+    format!(
+        "cpu {:.2} s (user {:.2}, system {:.2}), memory peak {}, read {}, written {} (by {})",
+        usage.cpu_seconds(),
+        usage.cpu_user_seconds,
+        usage.cpu_system_seconds,
+        bytes(usage.memory_peak_bytes),
+        bytes(usage.io_read_bytes),
+        bytes(usage.io_write_bytes),
+        usage.source
+    )
+}
+
+fn output(run: &Run) -> String {
+    let output = &run.output;
+    let said = output.stdout_bytes + output.stderr_bytes;
+    let mut text = format!("{said} bytes, {} lines", output.lines);
+    for (n_bytes, what) in [(output.dropped_bytes, "dropped from the middle"), (output.lost_bytes, "lost")] {
+        if n_bytes > 0 {
+            text += &format!(", {n_bytes} bytes {what}");
+        }
+    }
+    text
+}
+
+/// What a run has said.
+pub fn logs(args: &LogsArgs, global: &Global) -> anyhow::Result<ExitCode> {
+    let id = get(global, &args.one.id)?.run.id;
+    let mut query = String::new();
+    if let Some(levels) = &args.levels {
+        query += &format!("&levels={}", encoded(levels));
+    }
+    if let Some(text) = &args.text {
+        query += &format!("&text={}", encoded(text));
+    }
+    let show = Show { query, timestamps: args.timestamps, json: global.json };
+    let runtime = process_setup::client_runtime()?;
+    runtime.block_on(async {
+        if args.follow {
+            return follow::rows(global, &id, args.after, &show).await;
+        }
+        let mut after = args.after;
+        loop {
+            let began = after;
+            let path = format!("/v1/runs/{id}/logs?after={after}");
+            // All rows are asked for and chosen from here, so that one knows how far one is.
+            follow::stream(global, &path, |row| {
+                after = row.seq;
+                if chosen(args, row)? { follow::put(row, &show) } else { Ok(()) }
+            })
+            .await?;
+            if after == began {
+                return Ok(());
+            }
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn chosen(args: &LogsArgs, row: &crate::jobs::LogRow) -> anyhow::Result<bool> {
+    let levels: Option<crate::jobs::Levels> =
+        args.levels.as_deref().map(str::parse).transpose().map_err(anyhow::Error::msg)?;
+    let by_level = levels.is_none_or(|levels| levels.contains(row.level));
+    Ok(by_level && args.text.as_ref().is_none_or(|text| row.text.contains(text)))
+}
+
+/// As it may stand in a query.
+pub fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~,".contains(&byte);
+    let encode = |byte: u8| if plain(byte) { (byte as char).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(encode).collect()
+}
+
+/// Ends a run.
+pub fn kill(id: &str, signal: Option<&str>, global: &Global) -> anyhow::Result<ExitCode> {
+    let request = KillRequest { signal: signal.map(str::to_owned) };
+    let path = format!("/v1/runs/{id}/kill");
+    let answer: KillAnswer = RunningAgent::find(global)?.send("POST", &path, &request)?;
+    let text = if global.json {
+        serde_json::to_string(&answer)?
+    } else {
+        format!("run {}: {}", ending::short(&answer.id), answer.text)
+    };
+    terminal::out(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How a run ended, and what it gave.
+pub fn result(id: &str, wait: Option<Period>, global: &Global) -> anyhow::Result<ExitCode> {
+    let agent = RunningAgent::find(global)?;
+    let wait = wait.unwrap_or_default();
+    let run = agent.wait_for::<RunView>(&format!("/v1/runs/{id}/result?wait={wait}"), wait.0)?.run;
+    if global.json {
+        terminal::out(&serde_json::to_string(&run)?)?;
+    } else {
+        if let Some(data) = &run.data {
+            terminal::out(&data.text)?;
+        }
+        terminal::err(&ending::line(&run));
+    }
+    let code = if run.state.is_final() { ending::code(&run) } else { ending::NO_OUTCOME };
+    Ok(ExitCode::from(code))
+}
+
+/// What a run has cost, and while it goes on how that came to be.
+pub fn stats(id: &str, global: &Global) -> anyhow::Result<ExitCode> {
+    let stats: RunStats = RunningAgent::find(global)?.ask_for(&format!("/v1/runs/{id}/stats"))?;
+    let text = if global.json { serde_json::to_string(&stats)? } else { stats_text(&stats) };
+    terminal::out(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn stats_text(stats: &RunStats) -> String {
+    let usage = &stats.usage;
+    let newest = stats.samples.last();
+    let cpu = newest.map_or(usage.cpu_seconds(), |sample| sample.cpu_seconds);
+    let counted_by = if usage.source.is_empty() { "samples, until its end" } else { &usage.source };
+    let mut rows = vec![
+        ("state", stats.state.to_string()),
+        ("cpu", format!("{cpu:.3} s")),
+        ("memory peak", format_bytes(usage.memory_peak_bytes as f64)),
+        (
+            "read",
+            format_bytes(usage.io_read_bytes.max(newest.map_or(0, |sample| sample.io_read_bytes)) as f64),
+        ),
+        (
+            "written",
+            format_bytes(usage.io_write_bytes.max(newest.map_or(0, |sample| sample.io_write_bytes)) as f64),
+        ),
+        ("processes", format!("{} at most", usage.processes_max)),
+        ("threads", format!("{} at most", usage.threads_max)),
+        ("open files", format!("{} at most", usage.files_max)),
+        ("oom kills", usage.oom_kills.to_string()),
+        ("counted by", counted_by.to_owned()),
+    ];
+    if stats.samples.len() > 1 {
+        let shares = stats.samples.windows(2).map(|pair| {
+            let span = (pair[1].time_ms - pair[0].time_ms).max(1) as f64 / 1e3;
+            (pair[1].cpu_seconds - pair[0].cpu_seconds).max(0.0) / span
+        });
+        rows.push(("cpu now", graph(&shares.collect::<Vec<f64>>())));
+        let memory: Vec<f64> = stats.samples.iter().map(|sample| sample.memory_bytes as f64).collect();
+        rows.push(("memory now", graph(&memory)));
+    }
+    rows.iter().map(|(name, value)| format!("{name:<11}  {value}\n")).collect()
+}
+
+/// The newest values as bars between nothing and the largest.
+fn graph(values: &[f64]) -> String {
+    const BARS: [char; 8] =
+        ['\u{2581}', '\u{2582}', '\u{2583}', '\u{2584}', '\u{2585}', '\u{2586}', '\u{2587}', '\u{2588}'];
+    let shown = &values[values.len().saturating_sub(GRAPH_WIDTH)..];
+    let most = shown.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let bar = |value: &f64| BARS[((value / most * 7.0).round() as usize).min(7)];
+    shown.iter().map(bar).collect()
+}
+
+/// Forgets a run.
+pub fn forget(id: &str, global: &Global) -> anyhow::Result<ExitCode> {
+    RunningAgent::find(global)?.tell("DELETE", &format!("/v1/runs/{id}"), None)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,100 @@
+//! `fieldpost runs`: what ran, what runs, what waits.
+
+use std::process::ExitCode;
+
+use chrono::{DateTime, Local};
+use fieldpost_model::job::{Cause, Run, RunState};
+use fieldpost_model::{TimeMs, format_bytes};
+
+use super::find::RunningAgent;
+use super::run::{encoded, ending};
+use super::{Global, instant, terminal};
+use crate::api::RunList;
+
+const EXAMPLES: &str = "\
+Examples:
+  fieldpost runs
+  fieldpost runs --job backup --since 1d
+  fieldpost runs --state failed,timed_out --json";
+
+/// List runs: newest first, with what each came to and cost
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Of this job
+    #[arg(long, value_name = "NAME")]
+    job: Option<String>,
+    /// In these states: queued, running, succeeded, failed, timed_out, killed, ...
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    state: Vec<RunState>,
+    /// Accepted since: 03:10, 1d (ago), 2026-11-21 03:10
+    #[arg(long, value_name = "TIME", value_parser = instant::parse_now)]
+    since: Option<TimeMs>,
+    /// With this tag; may be given again
+    #[arg(long, value_name = "NAME=VALUE")]
+    tag: Vec<String>,
+    /// The newest so many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+}
+
+/// Does what was asked for.
+pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
+    let mut path = format!("/v1/runs?limit={}", args.limit);
+    if let Some(job) = &args.job {
+        path += &format!("&job={}", encoded(job));
+    }
+    if !args.state.is_empty() {
+        let words: Vec<&str> = args.state.iter().map(|state| state.as_str()).collect();
+        path += &format!("&state={}", words.join(","));
+    }
+    if let Some(since) = args.since {
+        path += &format!("&since={since}");
+    }
+    if !args.tag.is_empty() {
+        path += &format!("&tag={}", encoded(&args.tag.join(",")));
+    }
+    let list: RunList = RunningAgent::find(global)?.ask_for(&path)?;
+    let text = if global.json { serde_json::to_string(&list)? } else { table(&list.runs) };
+    terminal::out(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(runs: &[Run]) -> String {
+    let mut table = terminal::table(["RUN", "JOB", "STATE", "EXIT", "STARTED", "TOOK", "CPU", "PEAK", "WHY"]);
+    let dash = || "-".to_owned();
+    for run in runs {
+        let is_counted = !run.usage.source.is_empty();
+        table.add_row([
+            ending::short(&run.id).to_owned(),
+            if run.job.name.is_empty() { dash() } else { run.job.name.clone() },
+            run.state.to_string(),
+            run.outcome.as_ref().map_or_else(dash, |outcome| outcome.code().to_string()),
+            run.started_ms.map_or_else(dash, started),
+            run.took_ms.map_or_else(dash, ending::took),
+            if is_counted { format!("{:.2} s", run.usage.cpu_seconds()) } else { dash() },
+            if is_counted { format_bytes(run.usage.memory_peak_bytes as f64) } else { dash() },
+            why(run),
+        ]);
+    }
+    terminal::table_text(&table)
+}
+
+/// The time of day, and the day if it is another one.
+fn started(time_ms: TimeMs) -> String {
+    let time = DateTime::from_timestamp_millis(time_ms).unwrap_or_default().with_timezone(&Local);
+    let is_today = time.date_naive() == Local::now().date_naive();
+    time.format(if is_today { "%H:%M:%S" } else { "%m-%d %H:%M" }).to_string()
+}
+
+fn why(run: &Run) -> String {
+    let plain = matches!(run.state, RunState::Succeeded | RunState::Running | RunState::Queued);
+    let cause = match &run.cause {
+        Cause::Slot { slot_ms, .. } => format!("schedule {}", started(*slot_ms)),
+        Cause::Kept => "kept".to_owned(),
+        Cause::Retry { number, .. } => format!("try {number}"),
+        Cause::Asked => "-".to_owned(),
+    };
+    let reason = if plain { cause } else { run.reason().to_owned() };
+    terminal::printable(if reason.is_empty() { "-" } else { &reason }).into_owned()
+}

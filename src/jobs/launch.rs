@@ -1,0 +1,179 @@
+//! Starting a shim: its folder, its order, its process.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Seek, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+use fieldpost_model::job::{Cause, OutputKind, Run};
+use rustix::fs::MemfdFlags;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::account::{self, User};
+use super::config::Config;
+use super::identity;
+use super::protocol::{CgroupPlaces, Order, SHIM_LOG_FILE};
+use super::row::Levels;
+
+/// This very binary, also when the file it came from was replaced or removed.
+const OWN_BINARY: &str = "/proc/self/exe";
+/// Where programs are looked for, unless a job says otherwise.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The run as it was accepted, for whoever finds its folder and nothing else.
+pub const RUN_FILE: &str = "run.json";
+
+/// What runs are told of where they run.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// The agent's name.
+    pub agent: String,
+    /// Where cgroups may be made.
+    pub cgroups: CgroupPlaces,
+}
+
+/// A shim that was started.
+pub struct Launched {
+    /// A handle on it.
+    pub pidfd: OwnedFd,
+    /// It says here that the command runs, and closes it when it ends.
+    pub news: OwnedFd,
+}
+
+/// The folder of a start of a run.
+pub fn attempt_folder(runs: &Path, id: &str, attempt: u32) -> PathBuf {
+    runs.join(id).join(attempt.to_string())
+}
+
+/// Starts the shim of this run. Its number of starts says which folder it gets.
+pub fn launch(
+    runs: &Path,
+    run: &Run,
+    secrets: &BTreeMap<String, String>,
+    config: &Config,
+    surroundings: &Surroundings,
+) -> anyhow::Result<Launched> {
+    let order = order(run, secrets, config, surroundings)?;
+    let folder = attempt_folder(runs, &run.id, run.attempt);
+    let make = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    make(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    fs::write(folder.join(RUN_FILE), serde_json::to_vec(run)?)
+        .context("cannot write into the run's folder")?;
+    let stdin = run.job.stdin.as_deref().unwrap_or_default();
+    let order = order_file(&order, stdin).context("cannot write the order of the shim")?;
+    let (news, says) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
+    let log = File::options().create(true).append(true).open(folder.join(SHIM_LOG_FILE));
+    let mut command = Command::new(OWN_BINARY);
+    command.arg0("fieldpost").arg("shim").arg(&run.id).env_clear().current_dir(&folder);
+    command.stdin(Stdio::from(order)).stdout(Stdio::from(says)).stderr(Stdio::from(log?));
+    let child = command.spawn().context("cannot start the shim")?;
+    // The child is ours and not waited for, so that its number is nobody else's.
+    let (_, pidfd) = identity::of_pid(child.id()).context("the shim cannot be watched")?;
+    Ok(Launched { pidfd, news })
+}
+
+/// A file without a name: nothing of it is ever on a disk.
+fn order_file(order: &Order, stdin: &str) -> anyhow::Result<OwnedFd> {
+    let mut file = File::from(rustix::fs::memfd_create("order", MemfdFlags::CLOEXEC)?);
+    file.write_all(&serde_json::to_vec(order)?)?;
+    file.write_all(b"\n")?;
+    file.write_all(stdin.as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+fn order(
+    run: &Run,
+    secrets: &BTreeMap<String, String>,
+    config: &Config,
+    surroundings: &Surroundings,
+) -> anyhow::Result<Order> {
+    let job = &run.job;
+    let own = account::own();
+    let user = match (&job.user, &job.group) {
+        (None, None) => None,
+        (user, group) => Some(account::find(user.as_deref().unwrap_or(&own.name), group.as_deref())?),
+    };
+    let secrets = with_files(secrets, &job.secret_files)?;
+    let env = environment(run, user.as_ref().unwrap_or(&own), &secrets, surroundings);
+    let home = user.as_ref().unwrap_or(&own).home.clone();
+    let fallback = if home.is_dir() { home } else { "/".into() };
+    let is_other = |user: &User| user.account.uid != own.account.uid || user.account.gid != own.account.gid;
+    Ok(Order {
+        run: run.id.clone(),
+        attempt: run.attempt,
+        nonce: uuid::Uuid::now_v7().simple().to_string() + &random_digits()?,
+        argv: job.argv(),
+        env,
+        masked: secrets.into_values().collect(),
+        dir: job.dir.clone().unwrap_or(fallback),
+        account: user.filter(is_other).map(|user| user.account),
+        timeout_ms: job.timeout.0.as_millis() as u64,
+        output_timeout_ms: job.output_timeout.0.as_millis() as u64,
+        kill_grace_ms: job.kill_grace.0.as_millis() as u64,
+        head_bytes: config.head.0,
+        tail_bytes: config.tail.0,
+        levels: job.output == OutputKind::Levels,
+        kept_levels: kept_levels(job.loglevels.as_deref())?,
+        limits: job.limits.or(&config.limits),
+        limits_required: job.limits_required,
+        cgroups: surroundings.cgroups.clone(),
+    })
+}
+
+fn kept_levels(text: Option<&str>) -> anyhow::Result<Option<Vec<(u8, u8)>>> {
+    let levels = text.map(str::parse::<Levels>).transpose().map_err(anyhow::Error::msg)?;
+    Ok(levels.map(|levels| levels.ranges().to_vec()))
+}
+
+fn random_digits() -> anyhow::Result<String> {
+    let mut bytes = [0; 16];
+    let mut source = File::open("/dev/urandom").context("cannot draw random numbers")?;
+    std::io::Read::read_exact(&mut source, &mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The secrets that were given, and those that stand in files.
+fn with_files(
+    given: &BTreeMap<String, String>,
+    files: &BTreeMap<String, PathBuf>,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut secrets = given.clone();
+    for (name, file) in files {
+        let text = fs::read_to_string(file)
+            .with_context(|| format!("cannot read the secret {name} from {}", file.display()))?;
+        secrets.insert(name.clone(), text.trim_end_matches('\n').to_owned());
+    }
+    Ok(secrets)
+}
+
+/// Everything that a command finds in its environment; what the job sets wins.
+fn environment(
+    run: &Run,
+    user: &User,
+    secrets: &BTreeMap<String, String>,
+    surroundings: &Surroundings,
+) -> Vec<(String, String)> {
+    let mut env: BTreeMap<String, String> = BTreeMap::new();
+    let mut set = |name: &str, value: &str| drop(env.insert(name.to_owned(), value.to_owned()));
+    set("PATH", PATH);
+    set("HOME", &user.home.to_string_lossy());
+    set("USER", &user.name);
+    set("LOGNAME", &user.name);
+    set("SHELL", if user.shell.is_empty() { "/bin/sh" } else { &user.shell });
+    set("FIELDPOST_AGENT", &surroundings.agent);
+    set("FIELDPOST_RUN", &run.id);
+    set("FIELDPOST_JOB", &run.job.name);
+    set("FIELDPOST_DOMAIN", &run.job.domain);
+    if let Cause::Slot { slot_ms, .. } = run.cause {
+        set("FIELDPOST_SLOT_MS", &slot_ms.to_string());
+    }
+    for (name, value) in run.job.env.iter().chain(secrets) {
+        set(name, value);
+    }
+    env.into_iter().collect()
+}

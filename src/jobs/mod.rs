@@ -1,0 +1,49 @@
+//! Jobs: runs that outlive the agent. Each run is owned by a shim, a process of its own; the agent
+//! starts shims, finds them again after its own end, and keeps what is known of each run.
+//!
+//! ```text
+//! post ──> jobs.db (queued) ──> its turn ──> jobs.db (starting) ──> fork and exec of the shim
+//!                                                                        │
+//!   runs/ID/ATTEMPT/started.json  <── whoever makes it first decides ────┤  barrier
+//!                   out-000000...  <── output ── command <───────────────┤
+//!                   sock           ──> orders: end it, signal it ────────┤
+//!                   exit.json      <── how it ended, durably ────────────┘
+//!                      │
+//!   jobs.db (succeeded, failed, ...) <── the agent, this one or the next
+//! ```
+
+mod account;
+mod config;
+mod durable;
+mod end;
+mod execution;
+mod handle;
+mod hooks;
+mod identity;
+mod launch;
+mod mask;
+mod output;
+mod places;
+mod protocol;
+mod recovery;
+mod row;
+mod sampling;
+mod schedule;
+mod seal;
+pub mod shim;
+mod shim_link;
+mod state;
+mod tally;
+mod tasks;
+mod ticker;
+mod upkeep;
+
+pub use config::Config;
+pub use end::signal_number;
+pub use execution::JobsOptions;
+pub use fieldpost_store::{RunPage, RunQuery};
+pub use handle::{Clock, Jobs, KillError, Killed, N_RECORDS_MAX, NewRun, PostError};
+pub use row::{Levels, LogRow};
+pub use sampling::RunSample;
+pub use tally::{JobTally, Key as JobKey};
+pub use tasks::{LastRun, Origin, TaskError, TaskView, faults_of};

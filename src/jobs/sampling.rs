@@ -1,0 +1,196 @@
+//! What live runs use, sampled once a second: processor time, memory, processes, threads, open
+//! files, storage. Peaks go into the record of the run, the newest samples are kept in memory.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fieldpost_model::TimeMs;
+use fieldpost_model::job::RunState;
+use serde::{Deserialize, Serialize};
+
+use super::handle::Jobs;
+
+/// Between two samples.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Samples of a run that are kept.
+const N_SAMPLES_MAX: usize = 300;
+/// Processes of a run that are looked at, at most.
+const N_PROCESSES_MAX: usize = 1_000;
+/// Clock ticks a second in /proc (USER_HZ).
+const TICKS_PER_SECOND: f64 = 100.0;
+/// Bytes of a page in /proc/PID/statm.
+const PAGE_BYTES: u64 = 4_096;
+
+/// What a run used at one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct RunSample {
+    /// When.
+    pub time_ms: TimeMs,
+    /// Processor time since its beginning, seconds.
+    pub cpu_seconds: f64,
+    /// Resident memory of its processes, bytes.
+    pub memory_bytes: u64,
+    /// Processes.
+    pub processes: u32,
+    /// Threads.
+    pub threads: u32,
+    /// Open files.
+    pub files: u32,
+    /// Read from storage by the processes that are there, bytes.
+    pub io_read_bytes: u64,
+    /// Written to storage by them, bytes.
+    pub io_write_bytes: u64,
+}
+
+/// The newest samples of live runs, by id.
+#[derive(Debug, Default)]
+pub(super) struct Samples(HashMap<String, VecDeque<RunSample>>);
+
+impl Jobs {
+    /// Samples for as long as the agent runs.
+    pub(super) fn begin_sampling(&self) {
+        let jobs = self.clone();
+        self.shared.runtime.spawn(async move {
+            let mut ticks = tokio::time::interval(PERIOD);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+            while !jobs.shared.ending.load(Ordering::Acquire) {
+                ticks.tick().await;
+                if jobs.counts().0 == 0 {
+                    jobs.shared.samples.lock().0.clear();
+                    continue;
+                }
+                let sampling = jobs.clone();
+                if tokio::task::spawn_blocking(move || sampling.sample()).await.is_err() {
+                    tracing::error!("a pass over the live runs ended badly");
+                }
+            }
+        });
+    }
+
+    fn sample(&self) {
+        let live: Vec<(String, u32, u32)> = {
+            let state = self.shared.state.lock();
+            let is_live = |state| matches!(state, RunState::Running | RunState::Stopping);
+            let live = state.all().filter(|active| is_live(active.run.state));
+            live.filter_map(|active| Some((active.run.id.clone(), active.run.attempt, active.run.pid?)))
+                .collect()
+        };
+        let base = self.shared.surroundings.cgroups.v2.as_deref();
+        for (id, attempt, pid) in &live {
+            let cgroup = base.map(|base| base.join(format!("{id}.{attempt}")));
+            let Some(sample) = take(cgroup.as_deref(), *pid, self.now_ms()) else { continue };
+            if let Some(active) = self.shared.state.lock().get_mut(id) {
+                let usage = &mut active.run.usage;
+                usage.memory_peak_bytes = usage.memory_peak_bytes.max(sample.memory_bytes);
+                usage.processes_max = usage.processes_max.max(sample.processes);
+                usage.threads_max = usage.threads_max.max(sample.threads);
+                usage.files_max = usage.files_max.max(sample.files);
+            }
+            let mut samples = self.shared.samples.lock();
+            let of_run = samples.0.entry(id.clone()).or_default();
+            of_run.push_back(sample);
+            if of_run.len() > N_SAMPLES_MAX {
+                of_run.pop_front();
+            }
+        }
+        self.shared.samples.lock().0.retain(|id, _| live.iter().any(|(known, _, _)| known == id));
+    }
+
+    /// The newest samples of a live run, the oldest first.
+    pub fn samples(&self, id: &str) -> Vec<RunSample> {
+        self.shared
+            .samples
+            .lock()
+            .0
+            .get(id)
+            .map_or_else(Vec::new, |samples| samples.iter().copied().collect())
+    }
+}
+
+fn take(cgroup: Option<&Path>, pid: u32, time_ms: TimeMs) -> Option<RunSample> {
+    let listed = cgroup.and_then(|path| fs::read_to_string(path.join("cgroup.procs")).ok());
+    let pids: Vec<u32> = match listed {
+        Some(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
+        None => family(pid),
+    };
+    let mut sample = RunSample { time_ms, ..RunSample::default() };
+    let mut cpu_ticks = 0;
+    for pid in pids.into_iter().take(N_PROCESSES_MAX) {
+        // One that has ended meanwhile is simply not there.
+        let Some((ticks, threads)) = stat(pid) else { continue };
+        cpu_ticks += ticks;
+        sample.processes += 1;
+        sample.threads += threads;
+        sample.memory_bytes += resident(pid);
+        sample.files += open_files(pid);
+        let (read, written) = storage(pid);
+        sample.io_read_bytes += read;
+        sample.io_write_bytes += written;
+    }
+    let counted = cgroup.and_then(cpu_of);
+    sample.cpu_seconds = counted.unwrap_or(cpu_ticks as f64 / TICKS_PER_SECOND);
+    (sample.processes > 0).then_some(sample)
+}
+
+/// A process and all that descend from it, where there is no cgroup to ask.
+fn family(pid: u32) -> Vec<u32> {
+    let mut all = vec![pid];
+    let mut next = 0;
+    while next < all.len() && all.len() < N_PROCESSES_MAX {
+        let pid = all[next];
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        all.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        next += 1;
+    }
+    all
+}
+
+fn cpu_of(cgroup: &Path) -> Option<f64> {
+    let text = fs::read_to_string(cgroup.join("cpu.stat")).ok()?;
+    let micros: u64 = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?.parse().ok()?;
+    Some(micros as f64 / 1e6)
+}
+
+/// Ticks of processor time and threads, from /proc/PID/stat (proc_pid_stat(5)).
+fn stat(pid: u32) -> Option<(u64, u32)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
+    Some((number(11)? + number(12)?, u32::try_from(number(17)?).ok()?))
+}
+
+fn resident(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let pages: Option<u64> = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    pages.unwrap_or(0) * PAGE_BYTES
+}
+
+/// On kernels from 6.2 on the size of the folder is the number of files in it.
+fn open_files(pid: u32) -> u32 {
+    fs::metadata(format!("/proc/{pid}/fd")).map_or(0, |metadata| u32::try_from(metadata.len()).unwrap_or(0))
+}
+
+fn storage(pid: u32) -> (u64, u64) {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let number = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+    };
+    (number("read_bytes:"), number("write_bytes:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_process_is_sampled() {
+        let sample = take(None, std::process::id(), 7).unwrap();
+        assert_eq!((sample.time_ms, sample.processes >= 1, sample.threads >= 1), (7, true, true));
+        assert!(sample.memory_bytes > 1 << 20);
+        assert_eq!(take(None, u32::MAX - 1, 7), None);
+    }
+}

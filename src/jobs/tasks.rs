@@ -1,0 +1,588 @@
+//! Tasks: jobs that run by themselves, at their slots or always. A slot and the run it leads to are
+//! written together, so that each slot is dealt with once, whatever happens in between.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context;
+use fieldpost_model::TimeMs;
+use fieldpost_model::job::{Cause, Job, Overlap, Queue, Run, RunState};
+use fieldpost_store::{JobsChange, RunQuery, TaskRow, Written};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::handle::{Jobs, NewRun, PostError};
+use super::row::Levels;
+use super::schedule::{Due, SET_BACK_MS, Schedule};
+use super::ticker::Ticker;
+use crate::http_client::fault_of_url;
+
+/// Whatever the scheduler has missed is found after so long.
+const SWEEP_PERIOD: Duration = Duration::from_secs(15);
+/// The longest pause between two starts of a kept job, or two tries.
+const BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// Tasks at a time, at most.
+const N_TASKS_MAX: usize = 20_000;
+
+/// Where a task was defined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Origin {
+    /// In a file of the host's owner.
+    File {
+        /// Which.
+        path: PathBuf,
+    },
+    /// By a request.
+    Asked,
+}
+
+/// A task.
+pub(super) struct Task {
+    pub(super) job: Job,
+    origin: Origin,
+    schedule: Option<Schedule>,
+    row: TaskRow,
+    /// Starts of a kept job in a row.
+    n_restarts: u32,
+    ticker: Option<Uuid>,
+}
+
+/// All tasks, by name.
+#[derive(Default)]
+pub(super) struct Tasks {
+    all: BTreeMap<String, Task>,
+    /// What is remembered of tasks whose definitions are not here yet.
+    remembered: HashMap<String, TaskRow>,
+}
+
+/// A task as it is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TaskView {
+    /// Its definition.
+    pub job: Job,
+    /// Where that stands.
+    pub origin: Origin,
+    /// When it runs, for people.
+    pub schedule: String,
+    /// Was it disabled by somebody?
+    pub paused: bool,
+    /// Its next slot.
+    pub next_ms: Option<TimeMs>,
+    /// Its runs that are not over.
+    pub active: Vec<String>,
+    /// Its newest run.
+    pub last: Option<LastRun>,
+}
+
+/// The newest run of a task.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LastRun {
+    /// Its id.
+    pub id: String,
+    /// Where it stands.
+    pub state: RunState,
+    /// When it was accepted.
+    pub created_ms: TimeMs,
+}
+
+/// Why a task is not as somebody wishes.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// There is none of this name.
+    #[error("there is no job {0}; see: fieldpost jobs")]
+    Unknown(String),
+    /// It stands in a file.
+    #[error("job {0} is defined in {1}; change that file and reload the agent")]
+    InFile(String, PathBuf),
+    /// It goes on, and must not run twice at a time.
+    #[error("job {0} still runs as {1}, and its overlap is forbidden")]
+    GoesOn(String, String),
+    /// There are too many.
+    #[error("there are {0} jobs already; remove some")]
+    TooMany(usize),
+    /// A run of it was not accepted.
+    #[error(transparent)]
+    Post(#[from] PostError),
+}
+
+impl Task {
+    fn new(job: Job, origin: Origin, row: TaskRow) -> Self {
+        let schedule = Schedule::of(&job).ok().flatten();
+        Self { job, origin, schedule, row, n_restarts: 0, ticker: None }
+    }
+
+    fn is_on(&self) -> bool {
+        self.job.enabled && !self.row.paused
+    }
+
+    fn next_ms(&self, now_ms: TimeMs) -> Option<TimeMs> {
+        let last_ms = self.row.slot_ms.unwrap_or(now_ms);
+        self.schedule.as_ref().filter(|_| self.is_on())?.next(last_ms)
+    }
+
+    /// What is due; the slots count as dealt with from now on.
+    fn take_due(&mut self, now_ms: TimeMs) -> Option<Due> {
+        let schedule = self.schedule.as_ref().filter(|_| self.job.enabled && !self.row.paused)?;
+        let last_ms = self.row.slot_ms.unwrap_or(now_ms);
+        // A clock that was set back makes slots of times that come again.
+        let last_ms = if last_ms > now_ms + SET_BACK_MS { now_ms } else { last_ms };
+        let due = schedule.due(last_ms, now_ms, self.job.catch_up);
+        let slot_ms = due.slot_ms.unwrap_or(last_ms);
+        let is_new = self.row.slot_ms != Some(slot_ms);
+        self.row.slot_ms = Some(slot_ms);
+        self.row.changed_ms = now_ms;
+        is_new.then_some(due)
+    }
+}
+
+/// Faults of a job that need a calendar, beside those it knows itself.
+pub fn faults_of(job: &Job) -> Vec<(String, String)> {
+    let mut faults = job.faults();
+    if let Some(Err(text)) = job.loglevels.as_deref().map(str::parse::<Levels>) {
+        faults.push(("loglevels".to_owned(), text));
+    }
+    for (place, hook) in job.hooks.iter().enumerate() {
+        faults.extend(fault_of_url(&hook.url).map(|text| (format!("hooks[{place}].url"), text)));
+    }
+    faults.extend(Schedule::of(job).err().map(|(key, text)| (key.to_owned(), text)));
+    faults
+}
+
+fn row_of(name: &str, definition: Option<String>, now_ms: TimeMs) -> TaskRow {
+    TaskRow {
+        name: name.to_owned(),
+        definition,
+        paused: false,
+        slot_ms: None,
+        ticker: None,
+        changed_ms: now_ms,
+    }
+}
+
+impl Jobs {
+    /// Takes up what is remembered of tasks. Called once, before any definition.
+    pub(super) fn remember_tasks(&self) -> anyhow::Result<()> {
+        let mut tasks = self.shared.tasks.lock();
+        for row in self.shared.file.tasks()? {
+            match row.definition.as_deref().map(serde_json::from_str::<Job>) {
+                Some(Ok(job)) => drop(tasks.all.insert(row.name.clone(), Task::new(job, Origin::Asked, row))),
+                Some(Err(error)) => tracing::error!(job = row.name, %error, "a job is of another version"),
+                None => drop(tasks.remembered.insert(row.name.clone(), row)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces what stands in files; each job has been checked.
+    pub fn define(&self, files: Vec<(PathBuf, Job)>) {
+        let now_ms = self.now_ms();
+        let mut changes = Vec::new();
+        let mut dropped = Vec::new();
+        {
+            let mut tasks = self.shared.tasks.lock();
+            let names: Vec<String> = files.iter().map(|(_, job)| job.name.clone()).collect();
+            let is_gone = |task: &Task| task.origin != Origin::Asked && !names.contains(&task.job.name);
+            let gone: Vec<String> =
+                tasks.all.values().filter(|task| is_gone(task)).map(|task| task.job.name.clone()).collect();
+            for name in gone {
+                dropped.extend(tasks.all.remove(&name).and_then(|task| task.ticker));
+                changes.push(JobsChange::RemoveTask(name));
+            }
+            for (path, job) in files {
+                let name = job.name.clone();
+                let known = tasks.all.remove(&name);
+                let ticker = known.as_ref().and_then(|task| task.ticker);
+                let row = known.map(|task| task.row).or_else(|| tasks.remembered.remove(&name));
+                let mut row = row.unwrap_or_else(|| row_of(&name, None, now_ms));
+                row.definition = None;
+                row.slot_ms = row.slot_ms.or(Some(now_ms));
+                changes.push(JobsChange::PutTask(row.clone()));
+                let task = Task { ticker, ..Task::new(job, Origin::File { path }, row) };
+                tasks.all.insert(name, task);
+            }
+        }
+        drop(self.submit(changes));
+        self.tasks_changed(dropped);
+    }
+
+    /// Defines a task by request, in place of one that was defined so.
+    pub async fn add_task(&self, job: Job) -> Result<(), TaskError> {
+        let faults = faults_of(&job);
+        if !faults.is_empty() {
+            return Err(PostError::Invalid(faults).into());
+        }
+        if job.name.is_empty() {
+            return Err(
+                PostError::Invalid(vec![("name".into(), "a job that is kept needs a name".into())]).into()
+            );
+        }
+        let now_ms = self.now_ms();
+        let definition = serde_json::to_string(&job).map_err(|error| PostError::Disk(error.to_string()))?;
+        let name = job.name.clone();
+        let row = TaskRow { slot_ms: Some(now_ms), ..row_of(&name, Some(definition), now_ms) };
+        {
+            let tasks = self.shared.tasks.lock();
+            match tasks.all.get(&name).map(|task| &task.origin) {
+                Some(Origin::File { path }) => return Err(TaskError::InFile(name, path.clone())),
+                None if tasks.all.len() >= N_TASKS_MAX => return Err(TaskError::TooMany(tasks.all.len())),
+                _ => {}
+            }
+        }
+        self.written(vec![JobsChange::PutTask(row.clone())]).await?;
+        let old = self.shared.tasks.lock().all.insert(name, Task::new(job, Origin::Asked, row));
+        self.tasks_changed(old.and_then(|task| task.ticker).into_iter().collect());
+        Ok(())
+    }
+
+    async fn written(&self, changes: Vec<JobsChange>) -> Result<(), PostError> {
+        match self.submit(changes).await {
+            Ok(Written::Failed(error)) => Err(PostError::Disk(error.to_string())),
+            Ok(_) => Ok(()),
+            Err(_) => Err(PostError::Ending),
+        }
+    }
+
+    /// Forgets a task that was defined by request. Its runs stay.
+    pub async fn remove_task(&self, name: &str) -> Result<(), TaskError> {
+        let ticker = {
+            let mut tasks = self.shared.tasks.lock();
+            match tasks.all.get(name) {
+                None => return Err(TaskError::Unknown(name.to_owned())),
+                Some(Task { origin: Origin::File { path }, .. }) => {
+                    return Err(TaskError::InFile(name.to_owned(), path.clone()));
+                }
+                Some(_) => tasks.all.remove(name).and_then(|task| task.ticker),
+            }
+        };
+        self.written(vec![JobsChange::RemoveTask(name.to_owned())]).await?;
+        self.tasks_changed(ticker.into_iter().collect());
+        Ok(())
+    }
+
+    /// Disables a task or enables it again; a kept one is ended, or begins. Outlives the agent.
+    pub async fn pause_task(&self, name: &str, paused: bool, by: &str) -> Result<(), TaskError> {
+        let now_ms = self.now_ms();
+        let (row, keeps) = {
+            let mut tasks = self.shared.tasks.lock();
+            let task = tasks.all.get_mut(name).ok_or_else(|| TaskError::Unknown(name.to_owned()))?;
+            task.row.paused = paused;
+            task.n_restarts = 0;
+            // What passed while it was disabled was not missed.
+            task.row.slot_ms = Some(now_ms.max(task.row.slot_ms.unwrap_or(now_ms)));
+            (task.row.clone(), task.job.keep)
+        };
+        self.written(vec![JobsChange::PutTask(row)]).await?;
+        if keeps && paused {
+            for id in self.runs_of(name) {
+                // One that ends by itself at this moment needs no killing.
+                let _ = self.kill(&id, None, by).await;
+            }
+        }
+        self.tasks_changed(Vec::new());
+        Ok(())
+    }
+
+    /// Has a task run now.
+    pub async fn trigger(&self, name: &str, by: &str) -> Result<Run, TaskError> {
+        let job = {
+            let tasks = self.shared.tasks.lock();
+            tasks
+                .all
+                .get(name)
+                .map(|task| task.job.clone())
+                .ok_or_else(|| TaskError::Unknown(name.to_owned()))?
+        };
+        if job.overlap == Overlap::Forbid
+            && let Some(id) = self.runs_of(name).pop()
+        {
+            return Err(TaskError::GoesOn(name.to_owned(), id));
+        }
+        Ok(self.post(NewRun { job, by: by.to_owned(), ..NewRun::default() }).await?)
+    }
+
+    /// All tasks, by name.
+    pub fn tasks(&self) -> anyhow::Result<Vec<TaskView>> {
+        let now_ms = self.now_ms();
+        let mut views: Vec<TaskView> = {
+            let tasks = self.shared.tasks.lock();
+            let view = |task: &Task| TaskView {
+                job: task.job.clone(),
+                origin: task.origin.clone(),
+                schedule: task.job.schedule_text(),
+                paused: task.row.paused,
+                next_ms: task.next_ms(now_ms),
+                active: Vec::new(),
+                last: None,
+            };
+            tasks.all.values().map(view).collect()
+        };
+        for view in &mut views {
+            view.active = self.runs_of(&view.job.name);
+            let query = RunQuery { job: Some(view.job.name.clone()), limit: 1, ..RunQuery::default() };
+            let last = self.runs(&query)?.runs.pop();
+            view.last = last.map(|run| LastRun { id: run.id, state: run.state, created_ms: run.created_ms });
+        }
+        Ok(views)
+    }
+
+    fn runs_of(&self, name: &str) -> Vec<String> {
+        self.shared.state.lock().of_job(name)
+    }
+
+    /// Has the scheduler know what there is.
+    fn tasks_changed(&self, dropped: Vec<Uuid>) {
+        if !self.shared.going.load(Ordering::Acquire) {
+            return;
+        }
+        let jobs = self.clone();
+        self.shared.runtime.spawn(async move {
+            if let Err(error) = jobs.register(dropped).await {
+                tracing::error!("tasks go by the sweep only: {error:#}");
+            }
+            jobs.sweep().await;
+        });
+    }
+
+    async fn register(&self, dropped: Vec<Uuid>) -> anyhow::Result<()> {
+        let mut ticker = self.shared.ticker.lock().await;
+        let new: Vec<String> = {
+            let tasks = self.shared.tasks.lock();
+            let is_new = |task: &&Task| task.schedule.is_some() && task.ticker.is_none();
+            tasks.all.values().filter(is_new).map(|task| task.job.name.clone()).collect()
+        };
+        // Who has no tasks is not woken twice a second.
+        if ticker.is_none() && !new.is_empty() {
+            *ticker = Some(self.start_ticker().await?);
+        }
+        let Some(ticker) = ticker.as_ref() else { return Ok(()) };
+        for id in dropped {
+            ticker.remove(&id).await;
+        }
+        for name in new {
+            let id = ticker.add(&name).await?;
+            let mut tasks = self.shared.tasks.lock();
+            if let Some(task) = tasks.all.get_mut(&name) {
+                task.ticker = Some(id);
+            }
+        }
+        ticker.refresh();
+        Ok(())
+    }
+
+    async fn start_ticker(&self) -> anyhow::Result<Ticker> {
+        let asked = std::sync::Arc::downgrade(&self.shared);
+        let next = move |name: &str| {
+            let shared = asked.upgrade()?;
+            let now_ms = (shared.clock)();
+            shared.tasks.lock().all.get(name)?.next_ms(now_ms)
+        };
+        let (ticker, mut hears) = Ticker::start(std::sync::Arc::new(next)).await.context("no scheduler")?;
+        let jobs = self.clone();
+        self.shared.runtime.spawn(async move {
+            while let Some(name) = hears.recv().await {
+                jobs.look_at(&name).await;
+            }
+        });
+        Ok(ticker)
+    }
+
+    /// Begins with tasks: those that are kept at once, the others at their slots.
+    pub(super) fn begin_tasks(&self) {
+        self.shared.going.store(true, Ordering::Release);
+        self.tasks_changed(Vec::new());
+        let jobs = self.clone();
+        self.shared.runtime.spawn(async move {
+            while !jobs.shared.ending.load(Ordering::Acquire) {
+                tokio::time::sleep(SWEEP_PERIOD).await;
+                jobs.sweep().await;
+                if let Some(ticker) = jobs.shared.ticker.lock().await.as_ref() {
+                    ticker.refresh();
+                }
+            }
+        });
+    }
+
+    /// Looks at every task.
+    async fn sweep(&self) {
+        let names: Vec<String> = self.shared.tasks.lock().all.keys().cloned().collect();
+        for name in names {
+            self.look_at(&name).await;
+            self.keep_up(&name).await;
+        }
+    }
+
+    /// Deals with the slots of a task that have come.
+    async fn look_at(&self, name: &str) {
+        if self.shared.ending.load(Ordering::Acquire) {
+            return;
+        }
+        let (job, due, row, before) = {
+            let mut tasks = self.shared.tasks.lock();
+            let Some(task) = tasks.all.get_mut(name) else { return };
+            let before = task.row.slot_ms;
+            let Some(due) = task.take_due(self.now_ms()) else { return };
+            (task.job.clone(), due, task.row.clone(), before)
+        };
+        let active = self.runs_of(name);
+        let mut runs = Vec::new();
+        if let Some((n_slots, first, last)) = due.missed {
+            let text = format!("missed {n_slots} slots until now, the first {}", stamp(first));
+            runs.push(self.left_out(&job, last, true, text));
+        }
+        for (slot_ms, late) in &due.runs {
+            let (slot_ms, late) = (*slot_ms, *late);
+            if job.overlap == Overlap::Forbid
+                && let Some(id) = active.first()
+            {
+                runs.push(self.left_out(
+                    &job,
+                    slot_ms,
+                    late,
+                    format!("run {id} still goes on (overlap: forbid)"),
+                ));
+                continue;
+            }
+            let serial = due.runs.len() > 1 || matches!(job.overlap, Overlap::Queue | Overlap::Replace);
+            runs.push(self.slot_run(&job, slot_ms, late, serial));
+        }
+        if job.overlap == Overlap::Replace && !due.runs.is_empty() {
+            for id in &active {
+                // One that ends by itself at this moment makes room as well.
+                let _ = self.kill(id, None, "the next slot (overlap: replace)").await;
+            }
+        }
+        if let Err(error) = self.commit(runs, vec![JobsChange::PutTask(row)]).await {
+            tracing::error!(job = name, "a slot waits for the next look: {error}");
+            if let Some(task) = self.shared.tasks.lock().all.get_mut(name) {
+                task.row.slot_ms = before;
+            }
+        }
+    }
+
+    /// The record of slots that have no run.
+    fn left_out(&self, job: &Job, slot_ms: TimeMs, late: bool, text: String) -> Run {
+        let id = Uuid::now_v7().to_string();
+        let mut run = Run::new(id, job.clone(), Cause::Slot { slot_ms, late }, String::new(), self.now_ms());
+        run.change(RunState::Cancelled, self.now_ms(), text);
+        run
+    }
+
+    fn slot_run(&self, job: &Job, slot_ms: TimeMs, late: bool, serial: bool) -> Run {
+        let mut job = job.clone();
+        if serial && job.queue.is_none() {
+            job.queue = Some(Queue { name: format!("job.{}", job.name), width: 1, priority: 0 });
+        }
+        let due_ms = match job.jitter.as_ms() {
+            0 => None,
+            jitter_ms => Some(self.now_ms() + Uuid::new_v4().as_u64_pair().1 as i64 % jitter_ms.max(1)),
+        };
+        let id = Uuid::now_v7().to_string();
+        let mut run = Run::new(id, job, Cause::Slot { slot_ms, late }, String::new(), self.now_ms());
+        run.wait_until(due_ms);
+        run
+    }
+
+    /// Has a kept job run, unless it does.
+    async fn keep_up(&self, name: &str) {
+        let job = {
+            let tasks = self.shared.tasks.lock();
+            let task =
+                tasks.all.get(name).filter(|task| task.job.keep && task.is_on() && !task.has_given_up());
+            task.map(|task| task.job.clone())
+        };
+        let Some(job) = job else { return };
+        if self.shared.state.lock().has_any_of(name) {
+            return;
+        }
+        let new = NewRun { job, cause: Cause::Kept, ..NewRun::default() };
+        self.post_kept(new).await;
+    }
+
+    /// What follows the end of a run: the next try, or the next start of what is kept.
+    pub(super) async fn follow_up(&self, run: &Run, secrets: BTreeMap<String, String>) {
+        if self.shared.ending.load(Ordering::Acquire) {
+            return;
+        }
+        if run.cause == Cause::Kept {
+            self.keep_again(run).await;
+            return;
+        }
+        let Some(retry) = &run.job.retry else { return };
+        let (first, number) = match &run.cause {
+            Cause::Retry { of, number } => (of.clone(), number + 1),
+            _ => (run.id.clone(), 1),
+        };
+        if number > retry.max || !retry.on.contains(&run.state) {
+            return;
+        }
+        let pause = backoff(retry.backoff.0, number - 1);
+        let new = NewRun {
+            job: run.job.clone(),
+            cause: Cause::Retry { of: first, number },
+            due_ms: Some(self.now_ms() + pause.as_millis() as i64),
+            by: run.asked_by.clone(),
+            secrets,
+            ..NewRun::default()
+        };
+        if let Err(error) = self.post(new).await {
+            tracing::error!(run = run.id, "a run that failed is not tried again: {error}");
+        }
+    }
+
+    async fn keep_again(&self, run: &Run) {
+        let due_ms = {
+            let mut tasks = self.shared.tasks.lock();
+            let Some(task) = tasks.all.get_mut(&run.job.name).filter(|task| task.job.keep && task.is_on())
+            else {
+                return;
+            };
+            let restart = task.job.restart.unwrap_or_default();
+            if run.took_ms.unwrap_or(0) >= restart.reset_after.0.as_millis() as u64 {
+                task.n_restarts = 0;
+            }
+            task.n_restarts += 1;
+            if task.has_given_up() {
+                tracing::error!(
+                    job = run.job.name,
+                    "a kept job ended {} times in a row and is left alone",
+                    task.n_restarts
+                );
+                return;
+            }
+            self.now_ms() + backoff(restart.backoff.0, task.n_restarts - 1).as_millis() as i64
+        };
+        let job = self.shared.tasks.lock().all.get(&run.job.name).map(|task| task.job.clone());
+        let Some(job) = job else { return };
+        let new = NewRun { job, cause: Cause::Kept, due_ms: Some(due_ms), ..NewRun::default() };
+        self.post_kept(new).await;
+    }
+
+    /// Somebody else may have seen to it meanwhile.
+    async fn post_kept(&self, new: NewRun) {
+        let name = new.job.name.clone();
+        match self.post(new).await {
+            Ok(_) | Err(PostError::Exists(_)) => {}
+            Err(error) => tracing::error!(job = name, "a kept job is not started: {error}"),
+        }
+    }
+}
+
+impl Task {
+    /// Has it ended too often in a row?
+    fn has_given_up(&self) -> bool {
+        let max = self.job.restart.unwrap_or_default().max;
+        max > 0 && self.n_restarts > max
+    }
+}
+
+fn backoff(first: Duration, n_before: u32) -> Duration {
+    first.saturating_mul(1 << n_before.min(16)).min(BACKOFF_MAX)
+}
+
+fn stamp(time_ms: TimeMs) -> String {
+    let time = chrono::DateTime::from_timestamp_millis(time_ms).unwrap_or_default();
+    time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

@@ -1,0 +1,154 @@
+//! The start of a run: at most once, whatever dies meanwhile and however often it is asked for.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use fieldpost_bed::{Random, soak, unix_send};
+use serde_json::json;
+
+use super::{Stage, n_lines, processes, signal, stat};
+
+/// Kills during starts, times `FIELDPOST_SOAK`.
+const N_KILLS: u64 = 15;
+/// Runs that are asked for before each.
+const N_RUNS: usize = 6;
+/// The latest instant of a kill after the first was asked for, microseconds.
+const KILL_AFTER_MICROS_MAX: u64 = 40_000;
+/// Requests for one and the same run, times `FIELDPOST_SOAK`.
+const N_SAME: u64 = 64;
+
+/// Shims that are at work for this agent.
+fn shims(store: &Path) -> Vec<u32> {
+    let runs = store.join("jobs/runs");
+    let is_shim =
+        |pid: &u32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&runs));
+    processes().into_iter().filter(is_shim).collect()
+}
+
+#[test]
+fn command_begins_at_most_once_whoever_is_killed() {
+    let mut stage = Stage::start();
+    let folder = stage.folder();
+    let store = stage.agent.store().canonicalize().unwrap();
+    let mut random = Random::seeded();
+    let accepted = Mutex::new(BTreeSet::new());
+    let mut all = Vec::new();
+    let mut n_shims_killed = 0;
+    for round in 0..N_KILLS * soak() {
+        let ids: Vec<String> = (0..N_RUNS).map(|number| format!("r{round}-{number}")).collect();
+        let kills_shim = random.below(3) == 0;
+        let wait = Duration::from_micros(random.below(KILL_AFTER_MICROS_MAX));
+        let socket = stage.agent.socket();
+        std::thread::scope(|scope| {
+            for id in &ids {
+                let (socket, folder, accepted) = (&socket, &folder, &accepted);
+                scope.spawn(move || {
+                    let job = json!({ "shell": format!("echo x >> {id}"), "dir": folder });
+                    let body = json!({ "id": id, "job": job }).to_string();
+                    if unix_send(socket, "POST", "/v1/runs", &body).is_ok_and(|answer| answer.status == 201) {
+                        accepted.lock().unwrap().insert(id.clone());
+                    }
+                });
+            }
+            std::thread::sleep(wait);
+            if kills_shim {
+                for pid in shims(&store) {
+                    signal(pid, rustix::process::Signal::KILL);
+                    n_shims_killed += 1;
+                }
+            }
+            stage.agent.kill().unwrap();
+        });
+        stage.agent.start_again().unwrap();
+        all.extend(ids);
+    }
+    let accepted = accepted.into_inner().unwrap();
+    let (mut n_restarted, mut n_lost) = (0, 0);
+    for id in &all {
+        let n_began = n_lines(&folder.join(id));
+        if stage.run(id).is_err() {
+            assert!(!accepted.contains(id), "{id} was accepted and forgotten");
+            assert_eq!(n_began, 0, "{id} ran, and nobody knows of it");
+            continue;
+        }
+        let run = stage.ended(id);
+        n_restarted += usize::from(run["attempt"] != 1);
+        let n_began = n_lines(&folder.join(id));
+        match run["state"].as_str() {
+            Some("succeeded") => assert_eq!(n_began, 1, "{run}"),
+            Some("lost" | "failed") => {
+                n_lost += 1;
+                assert!(n_shims_killed > 0 && n_began <= 1, "{run}");
+            }
+            _ => panic!("{run}"),
+        }
+    }
+    println!(
+        "{} runs, {n_restarted} begun by a later agent, {n_shims_killed} shims killed, {n_lost} lost",
+        all.len()
+    );
+}
+
+#[test]
+fn same_run_asked_for_many_times_is_one_run() {
+    let stage = Stage::start();
+    let folder = stage.folder();
+    let body =
+        json!({ "id": "same", "job": { "shell": "echo x >> mark; sleep 0.2", "dir": folder } }).to_string();
+    let statuses = Mutex::new(Vec::new());
+    let socket = stage.agent.socket();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..N_SAME * soak() / 8 {
+                    let answer = unix_send(&socket, "POST", "/v1/runs", &body).unwrap();
+                    statuses.lock().unwrap().push(answer.status);
+                }
+            });
+        }
+    });
+    assert_eq!(stage.ended("same")["state"], "succeeded");
+    let again = unix_send(&socket, "POST", "/v1/runs", &body).unwrap();
+    assert_eq!(again.status, 409, "{}", String::from_utf8_lossy(&again.body));
+    let statuses = statuses.into_inner().unwrap();
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().all(|status| [201, 409].contains(status)), "{statuses:?}");
+    assert_eq!(n_lines(&folder.join("mark")), 1);
+}
+
+#[test]
+fn many_short_runs_leave_nothing() {
+    let mut stage = Stage::start();
+    let pid = stage.agent.process().pid();
+    let n_open = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let run_some = |n: usize| {
+        let socket = stage.agent.socket();
+        let ids = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..n / 8 {
+                        let body = json!({ "job": { "command": "true" } }).to_string();
+                        let answer = unix_send(&socket, "POST", "/v1/runs", &body).unwrap();
+                        let run: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+                        ids.lock().unwrap().push(run["id"].as_str().unwrap().to_owned());
+                    }
+                });
+            }
+        });
+        for id in ids.into_inner().unwrap() {
+            assert_eq!(stage.ended(&id)["state"], "succeeded");
+        }
+    };
+    run_some(64);
+    let before = n_open();
+    run_some(usize::try_from(240 * soak()).unwrap());
+    let after = fieldpost_bed::wait_for("descriptors closed", || (n_open() <= before + 4).then(n_open));
+    after.unwrap_or_else(|error| panic!("{before} descriptors before, {} after: {error}", n_open()));
+    let zombies: Vec<u32> =
+        processes().into_iter().filter(|other| stat(*other).is_some_and(|stat| stat == ('Z', pid))).collect();
+    assert_eq!(zombies, [0; 0]);
+    assert!(shims(&stage.agent.store().canonicalize().unwrap()).is_empty());
+}
