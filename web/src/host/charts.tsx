@@ -306,12 +306,12 @@ function useShown(stored: Frame | null, span: Span, live: Live, panel: Panel): F
   }, [stored, edge, span.last === null ? span.fromMs : 0, span.last]);
 }
 
-/** The last instant of which anything is stored. */
+/** The last instant of which all is stored that still comes: sources are asked one after the other, and a
+ * window may have come between two of them. */
 function lastOf(frame: Frame): number {
-  for (let at = frame.times.length - 1; at >= 0; at -= 1) {
-    if (frame.lines.some((line) => line.values[at] !== null)) return frame.times[at]!;
-  }
-  return 0;
+  const lasts = frame.lines.filter((line) => !line.isPeak).map((line) => frame.times[line.values.findLastIndex((value) => value !== null)] ?? 0);
+  const newest = Math.max(0, ...lasts);
+  return Math.min(newest, ...lasts.filter((last) => last >= newest - ON_THE_WAY_MS / 1000));
 }
 
 /** What the dashed lines are. */
