@@ -5,7 +5,7 @@ use std::cell::Cell;
 use fieldpost_formats::{Limits as RequestLimits, remote_read};
 use fieldpost_model::{ABSENT, Matcher};
 use fieldpost_promql::{
-    Charge, Engine, Labels, Limits, METRIC_NAME, Range, Source, SourceError, Stored, format_query,
+    Charge, Engine, Labels, Limits, METRIC_NAME, Range, SeriesSource, SourceError, Stored, format_query,
 };
 
 use super::Ready;
@@ -29,7 +29,7 @@ const N_LOOKS: u32 = 20_000;
 /// Some series, with what is no plain number among their samples.
 struct Few;
 
-impl Source for Few {
+impl SeriesSource for Few {
     fn select(
         &self,
         matchers: &[Matcher],

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fieldpost_model::{Kind, Matcher, Selector, Series, TimeMs, Window, is_absent};
 use fieldpost_promql::{
-    Catalogue, Charge, Described, Labels, METRIC_NAME, QueryError, Source, SourceError, Stored,
+    Catalogue, Charge, Described, Labels, METRIC_NAME, QueryError, SeriesSource, SourceError, Stored,
 };
 use fieldpost_store::{Reader, StoreError, StoredSeries, ThinSpan, samples_of, thin_remarks};
 
@@ -211,7 +211,7 @@ fn failed(error: &StoreError) -> QueryError {
     QueryError::Source(format!("the agent's store cannot be read: {error}"))
 }
 
-impl Source for AgentQuestion<'_> {
+impl SeriesSource for AgentQuestion<'_> {
     fn select(
         &self,
         matchers: &[Matcher],

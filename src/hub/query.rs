@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use fieldpost_link::LiveSeries;
 use fieldpost_model::{Matcher, Selector, TimeMs};
 use fieldpost_promql::{
-    Catalogue, Charge, Described, Labels, METRIC_NAME, QueryError, Source, SourceError, Stored,
+    Catalogue, Charge, Described, Labels, METRIC_NAME, QueryError, SeriesSource, SourceError, Stored,
 };
 use fieldpost_store::{StoredSeries, ThinSpan, samples_of, thin_remarks};
 
@@ -122,7 +122,7 @@ impl HubQuestion<'_> {
     }
 }
 
-impl Source for HubQuestion<'_> {
+impl SeriesSource for HubQuestion<'_> {
     fn select(
         &self,
         matchers: &[Matcher],

@@ -20,7 +20,7 @@ pub struct Stored {
 pub type Charge<'a> = &'a dyn Fn(u64) -> Result<(), QueryError>;
 
 /// Whatever has series.
-pub trait Source {
+pub trait SeriesSource {
     /// Every series that all matchers accept and that has samples in `[from_ms, to_ms]`, by rising
     /// labels, each once. Samples are charged as they are read.
     fn select(
@@ -52,7 +52,7 @@ pub struct Described {
 }
 
 /// Whatever can list its series.
-pub trait Catalogue: Source {
+pub trait Catalogue: SeriesSource {
     /// Hands over the series that all matchers accept and that have samples in `[from_ms, to_ms]`, or
     /// near it, in any order. Some may come more than once.
     fn series(

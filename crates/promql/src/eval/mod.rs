@@ -22,7 +22,7 @@ use fieldpost_model::{ABSENT, TimeMs, is_absent};
 pub use answer::{Answer, SeriesAnswer, SeriesPoint, Value};
 
 use crate::syntax::{At, Expr, Node, Span, Type, parse};
-use crate::{Annotations, Labels, QueryError, Source};
+use crate::{Annotations, Labels, QueryError, SeriesSource};
 
 /// How much one query may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Engine {
     /// Answers at one instant. `is_over` is asked now and then whether the caller's time is over.
     pub fn instant(
         &self,
-        source: &dyn Source,
+        source: &dyn SeriesSource,
         text: &str,
         at_ms: TimeMs,
         is_over: &dyn Fn() -> bool,
@@ -106,7 +106,7 @@ impl Engine {
     /// Answers at every instant of a range.
     pub fn range(
         &self,
-        source: &dyn Source,
+        source: &dyn SeriesSource,
         text: &str,
         range: Range,
         is_over: &dyn Fn() -> bool,
@@ -186,7 +186,7 @@ impl Drop for Held<'_> {
 /// A query under way.
 pub(crate) struct Evaluation<'a> {
     pub engine: &'a Engine,
-    pub source: &'a dyn Source,
+    pub source: &'a dyn SeriesSource,
     pub text: &'a str,
     /// The query's own first and last instant.
     pub ends: (TimeMs, TimeMs),
@@ -202,7 +202,7 @@ pub(crate) struct Evaluation<'a> {
 impl<'a> Evaluation<'a> {
     fn new(
         engine: &'a Engine,
-        source: &'a dyn Source,
+        source: &'a dyn SeriesSource,
         text: &'a str,
         (range, is_range): (Range, bool),
         is_over: &'a dyn Fn() -> bool,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use fieldpost_model::{ABSENT, Matcher};
 use fieldpost_promql::{
-    Charge, Expr, Labels, METRIC_NAME, Source, SourceError, Stored, parse, parse_duration, parse_selector,
+    Charge, Expr, Labels, METRIC_NAME, SeriesSource, SourceError, Stored, parse, parse_duration,
+    parse_selector,
 };
 
 /// The values of a series: none where there is no sample; or of a kind that is not ours.
@@ -71,7 +72,7 @@ fn accepts(matchers: &[Matcher], labels: &Labels) -> bool {
     matchers.iter().all(|matcher| matcher.accepts(labels.get(&matcher.label)))
 }
 
-impl Source for Memory {
+impl SeriesSource for Memory {
     fn select(
         &self,
         matchers: &[Matcher],
