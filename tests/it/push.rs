@@ -222,6 +222,50 @@ fn hub_has_what_a_prometheus_pushes_sample_by_sample() {
     wait_for("the same samples", same).unwrap();
 }
 
+/// vmagent scrapes itself and pushes that, each second.
+fn vmagent(hub: &Hub, scratch: &Scratch) -> (SocketAddr, Process) {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let jobs = format!(
+        "scrape_configs: [{{job_name: vm, scrape_interval: 1s, scrape_timeout: 1s, \
+         static_configs: [{{targets: ['{address}']}}]}}]\n"
+    );
+    let jobs = scratch.write("vmagent.yml", &jobs).unwrap();
+    let token = scratch.write("vmagent.token", &hub.token).unwrap();
+    let arguments = [
+        format!("-httpListenAddr={address}"),
+        format!("-promscrape.config={}", jobs.display()),
+        format!("-remoteWrite.url=http://{}{WRITE}", hub.address),
+        format!("-remoteWrite.bearerTokenFile={}", token.display()),
+        format!("-remoteWrite.tmpDataPath={}", scratch.path().join("queue").display()),
+    ];
+    let program = peer("victoria-metrics", "usr/bin/vmagent").unwrap();
+    let no_environment: [(&str, &OsStr); 0] = [];
+    let process = Process::start("vmagent", &program, &arguments, &no_environment, scratch.path()).unwrap();
+    (address, process)
+}
+
+#[test]
+fn hub_has_every_scrape_that_a_vmagent_pushes_also_across_a_kill() {
+    let mut hub = Hub::start("");
+    let scratch = Scratch::new().unwrap();
+    let (address, mut process) = vmagent(&hub, &scratch);
+    let of = |hub: &Hub, name: &str| {
+        let selector = format!("{name}{{job=\"vm\",instance=\"{address}\"}}");
+        hub.samples(&selector, 0, TimeMs::MAX).into_values().next().unwrap_or_default()
+    };
+    process.until("4 scrapes", || (of(&hub, "up").len() >= 4).then_some(())).unwrap();
+    hub.kill_and_start_again();
+    let n_before = of(&hub, "up").len();
+    process.until("4 more scrapes", || (of(&hub, "up").len() >= n_before + 4).then_some(())).unwrap();
+    let ups = of(&hub, "up");
+    let gaps = ups.windows(2).filter(|pair| pair[1].0 - pair[0].0 != 1_000).count();
+    assert!(gaps == 0 && ups.iter().all(|sample| sample.1 == 1.0), "every second is there: {ups:?}");
+    assert!(of(&hub, "process_resident_memory_bytes").iter().all(|sample| sample.1 > 1e6));
+    let page = get(address, "/metrics").unwrap().ok().unwrap().to_owned();
+    let dropped = page.lines().find(|line| line.starts_with("vmagent_remotewrite_packets_dropped_total"));
+    assert!(dropped.is_some_and(|line| line.ends_with(" 0")), "{dropped:?}");
+}
+
 #[test]
 fn what_is_no_remote_write_is_refused_with_its_status() {
     let hub = Hub::start("");
