@@ -220,13 +220,11 @@ impl SeriesSource for AgentQuestion<'_> {
         charge: Charge<'_>,
     ) -> Result<Vec<Stored>, SourceError> {
         let found = self.find(matchers, (from_ms, to_ms), charge)?.into_iter();
-        let stored = found.map(|(labels, mut samples)| {
+        let stored = found.map(|(labels, samples)| {
+            let mut stored = Stored { labels, samples };
             // Days without samples may lie between days with them.
-            if !samples.is_sorted_by(|a, b| a.0 < b.0) {
-                samples.sort_by_key(|(time_ms, _)| *time_ms);
-                samples.dedup_by_key(|(time_ms, _)| *time_ms);
-            }
-            Stored { labels, samples }
+            stored.put_in_order();
+            stored
         });
         Ok(stored.collect())
     }

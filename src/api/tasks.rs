@@ -67,25 +67,23 @@ async fn remove(State(jobs): State<Jobs>, who: Who, Path(name): Path<String>) ->
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn enable(
-    State(jobs): State<Jobs>,
-    who: Who,
-    Path(name): Path<String>,
-) -> Result<Json<TaskView>, Problem> {
-    let caller = caller(who.0, who.1)?;
-    caller.may_run(true)?;
-    jobs.pause_task(&name, false, &caller.name()).await?;
-    found(&jobs, &name).await
+async fn enable(jobs: State<Jobs>, who: Who, name: Path<String>) -> Result<Json<TaskView>, Problem> {
+    pause(jobs, who, name, false).await
 }
 
-async fn disable(
+async fn disable(jobs: State<Jobs>, who: Who, name: Path<String>) -> Result<Json<TaskView>, Problem> {
+    pause(jobs, who, name, true).await
+}
+
+async fn pause(
     State(jobs): State<Jobs>,
     who: Who,
     Path(name): Path<String>,
+    is_paused: bool,
 ) -> Result<Json<TaskView>, Problem> {
     let caller = caller(who.0, who.1)?;
     caller.may_run(true)?;
-    jobs.pause_task(&name, true, &caller.name()).await?;
+    jobs.pause_task(&name, is_paused, &caller.name()).await?;
     found(&jobs, &name).await
 }
 

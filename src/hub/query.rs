@@ -193,12 +193,7 @@ fn united(mut found: Vec<Stored>) -> Vec<Stored> {
             None => all.push(stored),
         }
     }
-    for stored in &mut all {
-        if !stored.samples.is_sorted_by(|a, b| a.0 < b.0) {
-            stored.samples.sort_by_key(|(time_ms, _)| *time_ms);
-            stored.samples.dedup_by_key(|(time_ms, _)| *time_ms);
-        }
-    }
+    all.iter_mut().for_each(Stored::put_in_order);
     all
 }
 

@@ -16,6 +16,17 @@ pub struct Stored {
     pub samples: Vec<(TimeMs, f64)>,
 }
 
+impl Stored {
+    /// Puts samples that were gathered from several places into order; of those of one instant the
+    /// first one gathered counts.
+    pub fn put_in_order(&mut self) {
+        if !self.samples.is_sorted_by(|a, b| a.0 < b.0) {
+            self.samples.sort_by_key(|(time_ms, _)| *time_ms);
+            self.samples.dedup_by_key(|(time_ms, _)| *time_ms);
+        }
+    }
+}
+
 /// Tells the query's budget of so many more samples; an error ends the reading.
 pub type Charge<'a> = &'a dyn Fn(u64) -> Result<(), QueryError>;
 

@@ -31,6 +31,36 @@ pub(crate) fn check_version() -> Result<(), StoreError> {
 /// the disk when it returns.
 pub(crate) fn open_writer(path: &Path, schema: &str) -> Result<Connection, StoreError> {
     let failed = || StoreError::sql("open", path);
+    let connection = connect(path, &Writing::default())?;
+    match schema_version(&connection).map_err(failed())? {
+        0 => connection.execute_batch(&format!("BEGIN IMMEDIATE; {schema} COMMIT;")).map_err(failed())?,
+        SCHEMA_VERSION => {}
+        _ => return Err(StoreError::TooNew(path.to_owned())),
+    }
+    Ok(connection)
+}
+
+/// How a file with a log is written.
+pub(crate) struct Writing {
+    /// Counts where the file is made.
+    pub(crate) page_bytes: u32,
+    /// How long the connection waits for another's lock.
+    pub(crate) busy_timeout: Duration,
+    /// Pragmas beside those that all have.
+    pub(crate) more: &'static str,
+}
+
+impl Default for Writing {
+    fn default() -> Self {
+        Self { page_bytes: PAGE_BYTES, busy_timeout: BUSY_TIMEOUT, more: "" }
+    }
+}
+
+/// Opens the one connection that writes into a file, whatever is in it. It alone copies the log into
+/// the file.
+pub(crate) fn connect(path: &Path, writing: &Writing) -> Result<Connection, StoreError> {
+    let Writing { page_bytes, busy_timeout, more } = writing;
+    let failed = || StoreError::sql("open", path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -38,17 +68,12 @@ pub(crate) fn open_writer(path: &Path, schema: &str) -> Result<Connection, Store
     let connection = Connection::open_with_flags(path, flags).map_err(failed())?;
     let private = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(path, private).map_err(StoreError::io("make private", path))?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed())?;
+    connection.busy_timeout(*busy_timeout).map_err(failed())?;
     let pragmas = format!(
-        "PRAGMA page_size={PAGE_BYTES}; PRAGMA journal_mode=WAL; {}",
+        "PRAGMA page_size={page_bytes}; PRAGMA journal_mode=WAL; {} {more}",
         include_str!("sql/writer_pragmas.sql")
     );
     connection.execute_batch(&pragmas).map_err(failed())?;
-    match schema_version(&connection).map_err(failed())? {
-        0 => connection.execute_batch(&format!("BEGIN IMMEDIATE; {schema} COMMIT;")).map_err(failed())?,
-        SCHEMA_VERSION => {}
-        _ => return Err(StoreError::TooNew(path.to_owned())),
-    }
     Ok(connection)
 }
 

@@ -3,13 +3,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::database::Writing;
 use crate::folder::sync_folder;
 use crate::{StoreError, database};
 
@@ -123,24 +124,10 @@ fn note_hub(lock: &mut File, hub_id: &str) -> std::io::Result<()> {
     lock.sync_all()
 }
 
-/// Opens the one connection that writes. It alone copies the log into the file.
+/// Opens the one connection that writes.
 pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let failed = || StoreError::sql("open", path);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(path, flags).map_err(failed())?;
-    let private = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(path, private).map_err(StoreError::io("make private", path))?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed())?;
-    let pragmas = format!(
-        "PRAGMA page_size={PAGE_BYTES}; PRAGMA journal_mode=WAL; {} PRAGMA foreign_keys=ON;
-         PRAGMA cache_size=-2048;",
-        include_str!("../sql/writer_pragmas.sql")
-    );
-    connection.execute_batch(&pragmas).map_err(failed())?;
-    Ok(connection)
+    let more = "PRAGMA foreign_keys=ON; PRAGMA cache_size=-2048;";
+    database::connect(path, &Writing { page_bytes: PAGE_BYTES, busy_timeout: BUSY_TIMEOUT, more })
 }
 
 /// Is there a state, rather than nothing or what a hub left that was cut off while it made one?

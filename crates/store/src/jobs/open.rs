@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use fieldpost_model::TimeMs;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
-use crate::folder::{beside, sync_folder};
-use crate::{StoreError, database};
+use crate::database::Writing;
+use crate::{StoreError, database, quarantine};
 
 /// What `PRAGMA application_id` says: 'FPjb'.
 const APPLICATION_ID: i64 = 1_179_675_234;
 /// The newest version that is known.
 const VERSION: i64 = 1;
-/// How long a connection waits for another's lock.
-const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+/// Rows are short and many pages are read by key: what SQLite takes by itself.
+const PAGE_BYTES: u32 = 4_096;
 
 /// What was found when the file was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,7 +28,7 @@ pub(super) fn open(folder: &Path, now_ms: TimeMs) -> Result<(PathBuf, Connection
     match opened(&path) {
         Ok(connection) => Ok((path, connection, JobsOpened::default())),
         Err(error) if error.is_damage() => {
-            let aside = put_aside(&path, now_ms)?;
+            let aside = quarantine::put_aside(folder, &path, now_ms)?;
             tracing::error!(path = %path.display(), aside = %aside.display(), %error, "the jobs' file is damaged and was put aside");
             let connection = opened(&path)?;
             Ok((path, connection, JobsOpened { put_aside: Some(aside) }))
@@ -56,35 +56,7 @@ fn opened(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Opens the one connection that writes. It alone copies the log into the file.
+/// Opens the one connection that writes.
 pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
-    use std::os::unix::fs::PermissionsExt;
-    let failed = || StoreError::sql("open", path);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(path, flags).map_err(failed())?;
-    let private = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(path, private).map_err(StoreError::io("make private", path))?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed())?;
-    let pragmas = format!("PRAGMA journal_mode=WAL; {}", include_str!("../sql/writer_pragmas.sql"));
-    connection.execute_batch(&pragmas).map_err(failed())?;
-    Ok(connection)
-}
-
-/// Database, log and index go together; nothing is deleted.
-fn put_aside(path: &Path, now_ms: TimeMs) -> Result<PathBuf, StoreError> {
-    let aside = beside(path, &format!(".damaged-{now_ms}"));
-    for suffix in ["", "-wal", "-shm"] {
-        let (from, to) = (beside(path, suffix), beside(&aside, suffix));
-        match std::fs::rename(&from, &to) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::io("put aside", &from)(error));
-            }
-            _ => {}
-        }
-    }
-    sync_folder(path.parent().unwrap_or(Path::new(".")))?;
-    Ok(aside)
+    database::connect(path, &Writing { page_bytes: PAGE_BYTES, ..Writing::default() })
 }
