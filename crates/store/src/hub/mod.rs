@@ -19,6 +19,7 @@ mod batch;
 mod carry;
 mod coverage;
 mod floor;
+mod harvest;
 mod index;
 mod intake;
 mod keep;
@@ -41,6 +42,7 @@ mod writer;
 
 pub use backup::HubBackup;
 pub use coverage::{Coverage, Stretch};
+pub use harvest::{Harvest, Spend, TakeSamples};
 pub use logs::LogPlace;
 pub use options::HubStoreOptions;
 pub use reader::{AgentLabels, HubReader, HubSeries};

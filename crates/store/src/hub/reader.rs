@@ -99,15 +99,23 @@ impl HubReader {
         from_ms: TimeMs,
         to_ms: TimeMs,
     ) -> Result<Vec<(HubSeries, Samples)>, StoreError> {
-        let mut found: BTreeMap<(String, String), (HubSeries, Samples)> = BTreeMap::new();
-        self.scan(selector, from_ms, to_ms, |series, samples| {
-            let key = (series.agent_id.clone(), series.series.text.clone());
-            let (known, all) = found.entry(key).or_insert_with(|| (series.clone(), Vec::new()));
-            known.series.last_ms = series.series.last_ms;
-            all.extend_from_slice(samples);
+        let harvest = self.find(selector, from_ms, to_ms)?;
+        let found = Mutex::new(Vec::new());
+        harvest.read(&|_| true, &|number, samples| {
+            found.lock().push((number, samples));
+            true
         })?;
-        found.values_mut().for_each(|(_, samples)| settle(samples));
-        Ok(found.into_values().collect())
+        let found = found.into_inner().into_iter().map(|(number, samples): (usize, Samples)| {
+            let mut series = harvest.series()[number].clone();
+            if let (Some(first), Some(last)) = (samples.first(), samples.last()) {
+                (series.series.first_ms, series.series.last_ms) = (first.0, last.0);
+            }
+            (series, samples)
+        });
+        let mut found: Vec<_> = found.collect();
+        let key = |(series, _): &(HubSeries, Samples)| (series.agent_id.clone(), series.series.text.clone());
+        found.sort_by_cached_key(key);
+        Ok(found)
     }
 
     /// Hands over the samples in `[from_ms, to_ms)` of every series that the selector accepts, an
@@ -118,26 +126,15 @@ impl HubReader {
         selector: &Selector,
         from_ms: TimeMs,
         to_ms: TimeMs,
-        each: impl FnMut(&HubSeries, &[(TimeMs, f64)]),
-    ) -> Result<(), StoreError> {
-        self.scan_while(selector, (from_ms, to_ms), &|| true, each)
-    }
-
-    /// The same, as long as the caller says between two agents that it shall go on.
-    pub fn scan_while(
-        &self,
-        selector: &Selector,
-        (from_ms, to_ms): (TimeMs, TimeMs),
-        goes_on: &dyn Fn() -> bool,
         mut each: impl FnMut(&HubSeries, &[(TimeMs, f64)]),
     ) -> Result<(), StoreError> {
         let shapes = self.shapes();
-        let mut question = Question { goes_on, ..self.question(selector, &shapes) };
+        let mut question = self.question(selector, &shapes);
         let files = folder::list(&self.folder)?;
         let touching = files.iter().filter(|file| is_raw(file.kind) && touches(file, from_ms, to_ms));
         let mut days: Vec<i64> = touching.map(StoreFile::day).collect();
         days.dedup();
-        for day in days.into_iter().take_while(|_| goes_on()) {
+        for day in days {
             let opened = self.open_day(day, from_ms, to_ms, &shapes)?;
             let hours = day * DAY_HOURS..(day + 1) * DAY_HOURS;
             for hour in hours.filter(|hour| hour_touches(*hour, from_ms, to_ms)) {
@@ -189,9 +186,9 @@ impl HubReader {
         Ok(())
     }
 
-    fn question<'a>(&'a self, selector: &'a Selector, shapes: &'a Arc<Shapes>) -> Question<'a> {
+    pub(crate) fn question<'a>(&'a self, selector: &'a Selector, shapes: &'a Arc<Shapes>) -> Question<'a> {
         let (accepts, known_labels) = (Accepts::new(selector, Arc::clone(shapes)), HashMap::new());
-        Question { accepts, labels: &self.labels, known_labels, shapes, goes_on: &|| true }
+        Question { accepts, labels: &self.labels, known_labels, shapes }
     }
 
     /// Opens all files of a day, those that win over others last. What is open stays readable
@@ -348,14 +345,12 @@ fn readable_agents<'a>(files: impl IntoIterator<Item = &'a HubFile>) -> Result<B
 }
 
 /// A question under way.
-struct Question<'a> {
-    accepts: Accepts<'a>,
+pub(crate) struct Question<'a> {
+    pub(crate) accepts: Accepts<'a>,
     labels: &'a AgentLabels,
     /// None where no series of the agent can be wanted.
     known_labels: HashMap<String, Option<Arc<Labels>>>,
-    shapes: &'a Arc<Shapes>,
-    /// Shall it go on?
-    goes_on: &'a dyn Fn() -> bool,
+    pub(crate) shapes: &'a Arc<Shapes>,
 }
 
 impl Question<'_> {
@@ -363,9 +358,6 @@ impl Question<'_> {
         let of_hour = |file: &&HubFile| file.file.kind == FileKind::Day || file.file.hour == span.hour;
         let files: Vec<&HubFile> = files.iter().filter(of_hour).collect();
         for agent_id in readable_agents(files.iter().copied())? {
-            if !(self.goes_on)() {
-                return Ok(());
-            }
             let Some(labels) = self.labels_of(&agent_id) else { continue };
             let mut found = HashMap::new();
             let set = self.accepts.set(&labels);
@@ -395,7 +387,7 @@ impl Question<'_> {
         Ok(())
     }
 
-    fn labels_of(&mut self, agent_id: &str) -> Option<Arc<Labels>> {
+    pub(crate) fn labels_of(&mut self, agent_id: &str) -> Option<Arc<Labels>> {
         if let Some(known) = self.known_labels.get(agent_id) {
             return known.clone();
         }
@@ -464,7 +456,12 @@ impl RollupAnswer {
 }
 
 /// A series of an agent with these labels.
-fn stored_series(whose: &Labels, shape: &Entry, first_ms: TimeMs, last_ms: TimeMs) -> StoredSeries {
+pub(crate) fn stored_series(
+    whose: &Labels,
+    shape: &Entry,
+    first_ms: TimeMs,
+    last_ms: TimeMs,
+) -> StoredSeries {
     let labels = all_labels(whose, shape);
     let borrowed: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let text = series_text(&shape.family.name, &shape.suffix, &borrowed);
