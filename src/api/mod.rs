@@ -19,6 +19,7 @@ mod problem;
 mod query;
 mod server;
 mod stall;
+mod standing;
 mod tasks;
 
 pub use agent_query::router as agent_http_router;
@@ -39,4 +40,5 @@ pub use metrics::{MetricsState, router as metrics_router};
 pub use page::{OwnMetrics, Page};
 pub use problem::Problem;
 pub use server::{Handshake, Listener, Peer, Stream, serve};
-pub use tasks::TaskList;
+pub use standing::{KillAllRequest, RestartAnswer, StatusRequest};
+pub use tasks::{TaskList, TriggerRequest};

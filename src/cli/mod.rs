@@ -24,6 +24,7 @@ mod invite;
 mod jobs;
 mod jobs_of_host;
 mod join;
+mod killall;
 mod leave;
 mod man;
 mod messages;
@@ -87,6 +88,7 @@ enum Command {
     Export(export::Args),
     Run(Box<run::Args>),
     Runs(runs::Args),
+    Killall(killall::Args),
     Jobs(jobs::ListArgs),
     Job(jobs::Args),
     Messages(messages::Args),
@@ -123,6 +125,7 @@ impl Cli {
             Command::Export(args) => export::run(&args, &global),
             Command::Run(args) => run::run(&args, &global),
             Command::Runs(args) => runs::run(&args, &global),
+            Command::Killall(args) => killall::run(&args, &global),
             Command::Jobs(args) => jobs::list(&args, &global),
             Command::Job(args) => jobs::run(&args, &global),
             Command::Messages(args) => messages::run(&args, &global),

@@ -13,6 +13,7 @@ use fieldpost_model::Period;
 use super::Global;
 
 pub use about::encoded;
+pub use new::{input, pair};
 
 const EXAMPLES: &str = "\
 Examples:

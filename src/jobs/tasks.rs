@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use fieldpost_model::TimeMs;
-use fieldpost_model::job::{Cause, Job, Overlap, Queue, Run, RunState};
+use fieldpost_model::job::{Cause, Job, Overlap, ParamValues, Queue, Run, RunState};
 use fieldpost_store::{JobsChange, RunQuery, TaskRow, Written};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -88,6 +88,15 @@ pub struct LastRun {
     pub created_ms: TimeMs,
 }
 
+/// What whoever has a task run gives it.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// Values of its parameters.
+    pub params: ParamValues,
+    /// What it reads on its standard input.
+    pub stdin: Option<String>,
+}
+
 /// Why a task is not as somebody wishes.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
@@ -141,8 +150,14 @@ impl Task {
 /// Faults of a job that need a calendar, beside those it knows itself.
 pub fn faults_of(job: &Job) -> Vec<(String, String)> {
     let mut faults = job.faults();
-    if let Some(Err(text)) = job.loglevels.as_deref().map(str::parse::<Levels>) {
-        faults.push(("loglevels".to_owned(), text));
+    for (key, levels) in [
+        ("loglevels", &job.loglevels),
+        ("loglevels_store", &job.loglevels_store),
+        ("loglevels_hub", &job.loglevels_hub),
+    ] {
+        if let Some(Err(text)) = levels.as_deref().map(str::parse::<Levels>) {
+            faults.push((key.to_owned(), text));
+        }
     }
     for (place, hook) in job.hooks.iter().enumerate() {
         faults.extend(fault_of_url(&hook.url).map(|text| (format!("hooks[{place}].url"), text)));
@@ -295,9 +310,9 @@ impl Jobs {
         Ok(())
     }
 
-    /// Has a task run now.
-    pub async fn trigger(&self, name: &str, by: &str) -> Result<Run, TaskError> {
-        let job = {
+    /// Has a task run now, with what the caller gives it.
+    pub async fn trigger(&self, name: &str, given: Given, by: &str) -> Result<Run, TaskError> {
+        let mut job = {
             let tasks = self.shared.tasks.lock();
             tasks
                 .all
@@ -310,7 +325,16 @@ impl Jobs {
         {
             return Err(TaskError::GoesOn(name.to_owned(), id));
         }
-        Ok(self.post(NewRun { job, by: by.to_owned(), ..NewRun::default() }).await?)
+        if given.stdin.is_some() && !job.takes_stdin {
+            let mut faults = job.fill(&given.params).err().unwrap_or_default();
+            let text =
+                "this job reads nothing from its caller; its definition would have to say takes_stdin: true";
+            faults.push(("stdin".to_owned(), text.to_owned()));
+            return Err(PostError::Invalid(faults).into());
+        }
+        job.stdin = given.stdin.or(job.stdin);
+        let new = NewRun { job, params: given.params, by: by.to_owned(), ..NewRun::default() };
+        Ok(self.post(new).await?)
     }
 
     /// All tasks, by name.
@@ -430,7 +454,7 @@ impl Jobs {
     }
 
     /// Looks at every task.
-    async fn sweep(&self) {
+    pub(super) async fn sweep(&self) {
         let names: Vec<String> = self.shared.tasks.lock().all.keys().cloned().collect();
         for name in names {
             self.look_at(&name).await;
@@ -440,7 +464,8 @@ impl Jobs {
 
     /// Deals with the slots of a task that have come.
     async fn look_at(&self, name: &str) {
-        if self.shared.ending.load(Ordering::Acquire) {
+        // Slots that come while nothing new is taken are dealt with afterwards, as those of any absence.
+        if !self.takes_new() {
             return;
         }
         let (job, due, row, before) = {
@@ -505,6 +530,8 @@ impl Jobs {
         };
         let id = Uuid::now_v7().to_string();
         let mut run = Run::new(id, job, Cause::Slot { slot_ms, late }, String::new(), self.now_ms());
+        // One that runs by itself has a default for whatever it needs.
+        run.params = run.job.fill(&ParamValues::new()).unwrap_or_default();
         run.wait_until(due_ms);
         run
     }

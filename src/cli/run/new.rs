@@ -101,7 +101,8 @@ pub struct New {
     command: Vec<String>,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// Reads NAME=VALUE.
+pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),
@@ -179,7 +180,8 @@ impl New {
     }
 }
 
-fn input(path: &Path) -> anyhow::Result<String> {
+/// A file as text, or the standard input where it is called `-`.
+pub fn input(path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin().lock().take(STDIN_BYTES_MAX + 1).read_to_string(&mut text)
