@@ -12,6 +12,8 @@ use super::{Hub, presence};
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 /// How often what has expired is removed.
 const PURGE_EVERY: Duration = Duration::from_secs(3_600);
+/// How often files are closed that nobody asks about any more.
+const CLOSE_EVERY: Duration = Duration::from_secs(30);
 /// Expired things are kept for this long, so that people see what became of them.
 const KEPT_MS: TimeMs = 7 * 86_400_000;
 
@@ -19,6 +21,7 @@ const KEPT_MS: TimeMs = 7 * 86_400_000;
 pub async fn keep_up(hub: Arc<Hub>, shutdown: CancellationToken) {
     let mut notes = tokio::time::interval(NOTE_EVERY);
     let mut purges = tokio::time::interval(PURGE_EVERY);
+    let mut closes = tokio::time::interval(CLOSE_EVERY);
     let mut presences = tokio::time::interval(presence::EVERY);
     loop {
         tokio::select! {
@@ -28,6 +31,7 @@ pub async fn keep_up(hub: Arc<Hub>, shutdown: CancellationToken) {
                 hub.note_used().await;
             }
             _ = presences.tick() => Arc::clone(&hub).note_presence().await,
+            _ = closes.tick() => hub.reader.forget_idle(),
             _ = purges.tick() => purge(Arc::clone(&hub)).await,
         }
     }

@@ -13,6 +13,7 @@ use crate::codec::{RowDecoder, WindowReader};
 use crate::folder::FileKind;
 use crate::hub::batch::HUB_SEQ_MAX;
 use crate::hub::ledger::SourceKey;
+use crate::hub::pool::Lent;
 use crate::hub::reader::{HubReader, HubSeries, Question, stored_series};
 use crate::hub::shapes::{Labels, ShapeId};
 use crate::hub::source::{HourSpan, HubFile, whole};
@@ -28,6 +29,8 @@ const N_PIECES_FOR_TWO: usize = 256;
 const N_THREADS_MAX: usize = 2;
 /// Items of a stream that are read at once, before they are unpacked.
 const N_ITEMS_TOGETHER: usize = 64;
+/// Room that is made for a series at once, at most: 16 MiB.
+const N_SAMPLES_AT_ONCE: usize = 1 << 20;
 /// Instants that are kept unpacked for the next series: 16 MiB.
 const N_INSTANTS_KEPT: usize = 2 << 20;
 
@@ -39,7 +42,7 @@ pub type TakeSamples<'a> = &'a (dyn Fn(usize, Samples) -> bool + Sync);
 
 /// Series that were found, before their samples are read.
 pub struct Harvest {
-    files: Vec<Mutex<HubFile>>,
+    files: Vec<Mutex<Lent>>,
     /// Places of the files of each hour, those that win over others last.
     hours: BTreeMap<i64, Vec<usize>>,
     span: (TimeMs, TimeMs),
@@ -296,6 +299,10 @@ impl Harvest {
         let to = times_ms.partition_point(|time_ms| *time_ms < self.span.1).min(values.len());
         if from >= to {
             return;
+        }
+        if samples.capacity() == 0 {
+            // Most series are as long in each hour.
+            samples.reserve((to - from).saturating_mul(self.hours.len()).min(N_SAMPLES_AT_ONCE));
         }
         samples.reserve(to - from);
         for (time_ms, value) in times_ms[from..to].iter().zip(&values[from..to]) {

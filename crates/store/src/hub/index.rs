@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::Arc;
 
 use fieldpost_model::Family;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -11,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::StoreError;
 use crate::codec::{CodecError, Cursor, checksum, put_signed, put_varint};
 use crate::dictionary::{Entry, kind_code, kind_of, labels_blob, read_labels};
-use crate::hub::shapes::{ShapeId, Shapes};
+use crate::hub::shapes::{ShapeId, ShapeList, Shapes};
 use crate::rows::GROUP_SIZE;
 
 /// The most series of one agent in a file.
@@ -27,7 +26,7 @@ pub(crate) fn read_agents(connection: &Connection) -> rusqlite::Result<BTreeSet<
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Members {
     first_id: u32,
-    shapes: Arc<Vec<Option<ShapeId>>>,
+    shapes: ShapeList,
 }
 
 impl Members {

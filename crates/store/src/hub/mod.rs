@@ -28,6 +28,7 @@ mod logs;
 mod merge;
 mod notes;
 mod options;
+mod pool;
 mod queue;
 mod reader;
 mod scopes;

@@ -2,7 +2,7 @@
 //! Every question opens the files it needs, looks, and closes them. Whose a series is is said by
 //! labels that the caller gives for each agent at the time of the question.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use crate::dictionary::Entry;
 use crate::folder::{self, FileKind, StoreFile};
 use crate::hub::floor::Floor;
 use crate::hub::ledger::SourceKey;
+use crate::hub::pool::{Lent, Pool};
 use crate::hub::shapes::{Accepts, Labels, ShapeId, Shapes, all_labels};
 use crate::hub::source::{HourSpan, HubFile, whole};
 use crate::rollup::{self, MINUTE_MS, Rollup};
@@ -48,17 +49,24 @@ pub struct HubReader {
     folder: PathBuf,
     labels: AgentLabels,
     shapes: Arc<Mutex<Arc<Shapes>>>,
+    pool: Arc<Pool>,
 }
 
 impl HubReader {
-    /// Finds the store in this folder. No file is kept open; what series are called is remembered
-    /// from one question to the next.
+    /// Finds the store in this folder. Merged files stay open, and what series are called is remembered, from
+    /// one question to the next; see `forget_idle`.
     pub fn open(path: &Path, labels: AgentLabels) -> Result<Self, StoreError> {
         database::check_version()?;
         if !Floor::path(path).exists() {
             return Err(StoreError::Missing(path.to_owned()));
         }
-        Ok(Self { folder: path.to_owned(), labels, shapes: Arc::default() })
+        Ok(Self { folder: path.to_owned(), labels, shapes: Arc::default(), pool: Arc::default() })
+    }
+
+    /// Closes files that nobody has asked for since this was last called. Whoever keeps a reader calls it now
+    /// and then, for a removed file takes up its room as long as it is open.
+    pub fn forget_idle(&self) {
+        self.pool.forget_idle();
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -159,27 +167,28 @@ impl HubReader {
         let touches = |file: &StoreFile| {
             file.kind != FileKind::Tables && file.begin_ms() < to_ms && file.end_ms() > from_ms
         };
-        let files = folder::list(&self.folder)?;
-        let mut days: Vec<i64> = files.iter().filter(|file| touches(file)).map(StoreFile::day).collect();
-        days.dedup();
-        let (mut numbers, mut seen) = (HashMap::new(), HashSet::new());
-        for day in days {
-            for file in self.open_files(&|file| touches(file) && file.day() == day, &shapes)? {
-                for agent_id in skip_damage(&file.file.path, file.agents())?.unwrap_or_default() {
-                    let Some(labels) = question.labels_of(&agent_id) else { continue };
-                    let next = numbers.len();
-                    let number = *numbers.entry(agent_id.clone()).or_insert(next);
-                    let set = question.accepts.set(&labels);
-                    let known = skip_damage(&file.file.path, file.shapes_of(&agent_id))?;
-                    for shape in known.unwrap_or_default() {
-                        if !seen.contains(&(number, shape)) && question.accepts.shape(set, &labels, shape) {
-                            seen.insert((number, shape));
-                            shapes
-                                .shape(shape)
-                                .iter()
-                                .for_each(|shape| each(&stored_series(&labels, shape, 0, 0)));
-                        }
+        let files = self.open_files(&touches, &shapes)?;
+        let mut seen: Vec<bool> = Vec::new();
+        for agent_id in readable_agents(&files)? {
+            let Some(labels) = question.labels_of(&agent_id) else { continue };
+            let set = question.accepts.set(&labels);
+            let mut found = Vec::new();
+            for file in &files {
+                let read = file.each_shape(&agent_id, |shape| {
+                    let place = shape as usize;
+                    if seen.len() <= place {
+                        seen.resize(place + 1, false);
                     }
+                    if !std::mem::replace(&mut seen[place], true) {
+                        found.push(shape);
+                    }
+                });
+                skip_damage(&file.file.path, read)?;
+            }
+            for shape in found {
+                seen[shape as usize] = false;
+                if question.accepts.shape(set, &labels, shape) {
+                    shapes.shape(shape).iter().for_each(|shape| each(&stored_series(&labels, shape, 0, 0)));
                 }
             }
         }
@@ -199,7 +208,7 @@ impl HubReader {
         from_ms: TimeMs,
         to_ms: TimeMs,
         shapes: &Arc<Shapes>,
-    ) -> Result<Vec<HubFile>, StoreError> {
+    ) -> Result<Vec<Lent>, StoreError> {
         let wanted =
             |file: &StoreFile| is_raw(file.kind) && file.day() == day && touches(file, from_ms, to_ms);
         self.open_files(&wanted, shapes)
@@ -210,7 +219,7 @@ impl HubReader {
         &self,
         wanted: &dyn Fn(&StoreFile) -> bool,
         shapes: &Arc<Shapes>,
-    ) -> Result<Vec<HubFile>, StoreError> {
+    ) -> Result<Vec<Lent>, StoreError> {
         for _ in 0..N_ATTEMPTS {
             let mut files = folder::list(&self.folder)?;
             files.retain(|file| wanted(file));
@@ -218,7 +227,7 @@ impl HubReader {
             let mut opened = Vec::new();
             let outcome = files.into_iter().try_for_each(|file| {
                 let path = file.path.clone();
-                match HubFile::open(file, Arc::clone(shapes)) {
+                match self.pool.lend(file, shapes) {
                     Err(error) if error.is_vanished() => return Err(error),
                     file => opened.extend(skip_damage(&path, file)?),
                 }
@@ -336,7 +345,7 @@ pub struct SourceOf<'a> {
 }
 
 /// Agents with samples in any of these files; damaged ones are left out.
-fn readable_agents<'a>(files: impl IntoIterator<Item = &'a HubFile>) -> Result<BTreeSet<String>, StoreError> {
+fn readable_agents<'a>(files: impl IntoIterator<Item = &'a Lent>) -> Result<BTreeSet<String>, StoreError> {
     let mut agents = BTreeSet::new();
     for file in files {
         agents.extend(skip_damage(&file.file.path, file.agents())?.unwrap_or_default());
@@ -354,9 +363,9 @@ pub(crate) struct Question<'a> {
 }
 
 impl Question<'_> {
-    fn hour(&mut self, files: &[HubFile], span: &HourSpan, each: Each<'_>) -> Result<(), StoreError> {
-        let of_hour = |file: &&HubFile| file.file.kind == FileKind::Day || file.file.hour == span.hour;
-        let files: Vec<&HubFile> = files.iter().filter(of_hour).collect();
+    fn hour(&mut self, files: &[Lent], span: &HourSpan, each: Each<'_>) -> Result<(), StoreError> {
+        let of_hour = |file: &&Lent| file.file.kind == FileKind::Day || file.file.hour == span.hour;
+        let files: Vec<&Lent> = files.iter().filter(of_hour).collect();
         for agent_id in readable_agents(files.iter().copied())? {
             let Some(labels) = self.labels_of(&agent_id) else { continue };
             let mut found = HashMap::new();

@@ -55,13 +55,16 @@ impl<T: Hash> Hash for Hashed<'_, T> {
     }
 }
 
+/// Shapes of the numbers of a list; none where one cannot be read.
+pub(crate) type ShapeList = Arc<Vec<Option<ShapeId>>>;
+
 #[derive(Default)]
 struct Known {
     by_fingerprint: HashMap<u128, ShapeId>,
     shapes: Vec<Arc<Entry>>,
     described: HashMap<(u128, i64), Described>,
     /// Shapes of lists of numbers, by file and the blob that holds the list.
-    lists: HashMap<u128, HashMap<Box<[u8]>, Arc<Vec<Option<ShapeId>>>>>,
+    lists: HashMap<u128, HashMap<Box<[u8]>, ShapeList>>,
     /// Shapes by file and number there.
     of_files: HashMap<u128, HashMap<u32, Option<ShapeId>>>,
     n_entries: usize,
@@ -122,7 +125,7 @@ impl Shapes {
         file: u128,
         blob: &[u8],
         find: impl FnOnce() -> Result<Vec<Option<ShapeId>>, StoreError>,
-    ) -> Result<Arc<Vec<Option<ShapeId>>>, StoreError> {
+    ) -> Result<ShapeList, StoreError> {
         if let Some(known) = self.known.lock().lists.get(&file).and_then(|lists| lists.get(blob)) {
             return Ok(Arc::clone(known));
         }

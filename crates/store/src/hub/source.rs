@@ -67,6 +67,12 @@ impl HubFile {
         Ok(Self { connection, id, shapes, file, damaged, windows })
     }
 
+    /// The same file, for another question.
+    pub(crate) fn lent(mut self, file: StoreFile, shapes: &Arc<Shapes>) -> Self {
+        (self.file, self.shapes) = (file, Arc::clone(shapes));
+        self
+    }
+
     fn sql(&self) -> impl FnOnce(rusqlite::Error) -> StoreError {
         StoreError::sql("read", &self.file.path)
     }
@@ -111,16 +117,15 @@ impl HubFile {
         Ok(all)
     }
 
-    /// The shapes of an agent's series here.
-    pub(crate) fn shapes_of(&self, agent_id: &str) -> Result<BTreeSet<ShapeId>, StoreError> {
-        let mut all = BTreeSet::new();
+    /// Hands over the shapes of an agent's series here, some more than once.
+    pub(crate) fn each_shape(&self, agent_id: &str, mut each: impl FnMut(ShapeId)) -> Result<(), StoreError> {
         for part in self.parts(agent_id, Stream::Metrics)?.iter().flat_map(|parts| &parts.parts) {
             for described in self.described(part.number)? {
-                all.extend(described.iter().map(|(_, shape)| *shape));
+                described.iter().for_each(|(_, shape)| each(*shape));
             }
         }
-        all.extend(self.series(agent_id)?.iter().map(|(_, shape)| shape));
-        Ok(all)
+        self.series(agent_id)?.iter().for_each(|(_, shape)| each(shape));
+        Ok(())
     }
 
     /// Hands over the samples of an agent's series in an hour, as far as their shapes are wanted,
