@@ -31,9 +31,10 @@ pub(super) async fn deliver(hub: Arc<Hub>, link: Arc<Link>) -> Infallible {
     let (mut told, mut agreed) = (None, None);
     loop {
         let done = async {
+            // First, for an agent that is not online takes no orders.
+            agreed = Some(standing::agree(&hub, &link, agreed.take()).await?);
             deliver_all(&hub, &link).await?;
             told = Some(jobs::tell(&hub, &link, told.take()).await?);
-            agreed = Some(standing::agree(&hub, &link, agreed.take()).await?);
             anyhow::Ok(())
         };
         let wait = match done.await {
