@@ -116,6 +116,7 @@ fn past_routes(routes: Routes<Arc<Hub>>, viewer: Need) -> Routes<Arc<Hub>> {
         .on(Method::GET, "/api/v1/about", viewer, |filter| on(filter, fleet::about))
         .on(Method::GET, "/api/v1/agents/{agent}/culprits", viewer, |filter| on(filter, past::culprits))
         .on(Method::GET, "/api/v1/agents/{agent}/processes", viewer, |filter| on(filter, past::processes))
+        .on(Method::GET, "/api/v1/agents/{agent}/units", viewer, |filter| on(filter, past::units))
         .on(Method::GET, "/api/v1/agents/{agent}/events", viewer, |filter| on(filter, past::events))
 }
 

@@ -128,6 +128,8 @@ const ENTRIES: &[Entry] = &[
     .asking(&[("from", "integer"), ("to", "integer")]),
     Entry::get("GET /api/v1/agents/{agent}/processes", "The processes of the host at a moment", "Processes")
         .asking(&[("at", "integer")]),
+    Entry::get("GET /api/v1/agents/{agent}/units", "The units of the host at a moment", "Units")
+        .asking(&[("at", "integer")]),
     Entry::get("GET /api/v1/agents/{agent}/events", "What the agent noted of itself", "Events")
         .asking(&[("from", "integer"), ("to", "integer")]),
     Entry::with("DELETE /api/v1/agents/{agent}", "Take an agent off the list; its data stay", "", ""),
@@ -189,13 +191,17 @@ const ENTRIES: &[Entry] = &[
         ("from", "integer"),
         ("to", "integer"),
     ]),
-    Entry::get("GET /api/v1/logs", "Log records that others pushed, the oldest first", "LogPage").asking(&[
-        ("agent", "string"),
-        ("from", "integer"),
-        ("to", "integer"),
-        ("after", "string"),
-        ("limit", "integer"),
-    ]),
+    Entry::get("GET /api/v1/logs", "Log records that others pushed, of one sender or of all", "LogPage")
+        .asking(&[
+            ("agent", "string"),
+            ("from", "integer"),
+            ("to", "integer"),
+            ("order", "string"),
+            ("severity", "integer"),
+            ("text", "string"),
+            ("after", "string"),
+            ("limit", "integer"),
+        ]),
     Entry::get(
         "GET /api/v1/live",
         "Ticks of chosen agents as they come: events `tick`, `event` and `link`",

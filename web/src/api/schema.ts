@@ -787,6 +787,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/agents/{agent}/units": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The units of the host at a moment
+         * @description Needs: role viewer.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    at?: number;
+                };
+                header?: never;
+                path: {
+                    agent: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Units"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/agents/{agent}/v1/{rest}": {
         parameters: {
             query?: never;
@@ -1558,7 +1610,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Log records that others pushed, the oldest first
+         * Log records that others pushed, of one sender or of all
          * @description Needs: role viewer.
          */
         get: {
@@ -1567,6 +1619,9 @@ export interface paths {
                     agent?: string;
                     from?: number;
                     to?: number;
+                    order?: string;
+                    severity?: number;
+                    text?: string;
                     after?: string;
                     limit?: number;
                 };
@@ -3733,6 +3788,8 @@ export interface components {
         About: {
             forget_after_ms: number;
             hub_id: string;
+            instance: string;
+            keeps: components["schemas"]["Keeps"];
             late_after_ms: number;
             n_links: number;
             now_ms: number;
@@ -3902,11 +3959,19 @@ export interface components {
             uses?: number;
             uses_max?: number;
         };
+        Keeps: {
+            events_ms: number;
+            min_free_bytes: number;
+            quota_bytes: number;
+            raw_ms: number;
+            rollup_1h_ms: number;
+            rollup_1m_ms: number;
+        };
         LogPage: {
-            agent_id: string;
             from_ms: number;
             next?: string | null;
             records: {
+                agent_id: string;
                 attributes: string[][];
                 body: string;
                 resource: string[][];
@@ -3914,6 +3979,9 @@ export interface components {
                 severity_text: string;
                 time_ms: number;
             }[];
+            senders: {
+                [key: string]: string;
+            };
             to_ms: number;
         };
         Measures: {
@@ -4031,6 +4099,23 @@ export interface components {
         Top: {
             cores: number;
             group: string;
+        };
+        Unit: {
+            cpu_cores: number | null;
+            cpu_waiting: number | null;
+            io_waiting: number | null;
+            memory_bytes: number | null;
+            memory_waiting: number | null;
+            name: string;
+            path: string;
+            processes: number | null;
+            read_bytes_per_second: number | null;
+            start_ms: number;
+            written_bytes_per_second: number | null;
+        };
+        Units: {
+            time_ms: number;
+            units: components["schemas"]["Unit"][];
         };
         User: {
             created_by: string;

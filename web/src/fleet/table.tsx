@@ -1,10 +1,11 @@
 // All hosts, a row each. Only rows that are seen are drawn, however many there are.
 import { useComputed, useSignal } from "@preact/signals";
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import type { Host } from "../api/types";
 import { bytesPerSecond, exactInstant, percent, span } from "../format";
 import { add } from "../keys";
 import { Meter, Sparkline } from "../parts/meters";
+import { useSeen } from "../parts/seen";
 import { healthOf, isUnwell, State } from "../parts/state";
 import { hostLink, params, setParams } from "../router";
 import { isOperator } from "../session";
@@ -19,6 +20,8 @@ const ROW_PHONE = 70;
 const YOUNG_MS = 900_000;
 /** Rows drawn beyond those that are seen. */
 const MORE = 8;
+
+const isPhone = window.matchMedia("(max-width: 760px)");
 
 const COLUMNS: { sort: Sort | null; title: string; class: string; hint?: string }[] = [
   { sort: "name", title: "Host", class: "c-name" },
@@ -38,27 +41,10 @@ const COLUMNS: { sort: Sort | null; title: string; class: string; hint?: string 
 
 export function FleetTable({ lines }: { lines: Line[] }) {
   const own = useRef<HTMLDivElement>(null);
-  const seen = useSignal({ from: 0, to: 40 });
-  const height = useSignal(ROW);
   const active = useSignal(-1);
   const n = lines.length;
-  useLayoutEffect(() => {
-    const measure = () => {
-      height.value = window.matchMedia("(max-width: 760px)").matches ? ROW_PHONE : ROW;
-      const top = own.current?.getBoundingClientRect().top ?? 0;
-      const from = Math.max(0, Math.floor(-top / height.value) - MORE);
-      const to = Math.ceil((window.innerHeight - top) / height.value) + MORE;
-      if (from !== seen.peek().from || to !== seen.peek().to) seen.value = { from, to };
-    };
-    measure();
-    window.addEventListener("scroll", measure, { passive: true });
-    window.addEventListener("resize", measure);
-    return () => {
-      window.removeEventListener("scroll", measure);
-      window.removeEventListener("resize", measure);
-    };
-  }, [n]);
-  const { from, to } = seen.value;
+  const seen = useSeen(own, n, MORE, () => (isPhone.matches ? ROW_PHONE : ROW));
+  const { from, to, height } = seen.value;
   const slice = lines.slice(from, to);
   useEffect(() => {
     const timer = window.setTimeout(() => want(slice.flatMap((line) => ("host" in line ? [line.host] : []))), 120);
@@ -72,7 +58,7 @@ export function FleetTable({ lines }: { lines: Line[] }) {
       while (latest.current[next] && !("host" in latest.current[next]!)) next += by;
       if (!latest.current[next]) return;
       active.value = next;
-      const top = (own.current?.getBoundingClientRect().top ?? 0) + next * height.peek();
+      const top = (own.current?.getBoundingClientRect().top ?? 0) + next * seen.peek().height;
       if (top < 100 || top > window.innerHeight - 80) window.scrollBy({ top: top - window.innerHeight / 2 });
       requestAnimationFrame(() => own.current?.querySelector<HTMLElement>(`[data-row="${next}"] a`)?.focus());
     };
@@ -84,10 +70,10 @@ export function FleetTable({ lines }: { lines: Line[] }) {
   return (
     <div class="hosts" role="table" aria-label="Hosts" aria-rowcount={n + 1}>
       <Head />
-      <div ref={own} role="rowgroup" class="rows" style={{ height: `${n * height.value}px` }}>
+      <div ref={own} role="rowgroup" class="rows" style={{ height: `${n * height}px` }}>
         {slice.map((line, index) => {
           const at = from + index;
-          const style = { transform: `translateY(${at * height.value}px)` };
+          const style = { transform: `translateY(${at * height}px)` };
           return "host" in line ? (
             <Row key={`${line.host.id}-${at}`} host={line.host} at={at} style={style} />
           ) : (

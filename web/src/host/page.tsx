@@ -17,10 +17,12 @@ import { Charts } from "./charts";
 import { EventsTab } from "./events";
 import { Facts } from "./facts";
 import { ProcessesTab } from "./processes";
+import { UnitsTab } from "./units";
 
 const TABS = [
   ["", "Charts"],
   ["processes", "Processes"],
+  ["units", "Units"],
   ["events", "Events"],
   ["facts", "Facts"],
 ] as const;
@@ -86,6 +88,8 @@ function Body({ agent, instance }: { agent: Agent; instance: string }) {
   switch (tab.value) {
     case "processes":
       return <ProcessesTab agent={agent} />;
+    case "units":
+      return <UnitsTab agent={agent} />;
     case "events":
       return <EventsTab agent={agent} />;
     case "facts":

@@ -41,7 +41,7 @@ mod writer;
 
 pub use backup::HubBackup;
 pub use coverage::{Coverage, Stretch};
-pub use logs::LogPlace;
+pub use logs::{LogAsk, LogPlace};
 pub use options::HubStoreOptions;
 pub use reader::{AgentLabels, HubReader, HubSeries};
 pub use stats::HubStoreStats;
