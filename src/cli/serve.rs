@@ -27,8 +27,8 @@ use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit
 use super::programs_door::ProgramsDoor;
 use super::reloading::{self, Reloading};
 use crate::agent::{
-    Agent, Ceiling, Clock, Hubs, Identity, Introduction, Outbox, Reload, SamplerOptions, ServeHub,
-    SystemClock, UplinkOptions, Uplinks, Witness, agent_id,
+    Agent, Ceiling, Clock, Hubs, Identities, Identity, Introduction, Outbox, Reload, SamplerOptions,
+    ServeHub, SystemClock, UplinkOptions, Uplinks, Witness, agent_id,
 };
 use crate::api::{self, HubPrincipal, Listener, MetricsState};
 use crate::config::{Config, Root};
@@ -105,14 +105,15 @@ pub fn serve(
     tell_own(&own, &agent);
     agent.event(EventKind::Start, start_text(&opened));
     let refused = Arc::new(OnceLock::new());
-    let uplinks = uplinks(&agent, &store, &config, ceiling, on_refused(&config, &refused, &shutdown))?;
+    let jobs = host_jobs.open(&runtime, &config, &agent, &own)?;
+    let on_refused = on_refused(&config, &refused, &shutdown);
+    let uplinks = uplinks((&agent, &jobs), &store, &config, ceiling, on_refused)?;
     if let Some((listener, _)) = door {
         uplinks.listen(listener);
     }
     runtime.spawn(Arc::clone(&uplinks).follow_ceiling());
     let sinks = Arc::new(Sinks::start(&store, &config.sinks, &agent.identity.name)?);
     tell_sinks(&own, &sinks);
-    let jobs = host_jobs.open(&runtime, &config, &agent, &own)?;
     let tasks = open_doors(&agent, &uplinks, &jobs, own, (tcp, unix, programs), signals);
     dial(&agent, &uplinks);
     jobs.go();
@@ -188,7 +189,7 @@ fn on_refused(config: &Config, refused: &Arc<OnceLock<String>>, shutdown: &Cance
 /// The links to the hubs of this agent. They end last, by themselves, so that what is sealed at
 /// the end still goes over them.
 fn uplinks(
-    agent: &Arc<Agent>,
+    (agent, jobs): (&Arc<Agent>, &Jobs),
     store: &Arc<Store>,
     config: &Config,
     ceiling: Arc<Ceiling>,
@@ -196,13 +197,17 @@ fn uplinks(
 ) -> anyhow::Result<Arc<Uplinks>> {
     let link = &config.link;
     let outbox = Outbox::new(Arc::clone(store), link.push_interval.0);
+    let (serving, record, jobs) = (Arc::clone(agent), Arc::clone(&outbox), jobs.clone());
+    let highest = Arc::clone(&ceiling);
     let introduction = Introduction { boot_id: daemon::boot_id().unwrap_or_default(), ceiling };
-    let (serving, record) = (Arc::clone(agent), Arc::clone(&outbox));
-    let serve_hub = |identities| -> ServeHub {
+    let serve_hub = |identities: Arc<Identities>| -> ServeHub {
         Arc::new(move |hub_id| {
             let (agent, record, hub) =
                 (Arc::clone(&serving), Arc::clone(&record), HubPrincipal(hub_id.to_owned()));
-            let router = api::link_router(agent, record, Arc::clone(&identities), hub);
+            let (known, ceiling, of) = (Arc::clone(&identities), Arc::clone(&highest), hub_id.to_owned());
+            let granted = Arc::new(move || ceiling.jobs(known.granted(&of)));
+            let router =
+                api::link_router(agent, record, Arc::clone(&identities), hub, (jobs.clone(), granted));
             handler(TowerToHyperService::new(router))
         })
     };

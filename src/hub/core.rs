@@ -9,11 +9,12 @@ use anyhow::Context;
 use fieldpost_link::{Authority, HubUrl, Identity, OuterTls, Pin, ServerTls, outer_server};
 use fieldpost_model::TimeMs;
 use fieldpost_model::hub_record::RecordWriter;
+use fieldpost_model::hub_runs::HubRuns;
 use fieldpost_model::hub_state::{Act, Actor, HubState};
 use fieldpost_store::hub::{AgentLabels, HubReader, HubStore};
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::Labels;
 use super::agents::Coverage;
@@ -25,6 +26,7 @@ use super::people::nobodys_password;
 use super::places::Places;
 use super::presence::Described;
 use super::pushed::{self, Pushed};
+use crate::seal::Seal;
 
 /// What tells the time, in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
@@ -83,6 +85,11 @@ pub struct Hub {
     pub state: Arc<dyn HubState>,
     /// What agents have sent.
     pub store: Arc<dyn RecordWriter>,
+    /// The runs of all agents.
+    pub runs: Arc<dyn HubRuns>,
+    /// Told when runs have changed.
+    pub(super) runs_changed: watch::Sender<u64>,
+    pub(super) seal: Seal,
     /// Reads what they have sent.
     pub reader: HubReader,
     /// By which labels the series of an agent name it.
@@ -125,7 +132,7 @@ impl Hub {
     /// none yet.
     pub fn new(
         state: Arc<dyn HubState>,
-        store: Arc<HubStore>,
+        (store, runs): (Arc<HubStore>, Arc<dyn HubRuns>),
         keys_folder: &Path,
         options: HubOptions,
         clock: Clock,
@@ -142,6 +149,9 @@ impl Hub {
         Ok(Self {
             state,
             store,
+            runs,
+            runs_changed: watch::Sender::new(0),
+            seal: Seal::open(keys_folder).context("cannot use the key of the orders' secrets")?,
             pushed,
             scrape_faults: Mutex::default(),
             reader,

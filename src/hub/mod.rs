@@ -7,12 +7,15 @@ mod backup;
 mod config;
 mod core;
 mod coverage;
+mod deliver;
 mod enrol;
 mod fleet;
 mod intake;
+mod jobs;
 mod keys;
 mod links;
 mod live;
+mod orders;
 mod past;
 mod people;
 mod places;
@@ -22,8 +25,10 @@ mod pushed;
 mod query;
 mod reception;
 mod renewal;
+mod runs;
 mod scrape;
 mod status;
+mod targets;
 mod upkeep;
 
 pub use agents::{AgentView, Coverage};
@@ -37,15 +42,18 @@ pub use fieldpost_store::hub::{LogAsk, LogPlace};
 pub use fleet::{FleetHost, Fullest, Measures, Pressure, Top};
 pub use links::{Link, LinkState, Links};
 pub use live::{Live, LiveNews, LiveWatcher};
+pub use orders::{OrderFault, OrderWish};
 pub use past::{Blame, PastProcesses, PastUnits};
 pub use people::{NewApiTokenWish, SESSION_LIFE, SignInFault, SignInLink};
 pub use places::{Place, Places};
 pub use poller::poll;
 pub use pushed::{PushFault, Receipt, Refused};
 pub use reception::{JoinDetails, JoinedDetails};
+pub use runs::{Ending, RunFault, RunView};
 pub use scrape::{
     Action, Anchored, Authorization, BasicAuth, FileSdConfig, InTheOpen, ReadGroups, RelabelConfig, Scheme,
     ScrapeJob, StaticConfig, TlsConfig, scrape,
 };
 pub use status::{BackupMade, BackupWish, LocalDoor, Reloaded, Status};
+pub use targets::{Match, Matches, Misfit};
 pub use upkeep::keep_up;

@@ -14,6 +14,7 @@
 
 mod account;
 mod again;
+mod changes;
 mod config;
 mod durable;
 mod end;
@@ -30,7 +31,6 @@ mod recovery;
 mod row;
 mod sampling;
 mod schedule;
-mod seal;
 pub mod shim;
 mod shim_link;
 mod state;
@@ -39,6 +39,7 @@ mod tasks;
 mod ticker;
 mod upkeep;
 
+pub use changes::RunChanges;
 pub use config::Config;
 pub use end::signal_number;
 pub use execution::JobsOptions;

@@ -7,6 +7,7 @@ mod catalog;
 mod culprit;
 mod event;
 pub mod hub_record;
+pub mod hub_runs;
 pub mod hub_state;
 pub mod job;
 mod lives;

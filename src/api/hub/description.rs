@@ -45,6 +45,31 @@ const RANGE: &[(&str, &str)] = &[
 const LISTED: &[(&str, &str)] =
     &[("match[]", "string"), ("start", "string"), ("end", "string"), ("limit", "integer")];
 
+/// What may be asked of runs.
+const RUNS: &[(&str, &str)] = &[
+    ("agent", "string"),
+    ("job", "string"),
+    ("domain", "string"),
+    ("state", "string"),
+    ("tag", "string"),
+    ("batch", "string"),
+    ("since", "integer"),
+    ("after", "string"),
+    ("limit", "integer"),
+];
+
+/// What may be asked of the output of a run.
+const LOGS: &[(&str, &str)] = &[
+    ("agent", "string"),
+    ("after", "integer"),
+    ("limit", "integer"),
+    ("levels", "string"),
+    ("text", "string"),
+    ("since", "integer"),
+    ("until", "integer"),
+    ("follow", "boolean"),
+];
+
 /// What a route is for.
 struct Entry {
     route: &'static str,
@@ -216,6 +241,48 @@ const ENTRIES: &[Entry] = &[
         "PollChange",
         "Agent",
     ),
+    Entry::get("GET /api/v1/runs", "Runs of all agents, newest first", "RunList").asking(RUNS),
+    Entry::with(
+        "POST /api/v1/runs",
+        "Order a run of one agent, of any one that holds roles and labels, or (fanout) of each of them",
+        "RunOrder",
+        "RunsOrdered",
+    )
+    .making(),
+    Entry::get("GET /api/v1/runs/{id}", "A run, by its id or enough of its beginning or end", "Run")
+        .asking(&[("agent", "string")]),
+    Entry::get("GET /api/v1/runs/{id}/result", "The same when it is over, or after `wait`", "Run")
+        .asking(&[("agent", "string"), ("wait", "string")]),
+    Entry::get(
+        "GET /api/v1/runs/{id}/logs",
+        "What it says, a line of JSON (LogRow) each; followed until it is over",
+        "application/x-ndjson",
+    )
+    .asking(LOGS),
+    Entry::get("GET /api/v1/runs/{id}/stats", "What it costs", "RunStats").asking(&[("agent", "string")]),
+    Entry::with("POST /api/v1/runs/{id}/kill", "End it, or send it a signal", "KillRequest", "KillAnswer")
+        .asking(&[("agent", "string")]),
+    Entry::with(
+        "POST /api/v1/targets",
+        "Who would get an order, and why others would not",
+        "TargetQuestion",
+        "Matches",
+    ),
+    Entry::get("GET /api/v1/queues", "What queues up at the agents", "QueueList"),
+    Entry::get("GET /api/v1/jobs", "Definitions of jobs: the hub's, and those of hosts", "JobList")
+        .asking(&[("agent", "string")]),
+    Entry::with("POST /api/v1/jobs", "Define a job at the hub", "JobWish", "HubJob"),
+    Entry::with(
+        "POST /api/v1/jobs/check",
+        "What is wrong with a definition, and who would run it; changes nothing",
+        "JobWish",
+        "JobCheck",
+    ),
+    Entry::with("PUT /api/v1/jobs/{name}", "Define a job at the hub, under this name", "JobWish", "HubJob"),
+    Entry::with("DELETE /api/v1/jobs/{name}", "Forget a job of the hub; its runs stay", "", ""),
+    Entry::with("POST /api/v1/jobs/{name}/enable", "Have it run by itself again", "", "HubJob"),
+    Entry::with("POST /api/v1/jobs/{name}/disable", "Leave its slots out", "", "HubJob"),
+    Entry::with("POST /api/v1/jobs/{name}/trigger", "Have it run now", "", "RunsOrdered").making(),
     Entry::with("POST /api/v1/write", "Hand in samples by Prometheus remote write 1.0 or 2.0", PROTOBUF, ""),
     Entry::with("POST /v1/metrics", "Hand in metrics by OTLP/HTTP", PROTOBUF, PROTOBUF),
     Entry::with("POST /v1/logs", "Hand in logs by OTLP/HTTP", PROTOBUF, PROTOBUF),
