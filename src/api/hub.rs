@@ -102,8 +102,22 @@ pub fn routes() -> Routes<Arc<Hub>> {
 }
 
 /// Addresses of the page's views: each is a link that shows the same again.
-const VIEWS: [&str; 9] =
-    ["/", "/hosts/{host}", "/explore", "/logs", "/agents", "/users", "/tokens", "/audit", "/settings"];
+const VIEWS: [&str; 14] = [
+    "/",
+    "/hosts/{host}",
+    "/jobs",
+    "/jobs/{job}",
+    "/runs",
+    "/runs/{run}",
+    "/queues",
+    "/explore",
+    "/logs",
+    "/agents",
+    "/users",
+    "/tokens",
+    "/audit",
+    "/settings",
+];
 
 /// The page: its views, and the files that it is made of.
 fn page_routes(mut routes: Routes<Arc<Hub>>) -> Routes<Arc<Hub>> {

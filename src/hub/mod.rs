@@ -39,7 +39,7 @@ pub use coverage::{CoverageStretch, Known};
 pub use enrol::{PollWish, TokenWish};
 pub use fieldpost_link::{LiveSeries, LiveTick};
 pub use fieldpost_store::hub::{LogAsk, LogPlace};
-pub use fleet::{FleetHost, Fullest, Measures, Pressure, Top};
+pub use fleet::{FleetHost, Fullest, JobsSum, Measures, Pressure, Top};
 pub use links::{Link, LinkState, Links};
 pub use live::{Live, LiveNews, LiveWatcher};
 pub use orders::{OrderFault, OrderWish};

@@ -36,6 +36,7 @@ const COLUMNS: { sort: Sort | null; title: string; class: string; hint?: string 
   { sort: "load", title: "Load", class: "c-load num", hint: "Load of the last minute; sorted by load per core" },
   { sort: "pressure", title: "Waiting", class: "c-pressure", hint: "Largest share of time that tasks waited for CPU, memory or disks (PSI)" },
   { sort: "top", title: "Busiest process", class: "c-top", hint: "Group of processes that uses most CPU now" },
+  { sort: "jobs", title: "Jobs", class: "c-jobs num", hint: "Jobs whose newest run went wrong; of how many there are" },
   { sort: "coverage", title: "Covered", class: "c-coverage num", hint: "What the hub has of the last 24 hours" },
 ];
 
@@ -198,10 +199,27 @@ function Row({ host, at, style }: { host: Host; at: number; style: { transform: 
           <span class="muted">–</span>
         )}
       </span>
+      <span role="cell" class="c-jobs num">
+        <Jobs host={host} />
+      </span>
       <span role="cell" class="c-coverage num">
         <Covered host={host} />
       </span>
     </div>
+  );
+}
+
+function Jobs({ host: { name, jobs } }: { host: Host }) {
+  if (!jobs) return <span class="muted">–</span>;
+  if (jobs.n_failing === 0) {
+    return <span class="muted" title={`${jobs.n} jobs, ${jobs.n_active} running; none went wrong last`}>{jobs.n}</span>;
+  }
+  const names = jobs.failing.join(", ") + (jobs.n_failing > jobs.failing.length ? ", …" : "");
+  return (
+    <a class="over bad" href={`/jobs?which=bad&q=${encodeURIComponent(name)}`} title={`Went wrong last: ${names}`}>
+      <span aria-hidden="true">✕ </span>
+      {jobs.n_failing} <span class="hidden">went wrong</span>
+    </a>
   );
 }
 

@@ -20,13 +20,13 @@ export function Moment({ taken, isAway }: { taken: number; isAway: boolean }) {
         <button type="button" aria-pressed={moment === null} onClick={() => setParams({ at: null })}>
           {isAway ? "Last" : "Now"}
         </button>
-        <button type="button" aria-label="A minute earlier" onClick={() => step(-60)}>
+        <button type="button" title="A minute earlier" onClick={() => step(-60)}>
           −1 min
         </button>
-        <button type="button" aria-label="Ten seconds earlier" onClick={() => step(-10)}>
+        <button type="button" title="Ten seconds earlier" onClick={() => step(-10)}>
           −10 s
         </button>
-        <button type="button" aria-label="Ten seconds later" disabled={moment === null} onClick={() => step(10)}>
+        <button type="button" title="Ten seconds later" disabled={moment === null} onClick={() => step(10)}>
           +10 s
         </button>
       </div>

@@ -148,6 +148,11 @@ function Head({ agent, instance }: { agent: Agent; instance: string }) {
           Lag {span(agent.lag_ms)} · covered {of_ms ? `${Math.floor(share * 1000) / 10} % of ${span(of_ms)}` : percent(null)} · {agent.version}
         </span>
         {isOperator.value && (
+          <a class="button" href={`/runs?new=1&on=${encodeURIComponent(agent.name)}`}>
+            Run something…
+          </a>
+        )}
+        {isOperator.value && (
           <select
             aria-label="What people say of this host"
             value={agent.status}

@@ -1,18 +1,19 @@
-// Log records that others pushed to the hub: of all senders or of one, by time, level and text, the newest
-// first.
+// Logs over all senders by time, level and text, the newest first: what others pushed to the hub, and the messages
+// of runs.
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { get, isAborted, now, words } from "../api/client";
-import type { ApiToken, LogPage } from "../api/types";
+import type { ApiToken } from "../api/types";
+import { hosts } from "../fleet/store";
 import { exactInstant, instant } from "../format";
 import { SpanBar } from "../host/span-bar";
 import { spanAt } from "../host/span";
+import { runLink } from "../jobs/links";
 import { Empty, Problem, Waiting } from "../parts/messages";
 import { useLoaded } from "../parts/loaded";
 import { hostLink, param, params, setParams } from "../router";
 import { isAdmin } from "../session";
-
-type LogRecord = LogPage["records"][number];
+import { OF_RUNS, records, type Asked, type Page, type Told } from "./log-records";
 
 const source = param("source");
 const text = param("q");
@@ -28,25 +29,16 @@ const LEVELS: [number, string][] = [
 ];
 /** Who types is not asked for every letter, milliseconds. */
 const TYPING_MS = 250;
+/** Hosts that are offered by name; others are reached by the link of their runs. */
+const N_OFFERED_MAX = 200;
 
 function look(severity: number): string {
   return severity >= 17 ? "bad" : severity >= 13 ? "late" : "muted";
 }
 
-function word(record: LogRecord): string {
-  const words = ["", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
-  return record.severity_text || words[Math.ceil(record.severity / 4)] || "–";
-}
-
-/** Who says so: its service, else whoever sent it. */
-function speaker(record: LogRecord, senders: Record<string, string>): string {
-  const own = record.resource.find(([name]) => name === "service.name")?.[1];
-  return own || senders[record.agent_id] || record.agent_id;
-}
-
 /** The records that the address asks for, a page after the other. */
 function useRecords() {
-  const page = useSignal<LogPage | null>(null);
+  const page = useSignal<(Page & { asked: Asked }) | null>(null);
   const [problem, setProblem] = useState("");
   const [isBusy, setBusy] = useState(true);
   const under = useRef<AbortController | null>(null);
@@ -55,16 +47,12 @@ function useRecords() {
     const abort = new AbortController();
     under.current = abort;
     setBusy(true);
-    const { fromMs, toMs } = spanAt(now());
     const before = after ? page.peek() : null;
-    const ask = new URLSearchParams({ from: String(Math.floor(before?.from_ms ?? fromMs)), to: String(Math.ceil(before?.to_ms ?? toMs)), order: "newest" });
-    if (source.value) ask.set("agent", source.value);
-    if (Number(level.value) > 0) ask.set("severity", level.value);
-    if (text.value) ask.set("text", text.value);
-    if (after) ask.set("after", after);
+    const asked = before?.asked ?? { ...spanAt(now()), source: source.value, severity: Number(level.value) || 0, text: text.value };
     try {
-      const found = await get<LogPage>(`/api/v1/logs?${ask.toString()}`, abort.signal);
-      page.value = before ? { ...found, records: [...before.records, ...found.records], senders: { ...before.senders, ...found.senders } } : found;
+      const found = await records(asked, after, abort.signal);
+      const all = before ? [...before.records, ...found.records] : found.records;
+      page.value = { ...found, asked, records: all, senders: { ...before?.senders, ...found.senders } };
       setProblem("");
     } catch (error) {
       if (isAborted(error)) return;
@@ -85,28 +73,14 @@ function useRecords() {
 }
 
 export function LogsPage() {
-  const senders = useLoaded<ApiToken[]>("senders", 0, (abort) => (isAdmin.value ? get("/api/v1/api-tokens", abort) : Promise.resolve([])));
   const { page, problem, isBusy, load } = useRecords();
   const found = page.value;
-  // Admins know all who may send; others those who were seen here.
-  const known = new Map(Object.entries(found?.senders ?? {}));
-  for (const token of senders.data.value ?? []) {
-    if (token.scope === "ingest" || token.scope === "admin") known.set(`push-${token.id}`, token.name);
-  }
-  if (source.value && !known.has(source.value)) known.set(source.value, source.value);
   const isFiltered = source.value !== "" || text.value !== "" || Number(level.value) > 0;
   return (
     <main>
       <div class="head">
         <h1>Logs</h1>
-        <select aria-label="Sender" value={source.value} onChange={(event) => setParams({ source: event.currentTarget.value })}>
-          <option value="">All senders</option>
-          {[...known].map(([id, name]) => (
-            <option key={id} value={id}>
-              {name}
-            </option>
-          ))}
-        </select>
+        <Sources seen={found?.senders ?? {}} />
         <select aria-label="Level" value={level.value} onChange={(event) => setParams({ level: event.currentTarget.value === "0" ? null : event.currentTarget.value })}>
           {LEVELS.map(([least, name]) => (
             <option key={least} value={String(least)}>
@@ -127,30 +101,15 @@ export function LogsPage() {
         <SpanBar withCompare={false} />
       </div>
       <Problem text={problem} />
+      {found && found.missing.length > 0 && <p class="note">Without {found.missing.slice(0, 8).join(", ")}: they did not answer.</p>}
       {isBusy && !found && !problem && <Waiting what="Asking for records" />}
       {found?.records.length === 0 && <Nothing isFiltered={isFiltered} />}
       {found && found.records.length > 0 && (
         <section class="panel" aria-busy={isBusy}>
-          <div class="scroll">
-            <table class="list dense log">
-              <thead>
-                <tr>
-                  <th>When</th>
-                  <th>Level</th>
-                  <th>Who</th>
-                  <th>Message</th>
-                </tr>
-              </thead>
-              <tbody>
-                {found.records.map((record, index) => (
-                  <Line key={index} record={record} senders={found.senders} />
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Records records={found.records} />
           {found.next && (
             <p class="more">
-              <button type="button" disabled={isBusy} onClick={() => void load(found.next ?? null)}>
+              <button type="button" disabled={isBusy} onClick={() => void load(found.next)}>
                 Older records
               </button>
             </p>
@@ -161,28 +120,88 @@ export function LogsPage() {
   );
 }
 
-function Line({ record, senders }: { record: LogRecord; senders: Record<string, string> }) {
-  const who = speaker(record, senders);
-  const isAgent = !record.agent_id.startsWith("push-");
-  const around = { from: String(record.time_ms - 300_000), to: String(record.time_ms + 300_000) };
+/** Admins know all who may push; others those who were seen here. */
+function Sources({ seen }: { seen: Record<string, string> }) {
+  const senders = useLoaded<ApiToken[]>("senders", 0, (abort) => (isAdmin.value ? get("/api/v1/api-tokens", abort) : Promise.resolve([])));
+  const known = new Map(Object.entries(seen));
+  for (const token of senders.data.value ?? []) {
+    if (token.scope === "ingest" || token.scope === "admin") known.set(`push-${token.id}`, token.name);
+  }
+  const isOther = source.value !== "" && !source.value.startsWith(OF_RUNS) && !known.has(source.value);
+  if (isOther) known.set(source.value, source.value);
+  const ofHost = source.value.slice(OF_RUNS.length + 1);
+  const offered = hosts.value.slice(0, N_OFFERED_MAX).map((host) => host.name);
+  if (ofHost && source.value.startsWith(OF_RUNS) && !offered.includes(ofHost)) offered.unshift(ofHost);
   return (
-    <tr>
-      <td class="nowrap muted" title={exactInstant(record.time_ms)}>
-        {instant(record.time_ms)}
-      </td>
-      <td class={`level ${look(record.severity)}`}>{word(record)}</td>
-      <td class="nowrap log-who" title={`sent by ${senders[record.agent_id] ?? record.agent_id}`}>
-        {isAgent ? <a href={hostLink(who, around)}>{who}</a> : who}
-      </td>
-      <td class="body">
-        {record.body}{" "}
-        {record.attributes.map(([name, value]) => (
-          <span key={name} class="chip">
-            {name}={value}
-          </span>
-        ))}
-      </td>
-    </tr>
+    <select aria-label="Sender" value={source.value} onChange={(event) => setParams({ source: event.currentTarget.value })}>
+      <option value="">All who push logs</option>
+      {[...known].map(([id, name]) => (
+        <option key={id} value={id}>
+          {name}
+        </option>
+      ))}
+      <option value={OF_RUNS}>Messages of runs, all hosts</option>
+      {offered.map((name) => (
+        <option key={name} value={`${OF_RUNS}:${name}`}>
+          Runs on {name}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+function Records({ records: shown }: { records: Told[] }) {
+  return (
+    <div class="scroll">
+      <table class="list dense log">
+        <thead>
+          <tr>
+            <th>When</th>
+            <th>Level</th>
+            <th>Who</th>
+            <th>Message</th>
+          </tr>
+        </thead>
+        <tbody>
+          {shown.map((record, index) => (
+            <tr key={index}>
+              <td class="nowrap muted" title={exactInstant(record.time_ms)}>
+                {instant(record.time_ms)}
+              </td>
+              <td class={`level ${look(record.severity)}`}>{record.word}</td>
+              <td class="nowrap log-who">
+                <Who record={record} />
+              </td>
+              <td class="body">
+                {record.body}{" "}
+                {record.attributes.map(([name, value]) => (
+                  <span key={name} class="chip">
+                    {name}={value}
+                  </span>
+                ))}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Who({ record: { who, host, run, time_ms } }: { record: Told }) {
+  const around = { from: String(time_ms - 300_000), to: String(time_ms + 300_000) };
+  return (
+    <>
+      {run ? <a href={runLink(run)}>{who}</a> : who}
+      {host !== null && (
+        <>
+          {" "}
+          <a class="muted" href={hostLink(host, around)} title="What the host did then">
+            {host}
+          </a>
+        </>
+      )}
+    </>
   );
 }
 
