@@ -11,6 +11,7 @@ import { JobActs } from "./acts";
 import { listJobs, listRuns } from "./calls";
 import { definitionsOf, measured, runsWish, type Defined } from "./definitions";
 import { EditorDialog } from "./editor";
+import { personOf } from "./outcome";
 import { Last, Next } from "./page";
 import { RunTable } from "./runs";
 import { SpreadChart } from "./spread";
@@ -143,7 +144,7 @@ function Definition({ job }: { job: Defined }) {
         <h2>Definition</h2>
         <span class="room" />
         <span class="muted cut" title={job.path ?? undefined}>
-          {job.hub ? `by ${job.hub.by}, ${instant(job.hub.changed_ms).slice(0, 16)}` : job.path ? `in ${job.path} of its host; changed there` : "defined on its host"}
+          {job.hub ? `by ${personOf(job.hub.by)}, ${instant(job.hub.changed_ms).slice(0, 16)}` : job.path ? `in ${job.path} of its host; changed there` : "defined on its host"}
         </span>
       </header>
       <pre class="command">{text}</pre>

@@ -76,6 +76,11 @@ export function outcomeText(outcome: Outcome): string {
 
 const SIGNALS: Record<number, string> = { 1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 15: "SIGTERM" };
 
+/** Who it was, of `user:ada` and `hub 6e3f… for user:ada`. */
+export function personOf(text: string): string {
+  return /(?:^|for )(?:user:)?([^ ]+)$/.exec(text)?.[1] ?? text;
+}
+
 /** Why there is this run. */
 export function causeText(cause: Cause, askedBy: string | undefined): string {
   switch (cause.kind) {
@@ -86,7 +91,7 @@ export function causeText(cause: Cause, askedBy: string | undefined): string {
     case "retry":
       return `try ${(cause.number ?? 0) + 1}`;
     default:
-      return askedBy ? `asked by ${askedBy}` : "asked for";
+      return askedBy ? `asked by ${personOf(askedBy)}` : "asked for";
   }
 }
 

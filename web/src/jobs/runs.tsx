@@ -260,7 +260,9 @@ export function RunTable({ runs, without = [] }: { runs: Run[]; without?: ("job"
               <td class="num">{run.usage.source ? seconds(run.usage.cpu_user_seconds + run.usage.cpu_system_seconds) : "–"}</td>
               <td class="num">{run.usage.memory_peak_bytes > 0 ? bytes(run.usage.memory_peak_bytes) : "–"}</td>
               <td class="num">{run.started_ms != null ? waited(run) : isOver(run.state) ? "–" : span(now() - run.created_ms)}</td>
-              <td class="muted cut run-why">{causeText(run.cause, run.asked_by)}</td>
+              <td class="muted cut run-why" title={run.asked_by}>
+                {causeText(run.cause, run.asked_by)}
+              </td>
             </tr>
           ))}
         </tbody>

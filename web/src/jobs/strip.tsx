@@ -27,7 +27,7 @@ function told(runs: Bar[]): string {
 export function Strip({ runs, nowMs, height = 22, withLinks = false, step = STEP }: { runs: Bar[]; nowMs: number; height?: number; withLinks?: boolean; step?: number }) {
   const shown = runs.slice(0, Math.max(N_BARS, withLinks ? runs.length : 0)).toReversed();
   const longest = Math.max(1, ...shown.map((run) => tookMs(run, nowMs) ?? 0));
-  const n = withLinks ? Math.max(shown.length, N_BARS) : N_BARS;
+  const n = withLinks ? shown.length : N_BARS;
   const width = n * step;
   const bars = shown.map((run, index) => {
     const took = tookMs(run, nowMs);

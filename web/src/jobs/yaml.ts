@@ -2,6 +2,8 @@
 
 /** What a reader of YAML takes for a text and nothing else. */
 function isPlain(text: string): boolean {
+  // Spans and sizes: 90s, 512MiB, 50%.
+  if (/^\d+([a-zA-Z]{1,3}|%)$/.test(text)) return true;
   if (!/^[A-Za-z_/.][\w ./@%+=-]*$/.test(text) || text.endsWith(" ")) return false;
   return !/^(y|n|yes|no|on|off|true|false|null|~|\.inf|\.nan)$/i.test(text) && !/^[.\d]/.test(text);
 }
