@@ -141,3 +141,104 @@ async fn lines(changes: &mut RunChanges, patience: Duration) -> anyhow::Result<(
     }
     Ok((bytes.into(), matches!(news[..], [RunNews::Nothing])))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use fieldpost_model::job::Job;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::jobs::{Config, JobsOptions, RunQuery};
+
+    /// Orders for each ceiling.
+    const N_ORDERS: usize = 1_000;
+    const NOW_MS: TimeMs = 1_800_000_000_000;
+
+    fn opened(folder: &std::path::Path) -> Jobs {
+        let options = JobsOptions {
+            folder: folder.to_owned(),
+            config: Config::default(),
+            clock: Arc::new(|| NOW_MS),
+            agent: "a".to_owned(),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        Jobs::open(options).unwrap()
+    }
+
+    fn job(name: &str) -> Job {
+        Job { name: name.to_owned(), command: "true".to_owned(), ..Job::default() }
+    }
+
+    /// An order that nobody may have run, in many shapes; some of them are not even orders.
+    fn tampered(n: usize) -> (&'static str, String, Value) {
+        let id = format!("tampered-{n}");
+        let order = |ordered: Value| json!({ "id": id, "ordered": ordered, "expires_ms": NOW_MS + 1 });
+        let names =
+            ["", "listed2", "Listed", "../listed", "listed\0", "listed ", "asked", "*", "listed/trigger"];
+        let name = names[n / 8 % names.len()];
+        let body = match n % 8 {
+            0 => order(json!({ "job": job("listed") })),
+            1 => order(json!({ "named": { "name": name } })),
+            2 => order(json!({ "named": { "name": "listed", "command": "id" } })),
+            3 => order(json!({ "named": { "name": "listed" }, "job": job("listed") })),
+            4 => {
+                json!({ "id": id, "ordered": { "named": { "name": "listed" } }, "expires_ms": NOW_MS - 1 - n as i64 })
+            }
+            5 => json!({ "id": id, "ordered": { "named": { "name": "listed" } } }),
+            6 => return ("/v1/runs", id, json!({ "job": job("listed") })),
+            _ => return ("/v1/jobs", id, json!(job("listed3"))),
+        };
+        ("/v1/orders", id, body)
+    }
+
+    async fn status(router: &Router, method: &str, path: &str, body: &Value) -> StatusCode {
+        let request = Request::builder().method(method).uri(path).body(Body::from(body.to_string())).unwrap();
+        TowerToHyperService::new(router.clone()).call(request).await.unwrap().status()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn orders_that_are_tampered_with_or_not_listed_never_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let jobs = opened(folder.path());
+        jobs.define(vec![("jobs.d/a.yaml".into(), job("listed"))]);
+        jobs.add_task(job("asked")).await.unwrap();
+        let ceiling = Arc::new(AtomicU8::new(0));
+        let granted = {
+            let ceiling = Arc::clone(&ceiling);
+            Arc::new(move || match ceiling.load(Ordering::SeqCst) {
+                0 => RemoteJobs::Off,
+                1 => RemoteJobs::Named,
+                _ => RemoteJobs::Any,
+            })
+        };
+        let router = routes(jobs.clone(), "h".to_owned(), granted);
+        let n_runs = || jobs.runs(&RunQuery { limit: 10, ..RunQuery::default() }).unwrap().runs.len();
+        for word in [0, 1] {
+            ceiling.store(word, Ordering::SeqCst);
+            for n in 0..N_ORDERS {
+                let (path, id, body) = tampered(n);
+                let status = status(&router, "POST", path, &body).await;
+                assert!(status.is_client_error(), "{path} {id} {status}: {body}");
+            }
+            assert_eq!(n_runs(), 0);
+            assert_eq!(jobs.tasks().unwrap().len(), 2);
+        }
+        let listed =
+            json!({ "id": "good", "ordered": { "named": { "name": "listed" } }, "expires_ms": NOW_MS + 1 });
+        ceiling.store(0, Ordering::SeqCst);
+        assert_eq!(status(&router, "POST", "/v1/orders", &listed).await, StatusCode::FORBIDDEN);
+        assert_eq!(
+            status(&router, "POST", "/v1/jobs/listed/trigger", &json!({})).await,
+            StatusCode::FORBIDDEN
+        );
+        ceiling.store(1, Ordering::SeqCst);
+        assert_eq!(status(&router, "POST", "/v1/orders", &listed).await, StatusCode::CREATED);
+        assert_eq!(status(&router, "POST", "/v1/orders", &listed).await, StatusCode::CONFLICT, "once");
+        assert_eq!(n_runs(), 1);
+        jobs.forget("good").await.unwrap_err();
+    }
+}

@@ -21,6 +21,7 @@ mod import;
 mod info;
 mod instant;
 mod invite;
+mod job_door;
 mod jobs;
 mod jobs_of_host;
 mod join;

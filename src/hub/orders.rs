@@ -145,7 +145,7 @@ impl Hub {
     }
 
     /// Has the link of an agent look for orders.
-    pub(super) fn tell_of_orders(&self, agent_id: &str) {
+    pub fn tell_of_orders(&self, agent_id: &str) {
         if let Some(link) = self.links.get(agent_id) {
             link.orders.notify_one();
         }

@@ -105,7 +105,11 @@ impl Field {
             last = self.run(id);
             (last["state"] == state).then(|| last.clone())
         });
-        found.unwrap_or_else(|error| panic!("{error}: {last:#}"))
+        let own = || -> Vec<String> {
+            let asked = self.agents.iter().map(|agent| agent.api(&format!("/v1/runs/{id}")));
+            asked.filter_map(|answer| answer.ok()?.text().ok().map(str::to_owned)).collect()
+        };
+        found.unwrap_or_else(|error| panic!("{error}: {last:#}\nthe agents say: {:#?}", own()))
     }
 
     /// `fieldpost ARGUMENTS` beside the hub.

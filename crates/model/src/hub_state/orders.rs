@@ -99,7 +99,7 @@ impl fmt::Display for Target {
 
 /// What is ordered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Ordered {
     /// A run of this job.
     Job(Box<Job>),
