@@ -15,7 +15,7 @@ use fieldpost_model::hub_state::{Act, Actor, Certificate, Fingerprint, JoinToken
 use fieldpost_store::SqliteHubState;
 use serde_json::{Value, json};
 
-use crate::hub_faults::{joined, program, wait_until_up};
+use crate::hub_faults::{program, wait_until_up};
 
 /// Light enough to run beside a browser, quick enough that nobody waits for windows.
 const CONFIG: &str = "interval: 300ms\nhistory: {interval: 1s}\nstore: {window: 2s}\nremote_jobs: any\n";

@@ -6,7 +6,7 @@ import { bytesPerSecond, exactInstant, percent, span } from "../format";
 import { add } from "../keys";
 import { Meter, Sparkline } from "../parts/meters";
 import { useSeen } from "../parts/seen";
-import { healthOf, isUnwell, State } from "../parts/state";
+import { healthOf, isUnwell, Mark, State } from "../parts/state";
 import { hostLink, params, setParams } from "../router";
 import { isOperator } from "../session";
 import { chosen, toggle } from "./bulk";
@@ -217,8 +217,7 @@ function Jobs({ host: { name, jobs } }: { host: Host }) {
   const names = jobs.failing.join(", ") + (jobs.n_failing > jobs.failing.length ? ", …" : "");
   return (
     <a class="over bad" href={`/jobs?which=bad&q=${encodeURIComponent(name)}`} title={`Went wrong last: ${names}`}>
-      <span aria-hidden="true">✕ </span>
-      {jobs.n_failing} <span class="hidden">went wrong</span>
+      <Mark health="down" /> {jobs.n_failing} <span class="hidden">went wrong</span>
     </a>
   );
 }

@@ -1,4 +1,5 @@
 // The runs of a host in a span: those that began in it, and those that went on from before.
+import { useRef } from "preact/hooks";
 import { get, now } from "../api/client";
 import type { Run, RunList, RunStats } from "../api/types";
 import { isOver } from "../jobs/outcome";
@@ -6,10 +7,13 @@ import { useLoaded } from "../parts/loaded";
 import type { Span } from "./span";
 
 /** The most of them: of more only the newest are shown. */
-const N_RUNS_MAX = 500;
-/** A run that began so long before the span is found only if it still goes on. */
-const BEFORE_MS = 6 * 3_600_000;
-/** Going on, of which it is asked what they have used so far. */
+const N_RUNS_MAX = 400;
+/** A run that began longer before the span than the span is long is found only if it still goes on; and in any
+ * case one that began so long before. */
+const BEFORE_MS_MAX = 6 * 3_600_000;
+/** While a span goes on only what was accepted since the newest known run is asked for, and so much before it. */
+const AGAIN_MS = 30_000;
+/** Going on, of which it is asked what they have used so far, or what became of them. */
 const N_ASKED_MAX = 8;
 
 export interface RunsOf {
@@ -19,9 +23,14 @@ export interface RunsOf {
 }
 
 export function useRunsOf(agent: string, asked: Span): RunsOf {
+  const known = useRef<{ of: string; runs: Map<string, Run>; isCut: boolean }>({ of: "", runs: new Map(), isCut: false });
   const [from, to] = [Math.floor(asked.fromMs), Math.ceil(asked.toMs)];
+  const of = `${agent} ${asked.last ?? `${from} ${to}`}`;
   const { data } = useLoaded<RunsOf>(`runs ${agent} ${from} ${to}`, 0, async (abort) => {
-    const wish = new URLSearchParams({ agent, since: String(from - BEFORE_MS), limit: String(N_RUNS_MAX) });
+    const before = known.current.of === of ? known.current : { of, runs: new Map<string, Run>(), isCut: false };
+    const newest = Math.max(0, ...[...before.runs.values()].map((run) => run.created_ms));
+    const since = newest > 0 ? newest - AGAIN_MS : from - Math.min(BEFORE_MS_MAX, to - from);
+    const wish = new URLSearchParams({ agent, since: String(since), limit: String(N_RUNS_MAX) });
     // Behind this place of the list lies what was accepted before the end of the span.
     if (to < now() - 60_000) wish.set("after", `${to}-0`);
     const going = new URLSearchParams({ agent, state: "running,stopping,starting", limit: "100" });
@@ -29,10 +38,15 @@ export function useRunsOf(agent: string, asked: Span): RunsOf {
       get<RunList>(`/api/v1/runs?${wish.toString()}`, abort),
       get<RunList>(`/api/v1/runs?${going.toString()}`, abort),
     ]);
-    const all = new Map([...page.runs, ...active.runs].map((run) => [run.id, run]));
-    const there = [...all.values()].filter((run) => run.started_ms != null && run.started_ms < to && (run.ended_ms ?? now()) > from);
-    await Promise.all(there.filter((run) => !isOver(run.state)).slice(0, N_ASKED_MAX).map((run) => soFar(run, abort)));
-    return { runs: there, isCut: page.next != null && (page.runs.at(-1)?.created_ms ?? 0) > from };
+    const fresh = new Map([...page.runs, ...active.runs].map((run) => [run.id, run]));
+    const ended = [...before.runs.values()].filter((run) => !isOver(run.state) && !fresh.has(run.id)).slice(0, N_ASKED_MAX);
+    for (const run of await Promise.all(ended.map((run) => get<Run>(`/api/v1/runs/${encodeURIComponent(run.id)}`, abort)))) fresh.set(run.id, run);
+    const all = new Map([...before.runs, ...fresh]);
+    for (const [id, run] of all) if (run.started_ms == null || run.started_ms >= to || (run.ended_ms ?? now()) <= from) all.delete(id);
+    await Promise.all([...all.values()].filter((run) => !isOver(run.state)).slice(0, N_ASKED_MAX).map((run) => soFar(run, abort)));
+    const isCut = before.isCut || (page.next != null && (page.runs.at(-1)?.created_ms ?? 0) > from);
+    known.current = { of, runs: all, isCut };
+    return { runs: [...all.values()], isCut };
   });
   return data.value ?? { runs: [], isCut: false };
 }

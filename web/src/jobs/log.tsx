@@ -134,7 +134,7 @@ function Rows({ rows, isFollowed }: { rows: LogRow[]; isFollowed: { value: boole
               <time title={exactInstant(row.time_ms)}>{instant(row.time_ms).slice(11)}</time>
               <i>{word}</i>
               {gone > 0 && <b class="late">{bytes(gone)} before this are not kept </b>}
-              <span>{textOf(row).replaceAll("\n", " ⏎ ")}</span>
+              <span>{textOf(row).replaceAll("\n", " ¶ ")}</span>
             </div>
           );
         })}
