@@ -19,6 +19,7 @@ import { N_BARS, Strip, successShare, type Bar } from "./strip";
 
 const EVERY_MS = 3_000;
 const AGAIN_MS = 15_000;
+const LATE_MS = 30_000;
 /** Rows that are drawn: more are found by the filter. */
 const N_SHOWN_MAX = 300;
 
@@ -186,6 +187,8 @@ export function Next({ job }: { job: Defined }) {
   if (job.isPaused) return <span class="chip">disabled</span>;
   if (job.nextMs === null) return <span class="muted">–</span>;
   const ahead = job.nextMs - now();
+  // Its host has not told of another one: it is away.
+  if (ahead < -LATE_MS) return <span class="muted" title={`It was due ${exactInstant(job.nextMs)}`}>not known</span>;
   return <span title={exactInstant(job.nextMs)}>{ahead <= 0 ? "now" : ahead < 86_400_000 ? `in ${span(ahead)}` : instant(job.nextMs).slice(0, 16)}</span>;
 }
 

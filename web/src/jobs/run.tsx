@@ -82,7 +82,7 @@ function Body({ run: it }: { run: Run }) {
         </div>
         <aside class="aside">
           <History run={it} />
-          <Cost run={it} last={samples.at(-1)} />
+          <Cost run={it} samples={samples} />
           <Limits run={it} />
           <Definition run={it} />
         </aside>
@@ -276,11 +276,28 @@ function History({ run }: { run: Run }) {
   );
 }
 
-/** `last`: what it had used at its last sample; the run's own record says so at its end. */
-function Cost({ run, last }: { run: Run; last: RunSample | undefined }) {
+function soFar({ usage }: Run, samples: RunSample[]): Run["usage"] {
+  const last = samples.at(-1);
+  if (!last) return usage;
+  const most = (key: string, known: number) => Math.max(known, ...samples.map((one) => one[key] ?? 0));
+  return {
+    ...usage,
+    cpu_user_seconds: last.cpu_seconds ?? 0,
+    cpu_system_seconds: 0,
+    memory_peak_bytes: most("memory_bytes", usage.memory_peak_bytes),
+    io_read_bytes: last.io_read_bytes ?? 0,
+    io_write_bytes: last.io_write_bytes ?? 0,
+    processes_max: most("processes", usage.processes_max),
+    threads_max: most("threads", usage.threads_max),
+    files_max: most("files", usage.files_max),
+  };
+}
+
+/** What it has used so far its samples say; its own record says so at its end. */
+function Cost({ run, samples }: { run: Run; samples: RunSample[] }) {
   const { output, stats } = run;
   const isGoingOn = !isOver(run.state);
-  const usage = isGoingOn && last ? { ...run.usage, cpu_user_seconds: last.cpu_seconds ?? 0, cpu_system_seconds: 0, io_read_bytes: last.io_read_bytes ?? 0, io_write_bytes: last.io_write_bytes ?? 0 } : run.usage;
+  const usage = isGoingOn ? soFar(run, samples) : run.usage;
   const rows: [string, string, string][] = [
     [
       "CPU",
