@@ -104,8 +104,22 @@ pub fn routes() -> Routes<Arc<Hub>> {
 }
 
 /// Addresses of the page's views: each is a link that shows the same again.
-const VIEWS: [&str; 9] =
-    ["/", "/hosts/{host}", "/explore", "/logs", "/agents", "/users", "/tokens", "/audit", "/settings"];
+const VIEWS: [&str; 14] = [
+    "/",
+    "/hosts/{host}",
+    "/jobs",
+    "/jobs/{job}",
+    "/runs",
+    "/runs/{run}",
+    "/queues",
+    "/explore",
+    "/logs",
+    "/agents",
+    "/users",
+    "/tokens",
+    "/audit",
+    "/settings",
+];
 
 /// The page: its views, and the files that it is made of.
 fn page_routes(mut routes: Routes<Arc<Hub>>) -> Routes<Arc<Hub>> {
@@ -125,6 +139,7 @@ fn past_routes(routes: Routes<Arc<Hub>>, viewer: Need) -> Routes<Arc<Hub>> {
         .on(Method::GET, "/api/v1/about", viewer, |filter| on(filter, fleet::about))
         .on(Method::GET, "/api/v1/agents/{agent}/culprits", viewer, |filter| on(filter, past::culprits))
         .on(Method::GET, "/api/v1/agents/{agent}/processes", viewer, |filter| on(filter, past::processes))
+        .on(Method::GET, "/api/v1/agents/{agent}/units", viewer, |filter| on(filter, past::units))
         .on(Method::GET, "/api/v1/agents/{agent}/events", viewer, |filter| on(filter, past::events))
 }
 

@@ -121,6 +121,7 @@ fn open_hub(config: &Config, address: SocketAddr) -> anyhow::Result<(Arc<Hub>, S
         forget_after: config.agents.forget_after.0,
         labels: config.labels.clone(),
         live_series_max: config.limits.series_per_agent as usize,
+        keeps: config.keeps(),
         urls: vec![config.public_url(address, &host_name()).parse().context("public_url cannot be used")?],
     };
     let kept = Stores { state, record: Arc::new(store), keys: data.join(KEYS) };

@@ -13,6 +13,7 @@ use fieldpost_model::hub_runs::HubRuns;
 use fieldpost_model::hub_state::{Act, Actor, HubState};
 use fieldpost_store::hub::{AgentLabels, HubReader, HubStore};
 use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
 use super::Labels;
@@ -44,6 +45,25 @@ pub struct HubOptions {
     pub labels: Labels,
     /// Series that an agent may describe on its live lane.
     pub live_series_max: usize,
+    /// What is kept, as its config says.
+    pub keeps: Keeps,
+}
+
+/// How long what is kept, milliseconds, and the most bytes that it may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Keeps {
+    /// Samples as they were taken.
+    pub raw_ms: u64,
+    /// Rollups to minutes.
+    pub rollup_1m_ms: u64,
+    /// Rollups to hours.
+    pub rollup_1h_ms: u64,
+    /// What happened to agents.
+    pub events_ms: u64,
+    /// Of the data folder.
+    pub quota_bytes: u64,
+    /// What is left free for others.
+    pub min_free_bytes: u64,
 }
 
 /// The labels of an agent's series. One that was forgotten goes by its id. What others pushed says

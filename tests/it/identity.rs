@@ -47,6 +47,7 @@ impl TimedHub {
             late_after: std::time::Duration::from_secs(30),
             forget_after: std::time::Duration::from_secs(7 * 86_400),
             live_series_max: 10_000,
+            keeps: fieldpost::hub::Keeps::default(),
             urls: vec![format!("http://127.0.0.1:{port}").parse().unwrap()],
             labels: Labels::default(),
         };

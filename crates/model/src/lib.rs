@@ -28,7 +28,7 @@ pub use log::LogEntry;
 pub use matcher::{Matcher, MatcherError, MatcherOp, Pattern, Selector};
 pub use record::{Frame, Intervals, Item, Lost, SEQ_MAX, Seq, Stream};
 pub use remote_jobs::RemoteJobs;
-pub use table::{Entity, EntityRow, ProcessRow, TableKind, TableTick, USER_HZ};
+pub use table::{Entity, EntityRow, ProcessRow, TableKind, TableTick, USER_HZ, UnitRow};
 pub use tick::{Sample, Tick};
 pub use units::{ByteSize, Period, UnitError, format_bytes, format_span};
 pub use window::{ABSENT, ENDED, Group, Window, is_absent, is_ended};

@@ -118,6 +118,11 @@ const ENTRIES: &[Entry] = &[
     Entry::get("GET /users", "The same: users", "text/html"),
     Entry::get("GET /tokens", "The same: API tokens", "text/html"),
     Entry::get("GET /audit", "The same: the audit log", "text/html"),
+    Entry::get("GET /jobs", "The same: what is defined, when it runs next, how it went", "text/html"),
+    Entry::get("GET /jobs/{job}", "The same: a job", "text/html"),
+    Entry::get("GET /runs", "The same: runs of all hosts", "text/html"),
+    Entry::get("GET /runs/{run}", "The same: a run", "text/html"),
+    Entry::get("GET /queues", "The same: what queues up", "text/html"),
     Entry::get("GET /settings", "The same: the hub about itself", "text/html"),
     Entry::get("GET /app.js", "Its script", "text/javascript"),
     Entry::get("GET /app.css", "Its style", "text/css"),
@@ -152,6 +157,8 @@ const ENTRIES: &[Entry] = &[
     )
     .asking(&[("from", "integer"), ("to", "integer")]),
     Entry::get("GET /api/v1/agents/{agent}/processes", "The processes of the host at a moment", "Processes")
+        .asking(&[("at", "integer")]),
+    Entry::get("GET /api/v1/agents/{agent}/units", "The units of the host at a moment", "Units")
         .asking(&[("at", "integer")]),
     Entry::get("GET /api/v1/agents/{agent}/events", "What the agent noted of itself", "Events")
         .asking(&[("from", "integer"), ("to", "integer")]),
@@ -214,13 +221,17 @@ const ENTRIES: &[Entry] = &[
         ("from", "integer"),
         ("to", "integer"),
     ]),
-    Entry::get("GET /api/v1/logs", "Log records that others pushed, the oldest first", "LogPage").asking(&[
-        ("agent", "string"),
-        ("from", "integer"),
-        ("to", "integer"),
-        ("after", "string"),
-        ("limit", "integer"),
-    ]),
+    Entry::get("GET /api/v1/logs", "Log records that others pushed, of one sender or of all", "LogPage")
+        .asking(&[
+            ("agent", "string"),
+            ("from", "integer"),
+            ("to", "integer"),
+            ("order", "string"),
+            ("severity", "integer"),
+            ("text", "string"),
+            ("after", "string"),
+            ("limit", "integer"),
+        ]),
     Entry::get(
         "GET /api/v1/live",
         "Ticks of chosen agents as they come: events `tick`, `event` and `link`",
@@ -281,7 +292,7 @@ const ENTRIES: &[Entry] = &[
     Entry::with("POST /api/v1/jobs", "Define a job at the hub", "JobWish", "HubJob"),
     Entry::with(
         "POST /api/v1/jobs/check",
-        "What is wrong with a definition, and who would run it; changes nothing",
+        "What is wrong with a definition, in YAML or JSON, and who would run it; changes nothing",
         "JobWish",
         "JobCheck",
     ),

@@ -14,6 +14,7 @@ use super::runs::RunsOrdered;
 use super::{DONE, Doer, blocking};
 use crate::api::jobs::parsed;
 use crate::api::problem::Problem;
+use crate::config::{JobText, JobTextFault};
 use crate::hub::{Hub, Matches, Misfit, OrderFault, OrderWish};
 use crate::jobs::faults_of;
 use fieldpost_model::hub_runs::RunWish;
@@ -104,10 +105,13 @@ pub struct JobWish {
 }
 
 /// What there is to say of a definition.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobCheck {
     /// What is wrong with it, by key; empty: it may be kept.
     pub faults: Vec<Fault>,
+    /// What was read, to be handed in as it is; none where it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wish: Option<JobWish>,
     /// When it runs, for people.
     pub schedule: String,
     /// Who would run it.
@@ -117,14 +121,17 @@ pub struct JobCheck {
 /// A fault of a definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// The key, such as `job.timeout` or `target`.
+    /// The key, such as `job.timeout` or `target`; empty if it is about the text as a whole.
     pub key: String,
     /// What is wrong with its value.
     pub text: String,
+    /// In which line of the text it stands, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
 }
 
 fn faults(wish: &JobWish) -> Vec<Fault> {
-    let fault = |key: &str, text: String| Fault { key: key.to_owned(), text };
+    let fault = |key: &str, text: String| Fault { key: key.to_owned(), text, line: None };
     let mut faults: Vec<Fault> = Vec::new();
     if let Err(text) = check_job_name(&wish.job.name) {
         faults.push(fault("job.name", text));
@@ -140,12 +147,26 @@ fn faults(wish: &JobWish) -> Vec<Fault> {
     faults
 }
 
-/// Says what is wrong with a definition, and changes nothing.
+/// Says what is wrong with a definition, written in YAML or JSON, and changes nothing.
 pub async fn check(State(hub): super::State, text: String) -> Result<Json<JobCheck>, Problem> {
-    let wish: JobWish = parsed(&text, Some("job"))?;
+    let written = JobText::new(&text);
+    let wish: JobWish = match written.read("job") {
+        Ok(wish) => wish,
+        Err(faults) => {
+            let fault = |JobTextFault { key, text, line }| Fault { key, text, line };
+            let faults = faults.into_iter().map(fault).collect();
+            return Ok(Json(JobCheck { faults, ..JobCheck::default() }));
+        }
+    };
+    let mut faults = faults(&wish);
+    faults.iter_mut().for_each(|fault| fault.line = written.line_of(&fault.key));
     blocking(hub, move |hub| {
-        let matches = hub.matches(&wish.target, RemoteJobs::Any)?;
-        Ok(Json(JobCheck { faults: faults(&wish), schedule: wish.job.schedule_text(), matches }))
+        let matches = match wish.target.fault() {
+            None => hub.matches(&wish.target, RemoteJobs::Any)?,
+            Some(_) => Matches::default(),
+        };
+        let schedule = wish.job.schedule_text();
+        Ok(Json(JobCheck { faults, wish: Some(wish), schedule, matches }))
     })
     .await
 }

@@ -85,6 +85,7 @@ impl Stage {
             urls: vec!["https://hub.example:7700".parse().unwrap()],
             labels: Labels::default(),
             live_series_max: 10_000,
+            keeps: fieldpost::hub::Keeps::default(),
         };
         let clock = Arc::new(|| NOW_MS);
         let record = (Arc::new(store), Arc::new(SqliteHubRuns::open(&data, NOW_MS).unwrap()) as _);
