@@ -61,9 +61,9 @@ pub enum OrderFault {
 
 impl Hub {
     /// Orders: on the disk when this returns, one order for each run. Waits for the disk.
-    pub fn order(&self, act: &Act, wish: OrderWish) -> Result<Vec<Order>, OrderFault> {
+    pub fn order(&self, act: &Act, wish: &OrderWish) -> Result<Vec<Order>, OrderFault> {
         let (expires_ms, batch) = (self.expiry(wish.expires)?, Uuid::now_v7().to_string());
-        check_wish(&wish)?;
+        check_wish(wish)?;
         let found = self.found(&wish.target, &wish.ordered)?;
         let chosen: Vec<Option<&Match>> = if wish.target.fanout || wish.target.agent.is_some() {
             found.matches.iter().map(Some).collect()

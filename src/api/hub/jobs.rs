@@ -274,7 +274,7 @@ pub async fn trigger(
             secrets: Default::default(),
             expires: None,
         };
-        let orders = hub.order(&act, wish).map_err(|fault: OrderFault| Problem::from(fault))?;
+        let orders = hub.order(&act, &wish).map_err(|fault: OrderFault| Problem::from(fault))?;
         let batch = orders.first().map(|order| order.batch.clone()).unwrap_or_default();
         let wish = RunWish { batch: Some(batch.clone()), limit: orders.len().max(1), ..RunWish::default() };
         let (runs, _) = hub.run_views(&wish)?;

@@ -143,7 +143,7 @@ pub async fn order(
 ) -> Result<(StatusCode, Json<RunsOrdered>), Problem> {
     let wish = parsed::<RunOrder>(&text, Some("job"))?.wish()?;
     blocking(hub, move |hub| {
-        let orders = hub.order(&act, wish)?;
+        let orders = hub.order(&act, &wish)?;
         let batch = orders.first().map(|order| order.batch.clone()).unwrap_or_default();
         let wish = RunWish { batch: Some(batch.clone()), limit: orders.len().max(1), ..RunWish::default() };
         let (runs, _) = hub.run_views(&wish)?;
@@ -203,7 +203,7 @@ pub struct HubRunList {
     pub next: Option<String>,
 }
 
-fn split(text: Option<String>) -> Vec<String> {
+fn split(text: Option<&str>) -> Vec<String> {
     text.iter().flat_map(|text| text.split(',')).map(str::to_owned).collect()
 }
 
@@ -216,8 +216,8 @@ fn place(text: &str) -> Option<RunPlace> {
 impl Wish {
     fn read(self) -> Result<(Vec<String>, RunWish), Problem> {
         let states: Result<Vec<RunState>, _> =
-            split(self.state).iter().map(|word| RunState::from_str(word)).collect();
-        let tags = split(self.tag).into_iter().map(|tag| match tag.split_once('=') {
+            split(self.state.as_deref()).iter().map(|word| RunState::from_str(word)).collect();
+        let tags = split(self.tag.as_deref()).into_iter().map(|tag| match tag.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => Err(Problem::bad_request(format!("\"{tag}\" is no tag; write NAME=VALUE"))),
         });
@@ -236,7 +236,7 @@ impl Wish {
             after: after.transpose()?,
             limit: self.limit.unwrap_or(N_RUNS_MAX).clamp(1, N_RUNS_MAX),
         };
-        Ok((split(self.agent), wish))
+        Ok((split(self.agent.as_deref()), wish))
     }
 }
 
