@@ -1,4 +1,5 @@
-//! One signal, one handle: SIGTERM and SIGINT end the agent, SIGHUP has it load its config anew.
+//! One signal, one handle: SIGTERM and SIGINT end the agent, SIGHUP has it load its config anew,
+//! SIGUSR1 has it end once nothing runs.
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +15,8 @@ pub struct Signals {
     pub shutdown: CancellationToken,
     /// One message for each reload that is asked for.
     pub reloads: mpsc::Receiver<()>,
+    /// One message when it is to end once nothing runs.
+    pub leaves: mpsc::Receiver<()>,
 }
 
 impl Signals {
@@ -23,6 +26,8 @@ impl Signals {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
         let mut hangup = signal(SignalKind::hangup()).context("cannot listen to SIGHUP")?;
+        let mut leave = signal(SignalKind::user_defined1()).context("cannot listen to SIGUSR1")?;
+        let (leaver, leaves) = mpsc::channel(N_WAITING_RELOADS_MAX);
         let (sender, reloads) = mpsc::channel(N_WAITING_RELOADS_MAX);
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
@@ -33,10 +38,12 @@ impl Signals {
                     _ = interrupt.recv() => token.cancel(),
                     // A full queue means that a reload is about to begin, which will see it all.
                     _ = hangup.recv() => drop(sender.try_send(())),
+                    // Asked twice it is asked once.
+                    _ = leave.recv() => drop(leaver.try_send(())),
                     () = token.cancelled() => return,
                 }
             }
         });
-        Ok(Self { shutdown, reloads })
+        Ok(Self { shutdown, reloads, leaves })
     }
 }

@@ -3,13 +3,14 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
+use fieldpost_model::hub_state::AgentStatus;
 use fieldpost_model::{Catalog, Event, EventKind, TimeMs, Window};
 use fieldpost_store::Store;
 use parking_lot::Mutex;
@@ -97,6 +98,9 @@ pub struct Reloaded {
 /// Loads the config anew and applies it; made by whoever wires the agent.
 pub type Reload = Box<dyn Fn(&Agent) -> Reloaded + Send + Sync>;
 
+/// Asks what people say of this agent; made by whoever wires the agent.
+pub type AskStatus = Box<dyn Fn() -> AgentStatus + Send + Sync>;
+
 /// Who is told how the sampler fares.
 pub struct Witness {
     /// Called once every collector has had its first pass; not if the end comes before.
@@ -126,6 +130,7 @@ pub struct Agent {
     reload: Reload,
     last_error: Mutex<String>,
     ready: Arc<AtomicBool>,
+    ask_status: OnceLock<AskStatus>,
 }
 
 impl Agent {
@@ -161,6 +166,7 @@ impl Agent {
             refreshing: tokio::sync::Mutex::new(()),
             reload,
             last_error: Mutex::default(),
+            ask_status: OnceLock::new(),
             ready: Arc::clone(&is_ready),
         });
         let first_pass_done = move || {
@@ -251,6 +257,17 @@ impl Agent {
     /// Remembers an error for `--status`.
     pub fn set_last_error(&self, error: String) {
         *self.last_error.lock() = error;
+    }
+
+    /// Where to ask what people say of this agent; told once.
+    pub fn ask_status_by(&self, ask: AskStatus) {
+        // The first one counts.
+        let _ = self.ask_status.set(ask);
+    }
+
+    /// What people say of this agent.
+    pub fn set_status(&self) -> Option<AgentStatus> {
+        self.ask_status.get().map(|ask| ask())
     }
 
     /// The newest process table: when it was taken, and its rows.

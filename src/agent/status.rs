@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use fieldpost_model::TimeMs;
+use fieldpost_model::hub_state::AgentStatus;
 use serde::{Deserialize, Serialize};
 
 use super::handle::Agent;
@@ -26,6 +27,9 @@ pub struct Status {
     pub now_ms: TimeMs,
     /// The config it runs with.
     pub config: String,
+    /// What people say of it; none if it cannot be told.
+    #[serde(default)]
+    pub set: Option<AgentStatus>,
     /// Address of the metrics page.
     pub metrics: String,
     /// Where it listens for hubs; none if nowhere.
@@ -99,6 +103,7 @@ impl Status {
             started_ms: agent.identity.started_ms,
             now_ms: agent.clock.wall_ms(),
             config: agent.identity.config.clone(),
+            set: agent.set_status(),
             metrics: agent.identity.metrics.clone(),
             listen: agent.identity.listen,
             hubs: Vec::new(),

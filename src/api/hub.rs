@@ -16,6 +16,7 @@ mod past;
 mod polls;
 mod push;
 mod query;
+mod remote;
 mod run_door;
 mod runs;
 mod sign_in;
@@ -41,6 +42,7 @@ pub use api_tokens::{ApiTokenMade, ApiTokenRequest, ApiTokenView};
 pub use audit::{AuditPage, AuditProof};
 pub use jobs::{Fault, HostJobs, HubJobView, JobCheck, JobList, JobWish};
 pub use polls::{PollChange, PollRequest};
+pub use remote::Pong;
 pub use runs::{
     HubRunList, NamedJob, QueueList, QueueView, QueuedRun, RunOrder, RunsOrdered, TargetQuestion,
 };
@@ -151,6 +153,9 @@ fn job_routes(routes: Routes<Arc<Hub>>, viewer: Need, operator: Need) -> Routes<
         .on(Method::GET, "/api/v1/runs/{id}/logs", viewer, |filter| on(filter, run_door::logs))
         .on(Method::GET, "/api/v1/runs/{id}/stats", viewer, |filter| on(filter, run_door::stats))
         .on(Method::POST, "/api/v1/runs/{id}/kill", operator, |filter| on(filter, run_door::kill))
+        .on(Method::GET, "/api/v1/agents/{agent}/ping", viewer, |filter| on(filter, remote::ping))
+        .on(Method::POST, "/api/v1/agents/{agent}/restart", operator, |filter| on(filter, remote::restart))
+        .on(Method::POST, "/api/v1/agents/{agent}/killall", operator, |filter| on(filter, remote::kill_all))
         .on(Method::POST, "/api/v1/targets", viewer, |filter| on(filter, runs::targets))
         .on(Method::GET, "/api/v1/queues", viewer, |filter| on(filter, runs::queues))
         .on(Method::GET, "/api/v1/jobs", viewer, |filter| on(filter, jobs::list))

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
-use fieldpost_model::job::{Job, Run, RunState, Usage};
+use fieldpost_model::job::{Job, Run, RunStat, RunState, Usage};
 use fieldpost_model::{Period, TimeMs};
 use futures_util::stream;
 use serde::de::DeserializeOwned;
@@ -23,12 +23,14 @@ use super::problem::Problem;
 use super::server::Peer;
 use crate::config::faults_of_text;
 use crate::jobs::{
-    Jobs, KillError, Killed, Levels, LogRow, N_RECORDS_MAX, NewRun, PostError, RunQuery, RunSample,
+    Interval, Jobs, KillError, Killed, Levels, LogRow, N_RECORDS_MAX, NewRun, PostError, RunQuery, RunSample,
     signal_number,
 };
 
 /// Runs that are told at once, at most.
 const N_RUNS_MAX: usize = 1_000;
+/// Spans of statistics that are told at once, at most.
+const N_INTERVALS_MAX: usize = 360;
 /// The longest that an answer waits for the end of a run.
 const WAIT_MAX: Duration = Duration::from_secs(3_600);
 /// Somebody who follows is told that there is nothing new after so long at the latest.
@@ -54,6 +56,14 @@ pub enum Caller {
     Hub(String, Ceiling),
 }
 
+/// Which levels of the output of a run whoever asks may read; `None`: all.
+pub(super) fn told(caller: Option<&Extension<Caller>>, run: &Run) -> Option<Levels> {
+    let is_hub = caller.is_some_and(|caller| matches!(caller.0, Caller::Hub(..)));
+    // What cannot be read admits nothing; it was checked when the job was taken.
+    let levels = |text: &str| text.parse().unwrap_or_else(|_| Levels::none());
+    run.job.loglevels_hub.as_deref().filter(|_| is_hub).map(levels)
+}
+
 impl Caller {
     pub(super) fn name(&self) -> String {
         match self {
@@ -76,7 +86,9 @@ impl Caller {
 
 /// The routes. Requests need a [`Caller`], or a [`Peer`] of this host.
 pub fn routes(jobs: Jobs) -> Router {
-    let more = super::tasks::routes(jobs.clone()).merge(super::messages::routes(jobs.clone()));
+    let more = super::tasks::routes(jobs.clone())
+        .merge(super::messages::routes(jobs.clone()))
+        .merge(super::standing::routes(jobs.clone()));
     let runs = Router::new()
         .route("/v1/runs", get(list).post(create))
         .route("/v1/runs/{id}", get(show).delete(forget))
@@ -170,6 +182,7 @@ impl From<PostError> for Problem {
         match error {
             PostError::Invalid(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_job", detail),
             PostError::Exists(_) => Self::conflict("run_exists", detail),
+            PostError::NotOnline(_) => Self::conflict("not_online", detail),
             PostError::Busy(_) | PostError::Ending => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(Duration::from_secs(1))
             }
@@ -276,6 +289,15 @@ pub struct KillAnswer {
     pub text: String,
 }
 
+/// The signal that is asked for, if a certain one is.
+pub(super) fn signal_of(request: &KillRequest) -> Result<Option<i32>, Problem> {
+    let number = |text: &String| {
+        signal_number(text)
+            .ok_or_else(|| Problem::bad_request(format!("\"{text}\" is no signal; write TERM or 15")))
+    };
+    request.signal.as_ref().map(number).transpose()
+}
+
 async fn kill(
     State(jobs): State<Jobs>,
     who: Who,
@@ -284,11 +306,7 @@ async fn kill(
 ) -> Result<Json<KillAnswer>, Problem> {
     let caller = caller(who.0, who.1)?;
     caller.may_run(true)?;
-    let number = |text: &String| {
-        signal_number(text)
-            .ok_or_else(|| Problem::bad_request(format!("\"{text}\" is no signal; write TERM or 15")))
-    };
-    let signal = request.signal.as_ref().map(number).transpose()?;
+    let signal = signal_of(&request)?;
     let run = found(&jobs, &id).await?;
     let (done, text) = match jobs.kill(&run.id, signal, &caller.name()).await? {
         Killed::CalledOff => ("called_off", "it had not begun, and is called off"),
@@ -327,11 +345,25 @@ pub struct RunStats {
     pub usage: Usage,
     /// A second apart, the oldest first.
     pub samples: Vec<RunSample>,
+    /// What it has told of itself, by key.
+    #[serde(default)]
+    pub stats: BTreeMap<String, RunStat>,
+    /// All of it by spans of the clock, the newest of them, the oldest first.
+    #[serde(default)]
+    pub intervals: Vec<Interval>,
 }
 
 async fn stats(State(jobs): State<Jobs>, Path(id): Path<String>) -> Result<Json<RunStats>, Problem> {
     let run = found(&jobs, &id).await?;
-    Ok(Json(RunStats { state: run.state, samples: jobs.samples(&run.id), usage: run.usage }))
+    let samples = jobs.samples(&run.id);
+    let (run, intervals) = blocking(move || {
+        // Looked at after the samples, so that its peaks are not behind them.
+        let run = jobs.run(&run.id)?.unwrap_or(run);
+        let intervals = jobs.intervals(&run, N_INTERVALS_MAX)?;
+        Ok((run, intervals))
+    })
+    .await?;
+    Ok(Json(RunStats { state: run.state, samples, usage: run.usage, stats: run.stats, intervals }))
 }
 
 /// Which rows.
@@ -357,13 +389,16 @@ struct LogQuery {
 /// A choice of rows.
 struct Choice {
     levels: Option<Levels>,
+    told: Option<Levels>,
     query: LogQuery,
 }
 
 impl Choice {
     fn accepts(&self, row: &LogRow) -> bool {
         let query = &self.query;
-        self.levels.as_ref().is_none_or(|levels| levels.contains(row.level))
+        let has = |levels: &Option<Levels>| levels.as_ref().is_none_or(|levels| levels.contains(row.level));
+        has(&self.levels)
+            && has(&self.told)
             && query.text.as_ref().is_none_or(|text| row.text.contains(text))
             && query.since.is_none_or(|since| row.time_ms >= since)
             && query.until.is_none_or(|until| row.time_ms < until)
@@ -374,13 +409,14 @@ impl Choice {
 /// comes, without a gap or a double; an empty line means that there is nothing new.
 async fn logs(
     State(jobs): State<Jobs>,
+    caller: Option<Extension<Caller>>,
     Path(id): Path<String>,
     Query(query): Query<LogQuery>,
 ) -> Result<Response, Problem> {
     let run = found(&jobs, &id).await?;
     let levels = query.levels.as_deref().map(str::parse).transpose().map_err(Problem::bad_request)?;
     let (after, limit, follow) = (query.after, query.limit.unwrap_or(N_RECORDS_MAX), query.follow);
-    let choice = Choice { levels, query };
+    let choice = Choice { levels, told: told(caller.as_ref(), &run), query };
     let body = if follow {
         Body::from_stream(followed(jobs, run.id, choice, after))
     } else {

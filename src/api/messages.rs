@@ -2,12 +2,12 @@
 
 use axum::extract::{Query, State};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use fieldpost_model::TimeMs;
 use fieldpost_model::job::{OutputKind, Run};
 use serde::{Deserialize, Serialize};
 
-use super::jobs::{blocking, found};
+use super::jobs::{Caller, blocking, found, told};
 use super::problem::Problem;
 use crate::jobs::{Jobs, Levels, LogRow, N_RECORDS_MAX, RunQuery};
 
@@ -29,6 +29,10 @@ struct MessageQuery {
     from: Option<TimeMs>,
     to: Option<TimeMs>,
     levels: Option<String>,
+    job: Option<String>,
+    domain: Option<String>,
+    /// With this text in them.
+    text: Option<String>,
     limit: Option<usize>,
 }
 
@@ -53,6 +57,7 @@ pub struct Message {
 
 async fn messages(
     State(jobs): State<Jobs>,
+    caller: Option<Extension<Caller>>,
     Query(query): Query<MessageQuery>,
 ) -> Result<Json<MessageList>, Problem> {
     let levels: Levels = query.levels.as_deref().unwrap_or("3-9").parse().map_err(Problem::bad_request)?;
@@ -64,12 +69,18 @@ async fn messages(
     let found = blocking(move || {
         let runs = match one {
             Some(run) => vec![run],
-            None => jobs.runs(&RunQuery { limit: N_RUNS_MAX, ..RunQuery::default() })?.runs,
+            None => {
+                let (job, domain) = (query.job.clone(), query.domain.clone());
+                jobs.runs(&RunQuery { job, domain, limit: N_RUNS_MAX, ..RunQuery::default() })?.runs
+            }
         };
         let mut found = Vec::new();
         for run in runs.iter().filter(|run| run.job.output == OutputKind::Levels) {
+            let told = told(caller.as_ref(), run);
             let accepts = |row: &LogRow| {
                 levels.contains(row.level)
+                    && told.as_ref().is_none_or(|told| told.contains(row.level))
+                    && query.text.as_ref().is_none_or(|text| row.text.contains(text))
                     && query.from.is_none_or(|from| row.time_ms >= from)
                     && query.to.is_none_or(|to| row.time_ms < to)
             };

@@ -20,6 +20,7 @@ mod problem;
 mod query;
 mod server;
 mod stall;
+mod standing;
 mod tasks;
 
 pub use agent_query::router as agent_http_router;
@@ -27,7 +28,7 @@ pub use gate::{Need, Principal, Route};
 pub use hub::{
     ApiTokenMade, ApiTokenRequest, ApiTokenView, AuditPage, AuditProof, Disabling, Fault, HostJobs,
     HubJobView, HubRunList, JobCheck, JobList, JobWish, NamedJob, NewPassword, NewRole, PollChange,
-    PollRequest, QueueList, QueueView, QueuedRun, RunOrder, RunsOrdered, SignInLinkMade, StatusChange,
+    PollRequest, Pong, QueueList, QueueView, QueuedRun, RunOrder, RunsOrdered, SignInLinkMade, StatusChange,
     TargetQuestion, TokenMade, TokenRequest, UserRequest, routes as hub_routes,
 };
 pub use hub_door::{local_router as hub_local_router, public_router as hub_public_router};
@@ -42,4 +43,5 @@ pub use orders::{Granted, OrderRequest};
 pub use page::{OwnMetrics, Page};
 pub use problem::Problem;
 pub use server::{Handshake, Listener, Peer, Stream, serve};
-pub use tasks::TaskList;
+pub use standing::{KillAllRequest, RestartAnswer, StatusRequest};
+pub use tasks::{TaskList, TriggerRequest};

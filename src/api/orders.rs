@@ -18,13 +18,14 @@ use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use fieldpost_model::hub_runs::{RunCursor, RunNews};
 use fieldpost_model::hub_state::Ordered;
+use fieldpost_model::job::Job;
 use fieldpost_model::{RemoteJobs, TimeMs};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 
 use super::jobs::{Caller, Ceiling, RunView, blocking, parsed, view};
 use super::problem::Problem;
-use crate::jobs::{Jobs, NewRun, Origin, RunChanges};
+use crate::jobs::{Given, Jobs, NewRun, NotTaken, Origin, RunChanges};
 
 /// Somebody who reads changes is told that there is nothing new after so long at the latest.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,6 +40,7 @@ pub fn routes(jobs: Jobs, hub: String, granted: Granted) -> Router {
     let own = Router::new()
         .route("/v1/orders", post(order))
         .route("/v1/runs/changes", get(changes))
+        .route("/v1/hub-jobs", post(take_jobs))
         .with_state(jobs.clone());
     let stamp = move |mut request: Request, next: Next| {
         let ceiling = match granted() {
@@ -88,26 +90,63 @@ async fn order(
         return Err(Problem::new(StatusCode::GONE, "expired", detail));
     }
     let OrderRequest { id, ordered, secrets, .. } = request;
-    let job = match ordered {
-        Ordered::Job(job) => *job,
-        Ordered::Named { name, stdin, .. } => {
-            let asked = jobs.clone();
-            let found = blocking(move || asked.task(&name).map(|task| (task, name))).await?;
-            let (Some(task), _) = found else {
-                let detail = format!("this host has no job {}; see: fieldpost jobs", found.1);
-                return Err(Problem::not_found("no_such_job", detail));
-            };
-            if !matches!(task.origin, Origin::File { .. }) {
-                let detail =
-                    format!("job {} is not one that the owner of this host has defined", task.job.name);
-                return Err(Problem::new(StatusCode::FORBIDDEN, "jobs_not_admitted", detail));
-            }
-            let stdin = stdin.or_else(|| task.job.stdin.clone());
-            fieldpost_model::job::Job { stdin, ..task.job }
+    let run = match ordered {
+        Ordered::Job(job) => {
+            let job = *job;
+            jobs.post(NewRun { id: Some(id), job, secrets, by, ..NewRun::default() }).await?
+        }
+        Ordered::Named { name, stdin, params } => {
+            owners_own(&jobs, &name).await?;
+            jobs.trigger_as(Some(id), &name, Given { params, stdin }, &by).await?
         }
     };
-    let run = jobs.post(NewRun { id: Some(id), job, secrets, by, ..NewRun::default() }).await?;
     Ok((StatusCode::CREATED, Json(view(&jobs, run))))
+}
+
+/// Only what the owner of this host has put into files goes by its name.
+async fn owners_own(jobs: &Jobs, name: &str) -> Result<(), Problem> {
+    let (asked, wanted) = (jobs.clone(), name.to_owned());
+    let Some(task) = blocking(move || asked.task(&wanted)).await? else {
+        let detail = format!("this host has no job {name}; see: fieldpost jobs");
+        return Err(Problem::not_found("no_such_job", detail));
+    };
+    if matches!(task.origin, Origin::File { .. }) {
+        return Ok(());
+    }
+    let detail = format!("job {name} is not one that the owner of this host has defined");
+    Err(Problem::new(StatusCode::FORBIDDEN, "jobs_not_admitted", detail))
+}
+
+/// All that a hub has defined for this host.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubJobs {
+    /// The jobs.
+    pub jobs: Vec<Job>,
+}
+
+/// What was not taken of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HubJobsTaken {
+    /// By name, and why.
+    pub refused: Vec<NotTaken>,
+}
+
+/// Takes over what the hub has defined; where it may not have any command run, nothing of it stays.
+async fn take_jobs(
+    State(jobs): State<Jobs>,
+    Extension(caller): Extension<Caller>,
+    text: String,
+) -> Result<Json<HubJobsTaken>, Problem> {
+    let Caller::Hub(hub, _) = &caller else {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "not_permitted", "this is for hubs"));
+    };
+    if let Err(refused) = caller.may_run(false) {
+        jobs.take_of_hub(hub, Vec::new()).await?;
+        return Err(refused);
+    }
+    let wanted: HubJobs = parsed(&text, None)?;
+    Ok(Json(HubJobsTaken { refused: jobs.take_of_hub(hub, wanted.jobs).await? }))
 }
 
 /// From where, and whether it goes on.
@@ -146,7 +185,6 @@ async fn lines(changes: &mut RunChanges, patience: Duration) -> anyhow::Result<(
 mod tests {
     use std::sync::atomic::{AtomicU8, Ordering};
 
-    use fieldpost_model::job::Job;
     use hyper::service::Service;
     use hyper_util::service::TowerToHyperService;
     use serde_json::{Value, json};
@@ -165,6 +203,7 @@ mod tests {
             clock: Arc::new(|| NOW_MS),
             agent: "a".to_owned(),
             runtime: tokio::runtime::Handle::current(),
+            failpoint: Default::default(),
         };
         Jobs::open(options).unwrap()
     }
@@ -190,6 +229,7 @@ mod tests {
             }
             5 => json!({ "id": id, "ordered": { "named": { "name": "listed" } } }),
             6 => return ("/v1/runs", id, json!({ "job": job("listed") })),
+            _ if n % 16 == 7 => return ("/v1/hub-jobs", id, json!({ "jobs": [job("listed4")] })),
             _ => return ("/v1/jobs", id, json!(job("listed3"))),
         };
         ("/v1/orders", id, body)

@@ -1,16 +1,18 @@
 //! The API of the tasks: jobs that run by themselves. What the host's owner has put into files is
 //! shown, disabled and triggered here, and changed there.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use fieldpost_model::job::Job;
+use fieldpost_model::job::{Job, Plain};
 use serde::{Deserialize, Serialize};
 
 use super::jobs::{RunView, Who, blocking, caller, parsed, view};
 use super::problem::Problem;
-use crate::jobs::{Jobs, TaskError, TaskView};
+use crate::jobs::{Given, Jobs, TaskError, TaskView};
 
 /// The routes of the tasks.
 pub fn routes(jobs: Jobs) -> Router {
@@ -30,6 +32,18 @@ pub struct TaskList {
     pub jobs: Vec<TaskView>,
 }
 
+/// What a job is given with which it runs now.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TriggerRequest {
+    /// Values of its parameters: text, numbers, true or false.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, Plain>,
+    /// What it reads on its standard input, if it takes that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<String>,
+}
+
 async fn list(State(jobs): State<Jobs>) -> Result<Json<TaskList>, Problem> {
     Ok(Json(TaskList { jobs: blocking(move || jobs.tasks()).await? }))
 }
@@ -40,6 +54,7 @@ impl From<TaskError> for Problem {
         match error {
             TaskError::Unknown(_) => Self::not_found("no_such_job", detail),
             TaskError::InFile(..) => Self::conflict("defined_in_file", detail),
+            TaskError::AtHub(_) => Self::conflict("defined_at_hub", detail),
             TaskError::GoesOn(..) => Self::conflict("still_running", detail),
             TaskError::TooMany(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "too_many", detail),
             TaskError::Post(error) => error.into(),
@@ -91,9 +106,19 @@ async fn trigger(
     State(jobs): State<Jobs>,
     who: Who,
     Path(name): Path<String>,
+    text: String,
 ) -> Result<(StatusCode, Json<RunView>), Problem> {
     let caller = caller(who.0, who.1)?;
     caller.may_run(true)?;
-    let run = jobs.trigger(&name, &caller.name()).await?;
+    let TriggerRequest { params, stdin } = match text.trim() {
+        "" => TriggerRequest::default(),
+        text => serde_json::from_str(text).map_err(|error| {
+            Problem::bad_request(format!(
+                "{error}; write {{\"params\": {{\"name\": \"value\"}}, \"stdin\": \"text\"}}"
+            ))
+        })?,
+    };
+    let params = params.into_iter().map(|(name, value)| (name, value.0)).collect();
+    let run = jobs.trigger(&name, Given { params, stdin }, &caller.name()).await?;
     Ok((StatusCode::CREATED, Json(view(&jobs, run))))
 }

@@ -3,13 +3,16 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use fieldpost_model::hub_state::{AgentStatus, Status as AgentStatusWord};
 use fieldpost_model::{TimeMs, format_span};
 use tokio_util::sync::CancellationToken;
 
 use super::daemon_control::{self, About, Face, Flags, Plan};
+use super::find::RunningAgent;
 use super::serve::{Started, Stopped, serve};
 use super::{Global, foreground, instant, terminal};
 use crate::agent::{Status, UplinkStatus};
+use crate::api::{RestartAnswer, StatusRequest};
 use crate::config::Config;
 use crate::daemon::Ended;
 
@@ -19,20 +22,72 @@ Examples:
   fieldpost agent --start
   fieldpost agent --status
   fieldpost agent --stop --force
+  fieldpost agent set-status maintenance --comment 'disk is being replaced'
   fieldpost agent --set store.path=./data --set metrics.listen=127.0.0.1:0";
 
 /// Run the agent: in the foreground, or as a daemon with --start
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 #[group(skip)]
 pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
     #[command(flatten)]
     flags: Flags,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Say whether this agent is online, offline or in maintenance
+    SetStatus {
+        /// The status: online, offline or maintenance
+        #[arg(value_name = "STATUS")]
+        status: AgentStatusWord,
+        /// Why; offline needs it
+        #[arg(long, value_name = "TEXT")]
+        comment: Option<String>,
+    },
+}
+
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
-    daemon_control::run::<AgentFace>(&args.flags, global)
+    match &args.action {
+        Some(Action::SetStatus { status, comment }) => set_status(*status, comment.clone(), global),
+        None if args.flags.is_plain_restart() && is_deferred(global)? => Ok(ExitCode::SUCCESS),
+        None => daemon_control::run::<AgentFace>(&args.flags, global),
+    }
+}
+
+fn set_status(status: AgentStatusWord, comment: Option<String>, global: &Global) -> anyhow::Result<ExitCode> {
+    let request = StatusRequest { status, comment };
+    let status: AgentStatus = RunningAgent::find(global)?.send("POST", "/v1/agent/status", &request)?;
+    terminal::out(&if global.json { serde_json::to_string(&status)? } else { said(&status) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `maintenance since 22:40:30 by uid 0: disk is being replaced`.
+fn said(status: &AgentStatus) -> String {
+    let AgentStatus { status, comment, since_ms, by } = status;
+    let is_new = !comment.is_empty() && comment != status.as_str();
+    let why = if is_new { format!(": {comment}") } else { String::new() };
+    let by = if by.is_empty() { String::new() } else { format!(" by {by}") };
+    terminal::printable(&format!("{status} since {}{by}{why}", instant::show(*since_ms))).into_owned()
+}
+
+/// An agent that is out of service is started anew when it is back; answers whether it was told so.
+fn is_deferred(global: &Global) -> anyhow::Result<bool> {
+    let Ok(agent) = RunningAgent::find(global) else { return Ok(false) };
+    let status: AgentStatus = agent.ask_for("/v1/agent/status")?;
+    if status.status == AgentStatusWord::Online {
+        return Ok(false);
+    }
+    let answer: RestartAnswer = agent.send("POST", "/v1/agent/restart", &serde_json::json!({}))?;
+    let text = format!(
+        "not yet: the agent is {}; it starts anew once it is online. To do it now: --restart --force",
+        said(&answer.status)
+    );
+    terminal::out(&if global.json { serde_json::to_string(&answer)? } else { text })?;
+    Ok(true)
 }
 
 /// The agent, as something that runs.
@@ -69,6 +124,10 @@ impl Face for AgentFace {
         Ended { time_ms, n_samples_stored: closed.n_samples_stored, n_samples_lost: closed.n_samples_lost }
     }
 
+    fn starts_again(stopped: &Stopped) -> bool {
+        stopped.again
+    }
+
     fn ended_text(ended: &Ended) -> String {
         let (stored, lost) =
             (foreground::grouped(ended.n_samples_stored), foreground::grouped(ended.n_samples_lost));
@@ -86,9 +145,19 @@ impl Face for AgentFace {
             pid: status.pid,
             started_ms: status.started_ms,
             config: &status.config,
-            more: format!("store {megabytes:.1} MiB  last error {last_error}{}", hubs(status)),
+            more: format!(
+                "{}store {megabytes:.1} MiB  last error {last_error}{}",
+                out_of_service(status),
+                hubs(status)
+            ),
         }
     }
+}
+
+/// Nothing while the agent is online.
+fn out_of_service(status: &Status) -> String {
+    let set = status.set.as_ref().filter(|set| set.status != AgentStatusWord::Online);
+    set.map_or_else(String::new, |set| format!("{}  ", said(set)))
 }
 
 /// A line for each hub.

@@ -46,6 +46,11 @@ pub trait Face {
     /// What the pid file keeps of its end.
     fn ended(stopped: &Self::Stopped, time_ms: TimeMs) -> Ended;
 
+    /// Is it to be started anew, for somebody has asked it for that?
+    fn starts_again(_: &Self::Stopped) -> bool {
+        false
+    }
+
     /// What whoever stops it is told, behind the time that it took.
     fn ended_text(ended: &Ended) -> String;
 
@@ -112,6 +117,11 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// Is it to be restarted, though not by force?
+    pub fn is_plain_restart(&self) -> bool {
+        self.restart && !self.force
+    }
+
     /// Was any given?
     pub fn any(&self) -> bool {
         self.start || self.stop || self.restart || self.status || self.reload || self.force

@@ -155,7 +155,7 @@ fn open_doors(
     (tcp, unix): (TcpListener, UnixListener),
     signals: Signals,
 ) -> anyhow::Result<JoinSet<Result<(), Infallible>>> {
-    let Signals { shutdown, reloads } = signals;
+    let Signals { shutdown, reloads, .. } = signals;
     let listener = listener(tcp, &plan.loaded.config, hub)?;
     let jobs = watch::Sender::new(plan.loaded.config.scrape.clone());
     let changes = jobs.subscribe();

@@ -1,20 +1,26 @@
 //! `fieldpost jobs` and `fieldpost job`: what runs by itself, and when; and what can be done about it.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
+use fieldpost_model::job::Plain;
+
 use super::job_door::{JobDoor, Whom};
-use super::run::{encoded, ending};
+use super::jobs_at_hub::{at_hub, hub_table};
+use super::run::{encoded, ending, input, pair};
 use super::{Global, instant, terminal};
-use crate::api::{HubJobView, JobList, NamedJob, RunOrder, RunView, RunsOrdered, TaskList};
+use crate::api::{JobList, RunView, TaskList, TriggerRequest};
 use crate::jobs::{Origin, TaskView};
-use anyhow::bail;
-use fieldpost_model::hub_state::Target;
 
 const EXAMPLES: &str = "\
 Examples:
   fieldpost jobs
   fieldpost job trigger backup
+  fieldpost job trigger restore --param day=2026-11-21 --param dry_run=true
+  fieldpost job trigger load --stdin rows.csv
+  fieldpost job show restore
   fieldpost job disable backup
   fieldpost jobs --all
   fieldpost job trigger backup --on web-1";
@@ -40,8 +46,10 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
+    /// Show a job: what it runs, when, and which parameters it takes
+    Show(One),
     /// Run a job now
-    Trigger(One),
+    Trigger(TriggerArgs),
     /// Leave its slots out from now on; a kept job is ended
     Disable(One),
     /// Have it run by itself again
@@ -51,15 +59,27 @@ enum Action {
 }
 
 #[derive(Debug, clap::Args)]
-struct One {
+pub struct One {
     /// The job
     #[arg(value_name = "NAME")]
-    name: String,
+    pub name: String,
     #[command(flatten)]
-    whom: Whom,
+    pub whom: Whom,
     /// A job that is defined at the hub
     #[arg(long, conflicts_with = "on")]
-    at_hub: bool,
+    pub at_hub: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct TriggerArgs {
+    #[command(flatten)]
+    one: One,
+    /// A value for a parameter of the job; may be given again
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    param: Vec<(String, String)>,
+    /// What it reads, if it takes that: a file, or - for the standard input
+    #[arg(long, value_name = "FILE")]
+    stdin: Option<PathBuf>,
 }
 
 /// Lists.
@@ -84,7 +104,8 @@ fn table(jobs: &[TaskView]) -> String {
     terminal::table_text(&table)
 }
 
-fn cells(job: &TaskView) -> [String; 7] {
+/// A row of a table.
+pub fn cells(job: &TaskView) -> [String; 7] {
     let dash = || "-".to_owned();
     let status = match (job.paused || !job.job.enabled, job.active.len()) {
         (true, _) => "disabled".to_owned(),
@@ -94,6 +115,7 @@ fn cells(job: &TaskView) -> [String; 7] {
     let defined = match &job.origin {
         Origin::File { path } => path.display().to_string(),
         Origin::Asked => "by command".to_owned(),
+        Origin::Hub { .. } => "at the hub".to_owned(),
     };
     [
         job.job.name.clone(),
@@ -108,17 +130,20 @@ fn cells(job: &TaskView) -> [String; 7] {
 
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
-    let (one, verb) = match &args.action {
-        Action::Trigger(one) => (one, "trigger"),
-        Action::Rm(one) => (one, ""),
-        Action::Disable(one) => (one, "disable"),
-        Action::Enable(one) => (one, "enable"),
+    let (one, verb, request) = match &args.action {
+        Action::Show(one) => return show(one, global),
+        Action::Trigger(TriggerArgs { one, param, stdin }) => {
+            let params = param.iter().map(|(name, value)| (name.clone(), Plain(value.clone()))).collect();
+            (one, "trigger", TriggerRequest { params, stdin: stdin.as_deref().map(input).transpose()? })
+        }
+        Action::Rm(one) => (one, "", TriggerRequest::default()),
+        Action::Disable(one) => (one, "disable", TriggerRequest::default()),
+        Action::Enable(one) => (one, "enable", TriggerRequest::default()),
     };
     let door = JobDoor::find(&one.whom, one.at_hub, global)?;
     if door.is_hub {
-        return at_hub(one, verb, &door, global);
+        return at_hub(one, (verb, request), &door, global);
     }
-    let nothing = serde_json::json!({});
     let path = format!("/jobs/{}", encoded(&one.name));
     let text = match verb {
         "" => {
@@ -126,11 +151,11 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         "trigger" => {
-            let view: RunView = door.send("POST", &format!("{path}/trigger"), &nothing)?;
+            let view: RunView = door.send("POST", &format!("{path}/trigger"), &request)?;
             if global.json { serde_json::to_string(&view)? } else { view.run.id }
         }
         _ => {
-            let task: TaskView = door.send("POST", &format!("{path}/{verb}"), &nothing)?;
+            let task: TaskView = door.send("POST", &format!("{path}/{verb}"), &serde_json::json!({}))?;
             if global.json { serde_json::to_string(&task)? } else { line(&task) }
         }
     };
@@ -138,60 +163,41 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The same for a job of the hub's own; or one of a host, which is only triggered.
-fn at_hub(one: &One, verb: &str, door: &JobDoor, global: &Global) -> anyhow::Result<ExitCode> {
-    let path = format!("/jobs/{}", encoded(&one.name));
-    let nothing = serde_json::json!({});
-    let ordered: RunsOrdered = match (&one.whom.on, verb) {
-        (Some(agent), "trigger") => {
-            let named = NamedJob { name: one.name.clone(), ..NamedJob::default() };
-            let order = RunOrder { named: Some(named), target: Target::agent(agent), ..RunOrder::default() };
-            let door = JobDoor::find(&one.whom, true, global)?.of_any();
-            door.send("POST", "/runs", &order)?
-        }
-        (Some(agent), _) => bail!("job {} of {agent} is its owner's; here it is only triggered", one.name),
-        (None, "trigger") => door.send("POST", &format!("{path}/trigger"), &nothing)?,
-        (None, "") => {
-            door.tell("DELETE", &path)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        (None, verb) => {
-            let job: HubJobView = door.send("POST", &format!("{path}/{verb}"), &nothing)?;
-            terminal::out(&if global.json { serde_json::to_string(&job)? } else { hub_line(&job) })?;
-            return Ok(ExitCode::SUCCESS);
-        }
+fn show(one: &One, global: &Global) -> anyhow::Result<ExitCode> {
+    let (door, name) = (JobDoor::find(&one.whom, one.at_hub, global)?, &one.name);
+    let jobs = if door.is_hub {
+        let hosts = door.get::<JobList>("/jobs", Duration::ZERO)?.hosts;
+        let told = hosts.into_iter().flat_map(|host| host.jobs);
+        told.map(serde_json::from_value).collect::<Result<Vec<TaskView>, _>>()?
+    } else {
+        door.get::<TaskList>("/jobs", Duration::ZERO)?.jobs
     };
-    let ids: Vec<&str> = ordered.runs.iter().map(|view| view.run.id.as_str()).collect();
-    terminal::out(&if global.json { serde_json::to_string(&ordered)? } else { ids.join("\n") })?;
+    let task = jobs.into_iter().find(|task| task.job.name == *name);
+    let task = task.with_context(|| format!("there is no job {name}; see: fieldpost jobs"))?;
+    let text = if global.json { serde_json::to_string(&task)? } else { about(&task) };
+    terminal::out(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// `job beat at the hub: every 30s, for agent web-1`.
-pub fn hub_line(job: &HubJobView) -> String {
-    let defined = &job.defined;
-    let paused = if defined.paused { "; disabled" } else { "" };
-    let chosen = job.chosen_agent.as_ref().map_or_else(String::new, |agent| format!(", now {agent}"));
-    format!("job {} at the hub: {}, for {}{chosen}{paused}", defined.job.name, job.schedule, defined.target)
-}
-
-fn hub_table(list: &JobList) -> anyhow::Result<String> {
-    let mut table =
-        terminal::table(["AGENT", "JOB", "SCHEDULE", "STATUS", "NEXT", "LAST", "STATE", "DEFINED"]);
-    for job in &list.hub {
-        let defined = &job.defined;
-        let status = if defined.paused { "disabled" } else { "enabled" };
-        let row =
-            ["(hub)", &defined.job.name, &job.schedule, status, "-", "-", "-", &defined.target.to_string()];
-        table.add_row(row.map(|cell| terminal::printable(cell).into_owned()));
+/// Its definition, and what may be given for each parameter.
+fn about(task: &TaskView) -> String {
+    let job = &task.job;
+    let mut lines = vec![
+        line(task),
+        format!("  command   {}", job.argv().join(" ")),
+        format!("  stdin     {}", if job.takes_stdin { "what its caller gives" } else { "its own, if any" }),
+    ];
+    for param in &job.params {
+        let about = match (&param.default, param.required) {
+            (Some(default), _) => format!(", else {default}"),
+            (None, true) => ", required".to_owned(),
+            (None, false) => String::new(),
+        };
+        let help = if param.help.is_empty() { String::new() } else { format!("  {}", param.help) };
+        lines.push(format!("  param     {}: {}{about}{help}", param.name, param.allowed()));
     }
-    for host in &list.hosts {
-        for job in &host.jobs {
-            let task: TaskView = serde_json::from_value(job.clone())?;
-            let row = std::iter::once(host.agent.clone()).chain(cells(&task));
-            table.add_row(row.map(|cell| terminal::printable(&cell).into_owned()));
-        }
-    }
-    Ok(terminal::table_text(&table))
+    let lines: Vec<_> = lines.iter().map(|line| terminal::printable(line)).collect();
+    lines.join("\n")
 }
 
 /// `task beat: every 30s, next at 22:40:30`.

@@ -11,8 +11,16 @@ use tokio::runtime::Runtime;
 use super::own_metrics::tell_jobs;
 use crate::agent::Agent;
 use crate::config::{Config, Problems, Request, job_files};
-use crate::jobs::{Jobs, JobsOptions};
+use crate::jobs::{Failpoint, Jobs, JobsOptions};
 use crate::telemetry::OwnMetrics;
+
+/// Tests name a place at which the agent or its shims end at once.
+const FAILPOINT_VARIABLE: &str = "FIELDPOST_FAILPOINT";
+
+fn failpoint() -> anyhow::Result<Failpoint> {
+    let name = std::env::var(FAILPOINT_VARIABLE).ok();
+    name.map_or_else(|| Ok(Failpoint::default()), |name| Failpoint::new(&name)).context(FAILPOINT_VARIABLE)
+}
 
 /// The jobs, once they are there.
 pub struct HostJobs {
@@ -39,13 +47,14 @@ impl HostJobs {
         agent: &Arc<Agent>,
         own: &OwnMetrics,
     ) -> anyhow::Result<Jobs> {
-        let clock = Arc::clone(&agent.clock);
         let options = JobsOptions {
             folder: config.store.path.join("jobs"),
             config: config.jobs.clone(),
-            clock: Arc::new(move || clock.wall_ms()),
+            // By way of the C library, so that tests can turn it under a running agent.
+            clock: Arc::new(|| chrono::Utc::now().timestamp_millis()),
             agent: agent.identity.name.clone(),
             runtime: runtime.handle().clone(),
+            failpoint: failpoint()?,
         };
         let jobs = Jobs::open(options).context("cannot take up the jobs of this host")?;
         let (sound, problems) = self.files(config);
@@ -55,6 +64,8 @@ impl HostJobs {
         }
         jobs.define(sound);
         tell_jobs(own, &jobs);
+        let asked = jobs.clone();
+        agent.ask_status_by(Box::new(move || asked.status()));
         Ok(self.jobs.get_or_init(|| jobs).clone())
     }
 

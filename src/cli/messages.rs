@@ -13,6 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   fieldpost messages
   fieldpost messages --levels 7-9 --from 1d
+  fieldpost messages --job backup --text refused
   fieldpost messages --run 8f3ac201 --limit 20";
 
 /// List messages of runs by the level protocol: warnings, errors, results
@@ -22,6 +23,15 @@ pub struct Args {
     /// Of one run
     #[arg(long, value_name = "ID")]
     run: Option<String>,
+    /// Of runs of this job
+    #[arg(long, value_name = "NAME")]
+    job: Option<String>,
+    /// Of runs of this domain
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
+    /// With this text in them
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
     /// Said since: 03:10, 1h (ago), 2026-11-21 03:10
     #[arg(long, value_name = "TIME", value_parser = instant::parse_now)]
     from: Option<TimeMs>,
@@ -39,8 +49,12 @@ pub struct Args {
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     let mut path = format!("/v1/messages?levels={}&limit={}", encoded(&args.levels), args.limit);
-    if let Some(run) = &args.run {
-        path += &format!("&run={}", encoded(run));
+    for (name, word) in
+        [("run", &args.run), ("job", &args.job), ("domain", &args.domain), ("text", &args.text)]
+    {
+        if let Some(word) = word {
+            path += &format!("&{name}={}", encoded(word));
+        }
     }
     for (name, time) in [("from", args.from), ("to", args.to)] {
         if let Some(time) = time {

@@ -23,8 +23,10 @@ mod instant;
 mod invite;
 mod job_door;
 mod jobs;
+mod jobs_at_hub;
 mod jobs_of_host;
 mod join;
+mod killall;
 mod leave;
 mod man;
 mod messages;
@@ -88,6 +90,7 @@ enum Command {
     Export(export::Args),
     Run(Box<run::Args>),
     Runs(runs::Args),
+    Killall(killall::Args),
     Jobs(jobs::ListArgs),
     Job(jobs::Args),
     Messages(messages::Args),
@@ -124,6 +127,7 @@ impl Cli {
             Command::Export(args) => export::run(&args, &global),
             Command::Run(args) => run::run(&args, &global),
             Command::Runs(args) => runs::run(&args, &global),
+            Command::Killall(args) => killall::run(&args, &global),
             Command::Jobs(args) => jobs::list(&args, &global),
             Command::Job(args) => jobs::run(&args, &global),
             Command::Messages(args) => messages::run(&args, &global),

@@ -15,6 +15,7 @@ use super::Global;
 use super::job_door::Whom;
 
 pub use about::encoded;
+pub use new::{input, pair};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -4,14 +4,14 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use fieldpost_link::handler;
-use fieldpost_model::{EventKind, TimeMs};
+use fieldpost_model::{EventKind, RemoteJobs, TimeMs};
 use fieldpost_store::{Closed, Opened, Store, StoreOptions};
 use hyper_util::service::TowerToHyperService;
 use sd_notify::NotifyState;
@@ -67,6 +67,8 @@ type OnRefused = Option<Arc<dyn Fn(String) + Send + Sync>>;
 pub struct Stopped {
     /// What the store had when it was closed.
     pub closed: Closed,
+    /// Is it to be started anew at once?
+    pub again: bool,
 }
 
 /// Runs the agent until it is told to end. `on_ready` is called once it is ready; what it gives
@@ -79,8 +81,7 @@ pub fn serve(
     raise_descriptor_limit();
     let runtime = runtime()?;
     let _inside = runtime.enter();
-    let signals = Signals::listen()?;
-    let shutdown = signals.shutdown.clone();
+    let Signals { shutdown, reloads, leaves } = Signals::listen()?;
     let config = plan.loaded.config.clone();
     let (tcp, address) = runtime.block_on(bind_tcp("metrics.listen", config.metrics.listen))?;
     let door = bind_door(&runtime, &config)?;
@@ -107,23 +108,26 @@ pub fn serve(
     let refused = Arc::new(OnceLock::new());
     let jobs = host_jobs.open(&runtime, &config, &agent, &own)?;
     let on_refused = on_refused(&config, &refused, &shutdown);
+    let highest = Arc::clone(&ceiling);
     let uplinks = uplinks((&agent, &jobs), &store, &config, ceiling, on_refused)?;
     if let Some((listener, _)) = door {
         uplinks.listen(listener);
     }
     runtime.spawn(Arc::clone(&uplinks).follow_ceiling());
+    runtime.spawn(keep_to_ceiling(jobs.clone(), Arc::clone(&uplinks.identities), highest));
     let sinks = Arc::new(Sinks::start(&store, &config.sinks, &agent.identity.name)?);
     tell_sinks(&own, &sinks);
-    let tasks = open_doors(&agent, &uplinks, &jobs, own, (tcp, unix, programs), signals);
+    let tasks = open_doors(&agent, &uplinks, &jobs, own, (tcp, unix, programs), (shutdown.clone(), reloads));
     dial(&agent, &uplinks);
     jobs.go();
+    let again = follow_wishes(&jobs, leaves, &shutdown);
     if runtime.block_on(first_pass(is_ready, &shutdown)) {
         let status = format!("sampling; metrics at http://{address}/metrics");
         notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
         on_ready(&Started { agent: Arc::clone(&agent), took: begun.elapsed(), opened }, &shutdown);
         runtime.block_on(watch(|| agent.stats.beats.load(Ordering::Relaxed), &shutdown));
     }
-    let stopped = end(Running {
+    let closed = end(Running {
         runtime,
         tasks,
         agent,
@@ -136,8 +140,54 @@ pub fn serve(
     })?;
     match refused.get() {
         Some(reason) => bail!("link.exit_on_fail: {reason}"),
-        None => Ok(stopped),
+        None => Ok(Stopped { closed, again: again.load(Ordering::Acquire) }),
     }
+}
+
+/// Drops what hubs have defined here that may not (any more) have any command run, reached or not.
+async fn keep_to_ceiling(jobs: Jobs, identities: Arc<Identities>, ceiling: Arc<Ceiling>) {
+    let mut moves = ceiling.moves();
+    loop {
+        moves.mark_unchanged();
+        if let Err(error) = identities.refresh() {
+            tracing::error!("the hubs of this agent are not known: {error:#}");
+        }
+        for hub in jobs.hubs_with_tasks() {
+            let is_free = ceiling.jobs(identities.granted(&hub)) == RemoteJobs::Any;
+            if !is_free && let Err(error) = jobs.take_of_hub(&hub, Vec::new()).await {
+                tracing::error!(hub, "jobs of this hub go on against the ceiling: {error}");
+            }
+        }
+        if moves.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Ends the agent once nothing runs, if SIGUSR1 asks for that, and when it is to be started anew; the
+/// flag says that it is.
+fn follow_wishes(
+    jobs: &Jobs,
+    mut leaves: tokio::sync::mpsc::Receiver<()>,
+    shutdown: &CancellationToken,
+) -> Arc<AtomicBool> {
+    let again = Arc::new(AtomicBool::new(false));
+    let (leaving, at_rest) = (jobs.clone(), shutdown.clone());
+    tokio::spawn(async move {
+        if leaves.recv().await.is_some() {
+            tracing::info!("ends once nothing runs");
+            leaving.leave().await;
+            at_rest.cancel();
+        }
+    });
+    let (jobs, shutdown, wanted) = (jobs.clone(), shutdown.clone(), Arc::clone(&again));
+    tokio::spawn(async move {
+        jobs.restart_wanted().await;
+        tracing::info!("starts anew, as it was asked to");
+        wanted.store(true, Ordering::Release);
+        shutdown.cancel();
+    });
+    again
 }
 
 /// Whom the sampler tells that it has begun, and that it has ended.
@@ -224,9 +274,8 @@ fn open_doors(
     jobs: &Jobs,
     own: OwnMetrics,
     (tcp, unix, programs): (TcpListener, UnixListener, Option<ProgramsDoor>),
-    signals: Signals,
+    (shutdown, reloads): (CancellationToken, tokio::sync::mpsc::Receiver<()>),
 ) -> JoinSet<Result<(), Infallible>> {
-    let Signals { shutdown, reloads } = signals;
     let page = api::metrics_router(MetricsState::new(Arc::clone(agent), own_page(own)));
     let socket =
         api::local_router(Arc::clone(agent), Arc::clone(uplinks)).merge(api::job_routes(jobs.clone()));
@@ -255,7 +304,7 @@ struct Running {
 }
 
 /// Ends the sampler first, so that what it has is sealed before anything may take its time.
-fn end(running: Running) -> anyhow::Result<Stopped> {
+fn end(running: Running) -> anyhow::Result<Closed> {
     let Running { runtime, mut tasks, agent, uplinks, sinks, jobs, sampler, store, socket } = running;
     notify(&[NotifyState::Stopping]);
     jobs.stop();
@@ -273,7 +322,7 @@ fn end(running: Running) -> anyhow::Result<Stopped> {
     if !sampler_ended {
         bail!("the sampler ended by itself; what it had sealed is stored, see the log");
     }
-    Ok(Stopped { closed })
+    Ok(closed)
 }
 
 fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Store>, Opened)> {

@@ -26,6 +26,7 @@ use super::people::nobodys_password;
 use super::places::Places;
 use super::presence::Described;
 use super::pushed::{self, Pushed};
+use super::targets::Misfit;
 use crate::seal::Seal;
 
 /// What tells the time, in milliseconds since 1970.
@@ -90,6 +91,8 @@ pub struct Hub {
     /// Told when runs have changed.
     pub(super) runs_changed: watch::Sender<u64>,
     pub(super) seal: Seal,
+    /// Jobs of the hub that an agent does not take, by agent: name and why.
+    pub(super) job_faults: Mutex<HashMap<String, Vec<(String, Misfit)>>>,
     /// Reads what they have sent.
     pub reader: HubReader,
     /// By which labels the series of an agent name it.
@@ -151,6 +154,7 @@ impl Hub {
             store,
             runs,
             runs_changed: watch::Sender::new(0),
+            job_faults: Mutex::default(),
             seal: Seal::open(keys_folder).context("cannot use the key of the orders' secrets")?,
             pushed,
             scrape_faults: Mutex::default(),

@@ -13,23 +13,30 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::targets::{bars, rests};
-use super::{Hub, Link};
+use super::{Hub, Link, jobs, standing};
 
 /// The longest that an agent may take to answer an order.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 /// Pause after an order could not be brought; doubled each time.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Even if nobody tells of any, it is looked for orders this often.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// As much of an answer is read.
-const ANSWER_BYTES_MAX: usize = 8 << 20;
+pub(super) const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// Brings orders for as long as the link stands.
 pub(super) async fn deliver(hub: Arc<Hub>, link: Arc<Link>) -> Infallible {
     let mut pause = PAUSE_MIN;
+    let (mut told, mut agreed) = (None, None);
     loop {
-        let wait = match deliver_all(&hub, &link).await {
+        let done = async {
+            deliver_all(&hub, &link).await?;
+            told = Some(jobs::tell(&hub, &link, told.take()).await?);
+            agreed = Some(standing::agree(&hub, &link, agreed.take()).await?);
+            anyhow::Ok(())
+        };
+        let wait = match done.await {
             Ok(()) => {
                 pause = PAUSE_MIN;
                 LOOK_EVERY
@@ -117,6 +124,8 @@ async fn bring(hub: &Arc<Hub>, link: &Arc<Link>, order: Order) -> anyhow::Result
             let text = "this agent is of a version that takes no orders; upgrade it".to_owned();
             settle(hub, &order.id, OrderState::Refused, text).await
         }
+        // Its owner has it take nothing new at this moment: the order waits.
+        (StatusCode::CONFLICT, "not_online") => anyhow::bail!("{}", refusal.detail),
         (status, _) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
             settle(hub, &order.id, OrderState::Refused, refusal.detail).await
         }

@@ -27,6 +27,7 @@ mod reception;
 mod renewal;
 mod runs;
 mod scrape;
+mod standing;
 mod status;
 mod targets;
 mod upkeep;

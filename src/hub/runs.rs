@@ -60,6 +60,7 @@ pub(super) async fn look_after(hub: Arc<Hub>, link: Arc<Link>, visit: Visit) -> 
 /// The same on a visit: once, and what came of it as far as it is known then.
 pub(super) async fn visit(hub: &Arc<Hub>, link: &Arc<Link>) -> anyhow::Result<()> {
     deliver_all(hub, link).await?;
+    super::jobs::tell(hub, link, None).await?;
     draw(hub, link, false).await.map(drop)
 }
 

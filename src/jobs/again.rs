@@ -17,6 +17,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(300);
 impl Jobs {
     /// Has a kept job run, unless it does.
     pub(super) async fn keep_up(&self, name: &str) {
+        if !self.takes_new() {
+            return;
+        }
         let job = {
             let tasks = self.shared.tasks.lock();
             let task =
@@ -51,6 +54,7 @@ impl Jobs {
         let pause = backoff(retry.backoff.0, number - 1);
         let new = NewRun {
             job: run.job.clone(),
+            params: run.params.clone(),
             cause: Cause::Retry { of: first, number },
             due_ms: Some(self.now_ms() + pause.as_millis() as i64),
             by: run.asked_by.clone(),

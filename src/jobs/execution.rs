@@ -20,11 +20,13 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::config::Config;
+use super::failpoint::Failpoint;
 use super::handle::{Clock, Jobs, Shared};
 use super::hooks::N_CALLS_MAX;
 use super::launch::{Launched, Surroundings, attempt_folder, launch};
 use super::protocol::{ENDED_FILE, Ended, SHIM_LOG_FILE, STARTED_FILE, Start, Started};
 use super::recovery::{self, Found};
+use super::standing::Standing;
 use super::state::State;
 use super::tally::Tallies;
 use super::{durable, end};
@@ -51,6 +53,8 @@ pub struct JobsOptions {
     pub agent: String,
     /// Where their tasks run.
     pub runtime: Handle,
+    /// Where a test ends this process or its shims.
+    pub failpoint: Failpoint,
 }
 
 impl Jobs {
@@ -61,7 +65,8 @@ impl Jobs {
         make_folder(&runs).with_context(|| format!("cannot make the folder {}", runs.display()))?;
         let (file, opened) = JobsFile::open(&options.folder, (options.clock)())?;
         let cgroups = super::places::find(options.config.cgroup.as_deref());
-        let surroundings = Surroundings { agent: options.agent, cgroups };
+        let surroundings = Surroundings { agent: options.agent, cgroups, failpoint: options.failpoint };
+        let standing = Standing::open(&options.folder, (options.clock)());
         let shared = Shared {
             config: Mutex::new(options.config),
             runs,
@@ -73,6 +78,7 @@ impl Jobs {
             written: watch::Sender::new(0),
             runtime: options.runtime,
             ending: AtomicBool::new(false),
+            standing,
             nonces: Mutex::default(),
             tasks: Mutex::default(),
             ticker: tokio::sync::Mutex::default(),
@@ -238,7 +244,7 @@ impl Jobs {
     /// Starts every run whose turn it is.
     pub(super) fn dispatch(&self) {
         let max_runs = self.shared.config.lock().max_runs;
-        while !self.shared.ending.load(Ordering::Acquire) {
+        while self.takes_new() {
             let mut state = self.shared.state.lock();
             let Some(id) = state.next(max_runs) else { break };
             let Some(active) = state.get_mut(&id) else { continue };
@@ -299,8 +305,10 @@ impl Jobs {
             let mut state = self.shared.state.lock();
             state.rests(id);
             let Some(active) = state.get_mut(id) else { return };
-            active.run.change(RunState::Failed, self.now_ms(), error);
-            active.run.clone()
+            active.is_ending = true;
+            let mut run = active.run.clone();
+            run.change(RunState::Failed, self.now_ms(), error);
+            run
         };
         self.settle(run).await;
     }
@@ -318,6 +326,7 @@ impl Jobs {
     }
 
     fn note_running(&self, id: &str) {
+        self.shared.surroundings.failpoint.reach("running_before_commit");
         let mut state = self.shared.state.lock();
         let Some(active) = state.get_mut(id) else { return };
         let folder = attempt_folder(&self.shared.runs, id, active.run.attempt);
@@ -354,29 +363,30 @@ impl Jobs {
         let run = {
             let mut state = self.shared.state.lock();
             let Some(active) = state.get_mut(id) else { return };
-            let folder = attempt_folder(&self.shared.runs, id, active.run.attempt);
+            active.is_ending = true;
+            let mut run = active.run.clone();
+            let folder = attempt_folder(&self.shared.runs, id, run.attempt);
             let started = started_in(&folder);
             if let Some(started) = &started
-                && active.run.state == RunState::Starting
+                && run.state == RunState::Starting
             {
-                end::note_start(&mut active.run, started);
-                active.run.change(RunState::Running, started.time_ms, "");
+                end::note_start(&mut run, started);
+                run.change(RunState::Running, started.time_ms, "");
             }
             match durable::read::<Ended>(&folder.join(ENDED_FILE)) {
-                Ok(Some(ended)) => end::note_end(&mut active.run, &ended),
+                Ok(Some(ended)) => end::note_end(&mut run, &ended),
                 _ => match &started {
                     Some(started) => {
-                        self.clear(&active.run, started);
-                        end::note_lost(&mut active.run, self.now_ms());
+                        self.clear(&run, started);
+                        end::note_lost(&mut run, self.now_ms());
                     }
                     None => {
-                        self.remove_cgroups(&active.run);
+                        self.remove_cgroups(&run);
                         let text = format!("its shim did not come up: {}", shim_words(&folder));
-                        active.run.change(RunState::Failed, self.now_ms(), text);
+                        run.change(RunState::Failed, self.now_ms(), text);
                     }
                 },
             }
-            let run = active.run.clone();
             state.rests(id);
             run
         };
@@ -400,6 +410,7 @@ impl Jobs {
 
     /// Writes down how a run ended, until the disk takes it; only then it is over.
     pub(super) async fn settle(&self, mut run: Run) {
+        self.shared.surroundings.failpoint.reach("end_before_commit");
         self.shared.tallies.count(&mut run);
         let secrets = self.shared.state.lock().get(&run.id).map(|active| active.secrets.clone());
         loop {
@@ -416,6 +427,7 @@ impl Jobs {
                 Ok(_) => break,
             }
         }
+        self.shared.surroundings.failpoint.reach("end_after_commit");
         self.shared.state.lock().remove(&run.id);
         self.tell();
         self.dispatch();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use fieldpost_model::TimeMs;
-use fieldpost_model::job::{Cause, Job, Run, RunState, check_id};
+use fieldpost_model::job::{Cause, Job, ParamValues, Run, RunState, check_id};
 use fieldpost_store::{JobsChange, JobsFile, RunPage, RunQuery, Written};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -19,6 +19,7 @@ use super::launch::{Surroundings, attempt_folder};
 use super::output::{self, Record};
 use super::protocol::Action;
 use super::sampling::Samples;
+use super::standing::Standing;
 use super::state::State;
 use super::tally::{JobTally, Key, Tallies};
 use super::tasks::{Tasks, faults_of};
@@ -46,6 +47,8 @@ pub struct NewRun {
     pub id: Option<String>,
     /// What is to be run.
     pub job: Job,
+    /// What its parameters are given.
+    pub params: ParamValues,
     /// Values of secret variables.
     pub secrets: BTreeMap<String, String>,
     /// Why.
@@ -68,6 +71,9 @@ pub enum PostError {
     /// Too many wait.
     #[error("{0} runs are not over; try again when some are")]
     Busy(usize),
+    /// People have taken the agent out of service.
+    #[error("this agent takes no new runs: it is {0}; to change that: fieldpost agent set-status online")]
+    NotOnline(String),
     /// The agent is about to end.
     #[error("this agent is ending; try again when it is back")]
     Ending,
@@ -114,6 +120,7 @@ pub(super) struct Shared {
     pub(super) written: watch::Sender<u64>,
     pub(super) runtime: Handle,
     pub(super) ending: AtomicBool,
+    pub(super) standing: Standing,
     pub(super) nonces: Mutex<BTreeMap<String, String>>,
     pub(super) tasks: Mutex<Tasks>,
     pub(super) ticker: tokio::sync::Mutex<Option<Ticker>>,
@@ -144,12 +151,18 @@ impl Jobs {
         if let Some(Err(text)) = new.id.as_deref().map(check_id) {
             faults.push(("id".to_owned(), text));
         }
+        let params = new.job.fill(&new.params).map_err(|more| faults.extend(more)).unwrap_or_default();
         if !faults.is_empty() {
             return Err(PostError::Invalid(faults));
+        }
+        // What follows a run that was taken is taken, and waits.
+        if new.cause == Cause::Asked {
+            self.shared.standing.admits()?;
         }
         let id = new.id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let mut run = Run::new(id.clone(), new.job, new.cause, new.by, self.now_ms());
         run.secret_names = new.secrets.keys().cloned().collect();
+        run.params = params;
         run.wait_until(new.due_ms);
         self.take_in(vec![(run.clone(), new.secrets)], Vec::new()).await?;
         // It may have begun meanwhile.
@@ -171,6 +184,7 @@ impl Jobs {
             return Err(PostError::Ending);
         }
         let mut waiting = Vec::new();
+        self.shared.surroundings.failpoint.reach("post_before_commit");
         let written = {
             let mut state = self.shared.state.lock();
             if let Err(error) = self.add_all(&mut state, runs, &mut changes, &mut waiting) {
@@ -187,6 +201,7 @@ impl Jobs {
             Ok(Written::Failed(error)) => Some(PostError::Disk(error.to_string())),
             Err(_) => Some(PostError::Ending),
         };
+        self.shared.surroundings.failpoint.reach("post_after_commit");
         if let Some(refused) = refused {
             take_back(&mut self.shared.state.lock(), &waiting);
             self.dispatch();
@@ -214,7 +229,7 @@ impl Jobs {
             return Err(PostError::Busy(n_active));
         }
         let max_runs = self.shared.config.lock().max_runs;
-        let is_going = self.shared.going.load(Ordering::Acquire);
+        let is_going = self.shared.going.load(Ordering::Acquire) && self.takes_new();
         for (mut run, secrets) in runs {
             if !secrets.is_empty() {
                 let sealed = self.shared.seal.seal(&run.id, &secrets);
@@ -360,6 +375,9 @@ impl Jobs {
                     run.map_or_else(|| KillError::Unknown(id.to_owned()), |run| KillError::Over(run.into()))
                 );
             };
+            if active.is_ending {
+                return Ok(Killed::Already);
+            }
             let nonce = self.shared.nonces.lock().get(id).cloned();
             match (active.run.state, nonce) {
                 (RunState::Scheduled | RunState::Queued, _) => None,
@@ -442,8 +460,10 @@ impl Jobs {
                 active.asked_to_end = Some((None, by.to_owned()));
                 return Ok(Killed::Asked);
             }
-            active.run.change(RunState::Cancelled, self.now_ms(), format!("called off by {by}"));
-            active.run.clone()
+            active.is_ending = true;
+            let mut run = active.run.clone();
+            run.change(RunState::Cancelled, self.now_ms(), format!("called off by {by}"));
+            run
         };
         self.settle(run).await;
         Ok(Killed::CalledOff)

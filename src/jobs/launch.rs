@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
-use fieldpost_model::job::{Cause, OutputKind, Run};
+use fieldpost_model::job::{Cause, Job, OutputKind, Run};
 use rustix::fs::MemfdFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::account::{self, User};
 use super::config::Config;
+use super::failpoint::Failpoint;
 use super::identity;
 use super::protocol::{CgroupPlaces, Order, SHIM_LOG_FILE};
 use super::row::Levels;
@@ -34,6 +35,8 @@ pub struct Surroundings {
     pub agent: String,
     /// Where cgroups may be made.
     pub cgroups: CgroupPlaces,
+    /// Where a test ends this process or its shims.
+    pub failpoint: Failpoint,
 }
 
 /// A shim that was started.
@@ -57,12 +60,15 @@ pub fn launch(
     config: &Config,
     surroundings: &Surroundings,
 ) -> anyhow::Result<Launched> {
+    let failpoint = &surroundings.failpoint;
     let order = order(run, secrets, config, surroundings)?;
+    failpoint.reach("launch_before_folder");
     let folder = attempt_folder(runs, &run.id, run.attempt);
     let make = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     make(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     fs::write(folder.join(RUN_FILE), serde_json::to_vec(run)?)
         .context("cannot write into the run's folder")?;
+    failpoint.reach("launch_after_record");
     let stdin = run.job.stdin.as_deref().unwrap_or_default();
     let order = order_file(&order, stdin).context("cannot write the order of the shim")?;
     let (news, says) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
@@ -70,7 +76,9 @@ pub fn launch(
     let mut command = Command::new(OWN_BINARY);
     command.arg0("fieldpost").arg("shim").arg(&run.id).env_clear().current_dir(&folder);
     command.stdin(Stdio::from(order)).stdout(Stdio::from(says)).stderr(Stdio::from(log?));
+    failpoint.reach("launch_after_order");
     let child = command.spawn().context("cannot start the shim")?;
+    failpoint.reach("launch_after_shim");
     // The child is ours and not waited for, so that its number is nobody else's.
     let (_, pidfd) = identity::of_pid(child.id()).context("the shim cannot be watched")?;
     Ok(Launched { pidfd, news })
@@ -107,7 +115,7 @@ fn order(
         run: run.id.clone(),
         attempt: run.attempt,
         nonce: uuid::Uuid::now_v7().simple().to_string() + &random_digits()?,
-        argv: job.argv(),
+        argv: run.argv(),
         env,
         masked: secrets.into_values().collect(),
         dir: job.dir.clone().unwrap_or(fallback),
@@ -118,16 +126,31 @@ fn order(
         head_bytes: config.head.0,
         tail_bytes: config.tail.0,
         levels: job.output == OutputKind::Levels,
-        kept_levels: kept_levels(job.loglevels.as_deref())?,
+        heard_levels: ranges(job.loglevels.as_deref())?,
+        kept_levels: kept_levels(job)?,
+        stats_interval_ms: job.stats_interval.0.as_millis() as u64,
+        failpoint: surroundings.failpoint.clone(),
         limits: job.limits.or(&config.limits),
         limits_required: job.limits_required,
         cgroups: surroundings.cgroups.clone(),
     })
 }
 
-fn kept_levels(text: Option<&str>) -> anyhow::Result<Option<Vec<(u8, u8)>>> {
+fn ranges(text: Option<&str>) -> anyhow::Result<Option<Vec<(u8, u8)>>> {
     let levels = text.map(str::parse::<Levels>).transpose().map_err(anyhow::Error::msg)?;
     Ok(levels.map(|levels| levels.ranges().to_vec()))
+}
+
+/// What is heard and to be stored.
+fn kept_levels(job: &Job) -> anyhow::Result<Option<Vec<(u8, u8)>>> {
+    let read = |text: &Option<String>| text.as_deref().map(str::parse::<Levels>).transpose();
+    let (heard, stored) = (read(&job.loglevels), read(&job.loglevels_store));
+    let (heard, stored) = (heard.map_err(anyhow::Error::msg)?, stored.map_err(anyhow::Error::msg)?);
+    let both = match (heard, stored) {
+        (Some(heard), Some(stored)) => Some(heard.and(&stored)),
+        (heard, stored) => heard.or(stored),
+    };
+    Ok(both.map(|levels| levels.ranges().to_vec()))
 }
 
 fn random_digits() -> anyhow::Result<String> {
@@ -172,7 +195,7 @@ fn environment(
     if let Cause::Slot { slot_ms, .. } = run.cause {
         set("FIELDPOST_SLOT_MS", &slot_ms.to_string());
     }
-    for (name, value) in run.job.env.iter().chain(secrets) {
+    for (name, value) in run.job.filled_env(&run.params).iter().chain(secrets) {
         set(name, value);
     }
     env.into_iter().collect()

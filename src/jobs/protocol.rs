@@ -9,12 +9,20 @@ use fieldpost_model::TimeMs;
 use fieldpost_model::job::{Enforcement, Limits, Outcome, OutputCounts, RunData, RunStat, Usage};
 use serde::{Deserialize, Serialize};
 
+use super::failpoint::Failpoint;
+
 /// The file that says that the command began, or never will.
 pub const STARTED_FILE: &str = "started.json";
 /// The file that says how it ended.
 pub const ENDED_FILE: &str = "exit.json";
 /// The socket of a shim.
 pub const SOCKET_FILE: &str = "sock";
+/// What the command told of itself, by spans of the clock.
+pub const TOLD_FILE: &str = "told.jsonl";
+/// What that came to in all so far.
+pub const TOTALS_FILE: &str = "totals.json";
+/// What the run cost, by spans of the clock.
+pub const COST_FILE: &str = "cost.jsonl";
 /// What a shim says that it should not have to.
 pub const SHIM_LOG_FILE: &str = "shim.log";
 /// What a shim writes on its standard output once the command runs.
@@ -52,15 +60,28 @@ pub struct Order {
     pub tail_bytes: u64,
     /// Is the output read by the level protocol?
     pub levels: bool,
-    /// Only these levels are kept: ranges, first and last.
+    /// Only these levels are heard: ranges, first and last.
+    #[serde(default)]
+    pub heard_levels: Option<Vec<(u8, u8)>>,
+    /// Of these only such are kept.
     #[serde(default)]
     pub kept_levels: Option<Vec<(u8, u8)>>,
+    /// Statistics are gathered over so long.
+    #[serde(default = "ten_seconds_ms")]
+    pub stats_interval_ms: u64,
+    /// Where it ends at once, in tests.
+    #[serde(default, skip_serializing_if = "Failpoint::is_none")]
+    pub failpoint: Failpoint,
     /// What it may use.
     pub limits: Limits,
     /// Is it refused where a limit cannot be enforced?
     pub limits_required: bool,
     /// Where cgroups may be made.
     pub cgroups: CgroupPlaces,
+}
+
+fn ten_seconds_ms() -> u64 {
+    10_000
 }
 
 /// A user by numbers.

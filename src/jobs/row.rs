@@ -63,6 +63,18 @@ impl Levels {
         &self.0
     }
 
+    /// No level at all.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Those that are in both choices.
+    pub fn and(&self, other: &Self) -> Self {
+        let pairs = self.0.iter().flat_map(|own| other.0.iter().map(move |theirs| (own, theirs)));
+        let both = pairs.map(|(own, theirs)| (own.0.max(theirs.0), own.1.min(theirs.1)));
+        Self(both.filter(|(from, to)| from <= to).collect())
+    }
+
     /// Is this one of them?
     pub fn contains(&self, level: u8) -> bool {
         self.0.iter().any(|(from, to)| (*from..=*to).contains(&level))
@@ -100,6 +112,8 @@ mod tests {
     fn levels_are_read_as_ranges() {
         let levels: Levels = "1,6-9".parse().unwrap();
         assert_eq!([1, 2, 6, 9, 10].map(|level| levels.contains(level)), [true, false, true, true, false]);
+        let both = levels.and(&"2-7,9".parse().unwrap());
+        assert_eq!([1, 6, 7, 8, 9].map(|level| both.contains(level)), [false, true, true, false, true]);
         for text in ["", "a", "3-1", "1,,2"] {
             assert!(text.parse::<Levels>().is_err(), "{text}");
         }

@@ -1,17 +1,21 @@
 //! What live runs use, sampled once a second: processor time, memory, processes, threads, open
 //! files, storage. Peaks go into the record of the run, the newest samples are kept in memory.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use anyhow::Context;
 use fieldpost_model::TimeMs;
-use fieldpost_model::job::RunState;
+use fieldpost_model::job::{OutputKind, Run, RunStat, RunState, StatKind};
 use serde::{Deserialize, Serialize};
 
+use super::gather::{self, Gathered, Interval};
 use super::handle::Jobs;
+use super::launch::attempt_folder;
+use super::protocol::{COST_FILE, TOLD_FILE, TOTALS_FILE};
 
 /// Between two samples.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -45,9 +49,30 @@ pub struct RunSample {
     pub io_write_bytes: u64,
 }
 
+/// What is known of one live run.
+#[derive(Debug, Default)]
+struct OfRun {
+    /// Where its files are.
+    folder: PathBuf,
+    newest: VecDeque<RunSample>,
+    /// What goes into the span of the clock that goes on.
+    open: Option<(Interval, BTreeMap<&'static str, Gathered>)>,
+    /// When its totals were last written.
+    totals_at: Option<SystemTime>,
+}
+
 /// The newest samples of live runs, by id.
 #[derive(Debug, Default)]
-pub(super) struct Samples(HashMap<String, VecDeque<RunSample>>);
+pub(super) struct Samples(HashMap<String, OfRun>);
+
+/// A live run, as far as sampling needs it.
+struct Live {
+    id: String,
+    attempt: u32,
+    pid: u32,
+    interval_ms: i64,
+    tells: bool,
+}
 
 impl Jobs {
     /// Samples for as long as the agent runs.
@@ -59,7 +84,7 @@ impl Jobs {
             while !jobs.shared.ending.load(Ordering::Acquire) {
                 ticks.tick().await;
                 if jobs.counts().0 == 0 {
-                    jobs.shared.samples.lock().0.clear();
+                    jobs.shared.samples.lock().0.drain().for_each(|(_, mut of_run)| of_run.close());
                     continue;
                 }
                 let sampling = jobs.clone();
@@ -71,15 +96,19 @@ impl Jobs {
     }
 
     fn sample(&self) {
-        let live: Vec<(String, u32, u32)> = {
+        let live: Vec<Live> = {
             let state = self.shared.state.lock();
             let is_live = |state| matches!(state, RunState::Running | RunState::Stopping);
             let live = state.all().filter(|active| is_live(active.run.state));
-            live.filter_map(|active| Some((active.run.id.clone(), active.run.attempt, active.run.pid?)))
-                .collect()
+            live.filter_map(|active| {
+                let Run { id, attempt, pid, job, .. } = &active.run;
+                let (interval_ms, tells) = (job.stats_interval.as_ms(), job.output == OutputKind::Levels);
+                Some(Live { id: id.clone(), attempt: *attempt, pid: (*pid)?, interval_ms, tells })
+            })
+            .collect()
         };
         let base = self.shared.surroundings.cgroups.v2.as_deref();
-        for (id, attempt, pid) in &live {
+        for Live { id, attempt, pid, interval_ms, tells } in &live {
             let cgroup = base.map(|base| base.join(format!("{id}.{attempt}")));
             let Some(sample) = take(cgroup.as_deref(), *pid, self.now_ms()) else { continue };
             if let Some(active) = self.shared.state.lock().get_mut(id) {
@@ -91,12 +120,22 @@ impl Jobs {
             }
             let mut samples = self.shared.samples.lock();
             let of_run = samples.0.entry(id.clone()).or_default();
-            of_run.push_back(sample);
-            if of_run.len() > N_SAMPLES_MAX {
-                of_run.pop_front();
+            of_run.folder = attempt_folder(&self.shared.runs, id, *attempt);
+            of_run.take(sample, *interval_ms);
+            let told = tells.then(|| of_run.totals()).flatten();
+            drop(samples);
+            if let Some(told) = told {
+                self.note_told(id, told);
             }
         }
-        self.shared.samples.lock().0.retain(|id, _| live.iter().any(|(known, _, _)| known == id));
+        let known: HashSet<&str> = live.iter().map(|live| live.id.as_str()).collect();
+        self.shared.samples.lock().0.retain(|id, of_run| {
+            let goes_on = known.contains(id.as_str());
+            if !goes_on {
+                of_run.close();
+            }
+            goes_on
+        });
     }
 
     /// The newest samples of a live run, the oldest first.
@@ -106,7 +145,80 @@ impl Jobs {
             .lock()
             .0
             .get(id)
-            .map_or_else(Vec::new, |samples| samples.iter().copied().collect())
+            .map_or_else(Vec::new, |of_run| of_run.newest.iter().copied().collect())
+    }
+
+    /// What a run cost and told of itself, by spans of the clock; the newest so many.
+    pub fn intervals(&self, run: &Run, n_max: usize) -> anyhow::Result<Vec<Interval>> {
+        let folder = attempt_folder(&self.shared.runs, &run.id, run.attempt);
+        let files = [COST_FILE, TOLD_FILE].map(|name| folder.join(name));
+        gather::read(&files, n_max).with_context(|| format!("cannot read the statistics of run {}", run.id))
+    }
+
+    /// What a run that goes on has told of itself counts at once, not only at its end.
+    fn note_told(&self, id: &str, told: BTreeMap<String, RunStat>) {
+        if let Some(active) = self.shared.state.lock().get_mut(id)
+            && !active.is_ending
+        {
+            self.shared.tallies.note_live(&active.run, &told);
+            active.run.stats = told;
+        }
+    }
+}
+
+impl OfRun {
+    fn take(&mut self, sample: RunSample, interval_ms: i64) {
+        let is_over =
+            |(interval, _): &(Interval, _)| !(interval.from_ms..interval.to_ms).contains(&sample.time_ms);
+        if self.open.as_ref().is_some_and(is_over) {
+            self.close();
+        }
+        let before = self.newest.back().copied();
+        self.newest.push_back(sample);
+        if self.newest.len() > N_SAMPLES_MAX {
+            self.newest.pop_front();
+        }
+        let (_, open) =
+            self.open.get_or_insert_with(|| (Interval::around(sample.time_ms, interval_ms), BTreeMap::new()));
+        let mut add = |key, number: f64| {
+            open.entry(key).or_insert_with(|| Gathered::new(StatKind::Gauge, true)).number(number);
+        };
+        add("memory_bytes", sample.memory_bytes as f64);
+        add("processes", f64::from(sample.processes));
+        add("threads", f64::from(sample.threads));
+        add("open_files", f64::from(sample.files));
+        let Some(before) = before.filter(|before| before.time_ms < sample.time_ms) else { return };
+        let seconds = (sample.time_ms - before.time_ms) as f64 / 1e3;
+        add("cpu_cores", (sample.cpu_seconds - before.cpu_seconds).max(0.0) / seconds);
+        add(
+            "read_bytes_per_second",
+            sample.io_read_bytes.saturating_sub(before.io_read_bytes) as f64 / seconds,
+        );
+        add(
+            "written_bytes_per_second",
+            sample.io_write_bytes.saturating_sub(before.io_write_bytes) as f64 / seconds,
+        );
+    }
+
+    /// Writes down the span that goes on.
+    fn close(&mut self) {
+        let Some((mut interval, gathered)) = self.open.take() else { return };
+        interval.values =
+            gathered.iter().map(|(key, gathered)| ((*key).to_owned(), gathered.told())).collect();
+        if let Err(error) = gather::append(&self.folder.join(COST_FILE), &interval) {
+            tracing::debug!(folder = %self.folder.display(), %error, "what a run cost is not written");
+        }
+    }
+
+    /// What the run has told of itself, if that is new.
+    fn totals(&mut self) -> Option<BTreeMap<String, RunStat>> {
+        let path = self.folder.join(TOTALS_FILE);
+        let at = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok()?;
+        if self.totals_at == Some(at) {
+            return None;
+        }
+        self.totals_at = Some(at);
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 }
 

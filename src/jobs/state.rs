@@ -14,6 +14,8 @@ pub struct Active {
     /// Somebody wants its end, but there is nobody yet who could be told: the signal, if a certain
     /// one, and who.
     pub asked_to_end: Option<(Option<i32>, String)>,
+    /// It has ended, and that is on its way to the disk; until it is there nobody is told.
+    pub is_ending: bool,
     arrival: u64,
 }
 
@@ -43,7 +45,7 @@ impl State {
             return false;
         }
         self.n_arrived += 1;
-        let active = Active { secrets, asked_to_end: None, arrival: self.n_arrived, run };
+        let active = Active { secrets, asked_to_end: None, is_ending: false, arrival: self.n_arrived, run };
         self.active.insert(active.run.id.clone(), active);
         true
     }
@@ -173,11 +175,12 @@ impl State {
         self.active.values().any(|active| active.run.job.name == name)
     }
 
-    /// Runs of this job that are not over, but those that wait for a certain time.
+    /// Runs of this job that are not over, but those that wait for a certain time. What is just being
+    /// written down as over holds up nothing.
     pub fn of_job(&self, name: &str) -> Vec<String> {
         let of_job = self.active.values().filter(|active| active.run.job.name == name);
         of_job
-            .filter(|active| active.run.state != RunState::Scheduled)
+            .filter(|active| active.run.state != RunState::Scheduled && !active.is_ending)
             .map(|active| active.run.id.clone())
             .collect()
     }

@@ -53,15 +53,22 @@ pub struct JobTally {
 /// By domain and name.
 pub type Key = (String, String);
 
+/// What a run has told of itself, and of which job it is.
+type Told = (Key, BTreeMap<String, RunStat>);
+
 /// The tallies of all jobs that have a name.
 #[derive(Debug, Default)]
-pub struct Tallies(Mutex<BTreeMap<Key, JobTally>>);
+pub struct Tallies {
+    over: Mutex<BTreeMap<Key, JobTally>>,
+    /// What runs that go on have told of themselves so far, by id.
+    live: Mutex<BTreeMap<String, Told>>,
+}
 
 impl Tallies {
     /// Takes up what an agent before this one has left: when jobs last succeeded, and what is usual.
     pub fn remember(&self, newest_first: &[Run]) {
         for run in newest_first.iter().rev().filter(|run| run.state.is_final() && !run.job.name.is_empty()) {
-            let mut all = self.0.lock();
+            let mut all = self.over.lock();
             let tally = entry(&mut all, run);
             tally.note_success(run);
             tally.compare_with(run);
@@ -70,10 +77,11 @@ impl Tallies {
 
     /// Says what is unusual about a run that is over, and counts it.
     pub fn count(&self, run: &mut Run) {
+        self.live.lock().remove(&run.id);
         if run.job.name.is_empty() {
             return;
         }
-        let mut all = self.0.lock();
+        let mut all = self.over.lock();
         let tally = entry(&mut all, run);
         let marks = tally.marks(run);
         run.marks.extend(marks);
@@ -87,14 +95,28 @@ impl Tallies {
         tally.waited_seconds += run.waited_ms().unwrap_or(0) as f64 / 1e3;
         tally.memory_peak_bytes = run.usage.memory_peak_bytes;
         tally.last_end = run.ended_ms.unwrap_or(0) as f64 / 1e3;
-        tally.note_stats(run);
+        tally.add_stats(&run.stats);
         tally.note_success(run);
         tally.compare_with(run);
     }
 
-    /// All of them.
+    /// What a run that goes on has told of itself so far.
+    pub fn note_live(&self, run: &Run, stats: &BTreeMap<String, RunStat>) {
+        if !run.job.name.is_empty() {
+            let key = (run.job.domain.clone(), run.job.name.clone());
+            self.live.lock().insert(run.id.clone(), (key, stats.clone()));
+        }
+    }
+
+    /// All of them, with what runs that go on have told so far.
     pub fn all(&self) -> Vec<(Key, JobTally)> {
-        self.0.lock().iter().map(|(key, tally)| (key.clone(), tally.clone())).collect()
+        let mut all = self.over.lock().clone();
+        for (key, stats) in self.live.lock().values() {
+            if all.len() < N_JOBS_MAX || all.contains_key(key) {
+                all.entry(key.clone()).or_default().add_stats(stats);
+            }
+        }
+        all.into_iter().collect()
     }
 }
 
@@ -107,8 +129,8 @@ fn entry<'a>(all: &'a mut BTreeMap<Key, JobTally>, run: &Run) -> &'a mut JobTall
 }
 
 impl JobTally {
-    fn note_stats(&mut self, run: &Run) {
-        for (key, stat) in &run.stats {
+    fn add_stats(&mut self, stats: &BTreeMap<String, RunStat>) {
+        for (key, stat) in stats {
             if self.stats.len() >= N_KEYS_MAX && !self.stats.contains_key(key) {
                 continue;
             }
@@ -194,7 +216,21 @@ mod tests {
         let (key, tally) = tallies.all().remove(0);
         assert_eq!((key.1.as_str(), tally.n_runs["succeeded"], tally.n_runs["failed"]), ("j", 5, 4));
         assert_eq!(tally.last_success, Some(9.0));
+        let mut live = run("k", 1, 1, RunState::Succeeded);
+        let told = RunStat {
+            sum: 3.0,
+            last: 3.0,
+            count: 1,
+            kind: fieldpost_model::job::StatKind::Count,
+            ..RunStat::default()
+        };
+        tallies.note_live(&live, &[("rows".to_owned(), told)].into());
+        let rows = || tallies.all().into_iter().find(|(key, _)| key.1 == "k").unwrap().1.stats["rows"].sum;
+        assert_eq!(rows(), 3.0);
+        live.stats = [("rows".to_owned(), RunStat { sum: 5.0, ..told })].into();
+        tallies.count(&mut live);
+        assert_eq!(rows(), 5.0, "counted once, not beside what it had told before");
         tallies.count(&mut run("", 1, 1, RunState::Failed));
-        assert_eq!(tallies.all().len(), 1, "runs without a name have no series");
+        assert_eq!(tallies.all().len(), 2, "runs without a name have no series");
     }
 }

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+mod of_hub;
+
 use anyhow::Context;
 use fieldpost_model::TimeMs;
-use fieldpost_model::job::{Cause, Job, Overlap, Queue, Run, RunState};
+use fieldpost_model::job::{Cause, Job, Overlap, ParamValues, Queue, Run, RunState};
 use fieldpost_store::{JobsChange, RunQuery, TaskRow, Written};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -18,6 +20,8 @@ use super::row::Levels;
 use super::schedule::{Due, SET_BACK_MS, Schedule};
 use super::ticker::Ticker;
 use crate::http_client::fault_of_url;
+use of_hub::Definition;
+pub use of_hub::NotTaken;
 
 /// Whatever the scheduler has missed is found after so long.
 const SWEEP_PERIOD: Duration = Duration::from_secs(15);
@@ -37,6 +41,11 @@ pub enum Origin {
     },
     /// By a request.
     Asked,
+    /// At a hub.
+    Hub {
+        /// Which.
+        id: String,
+    },
 }
 
 /// A task.
@@ -88,6 +97,15 @@ pub struct LastRun {
     pub created_ms: TimeMs,
 }
 
+/// What whoever has a task run gives it.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// Values of its parameters.
+    pub params: ParamValues,
+    /// What it reads on its standard input.
+    pub stdin: Option<String>,
+}
+
 /// Why a task is not as somebody wishes.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
@@ -97,6 +115,9 @@ pub enum TaskError {
     /// It stands in a file.
     #[error("job {0} is defined in {1}; change that file and reload the agent")]
     InFile(String, PathBuf),
+    /// A hub has defined it.
+    #[error("job {0} is defined at a hub; change it there, or disable it here")]
+    AtHub(String),
     /// It goes on, and must not run twice at a time.
     #[error("job {0} still runs as {1}, and its overlap is forbidden")]
     GoesOn(String, String),
@@ -141,8 +162,14 @@ impl Task {
 /// Faults of a job that need a calendar, beside those it knows itself.
 pub fn faults_of(job: &Job) -> Vec<(String, String)> {
     let mut faults = job.faults();
-    if let Some(Err(text)) = job.loglevels.as_deref().map(str::parse::<Levels>) {
-        faults.push(("loglevels".to_owned(), text));
+    for (key, levels) in [
+        ("loglevels", &job.loglevels),
+        ("loglevels_store", &job.loglevels_store),
+        ("loglevels_hub", &job.loglevels_hub),
+    ] {
+        if let Some(Err(text)) = levels.as_deref().map(str::parse::<Levels>) {
+            faults.push((key.to_owned(), text));
+        }
     }
     for (place, hook) in job.hooks.iter().enumerate() {
         faults.extend(fault_of_url(&hook.url).map(|text| (format!("hooks[{place}].url"), text)));
@@ -169,7 +196,13 @@ impl Jobs {
         for row in self.shared.file.tasks()? {
             match row.definition.as_deref().map(serde_json::from_str::<Job>) {
                 Some(Ok(job)) => drop(tasks.all.insert(row.name.clone(), Task::new(job, Origin::Asked, row))),
-                Some(Err(error)) => tracing::error!(job = row.name, %error, "a job is of another version"),
+                Some(Err(error)) => match row.definition.as_deref().map(serde_json::from_str::<Definition>) {
+                    Some(Ok(Definition { hub, job })) => {
+                        let task = Task::new(job, Origin::Hub { id: hub }, row);
+                        drop(tasks.all.insert(task.job.name.clone(), task));
+                    }
+                    _ => tracing::error!(job = row.name, %error, "a job is of another version"),
+                },
                 None => drop(tasks.remembered.insert(row.name.clone(), row)),
             }
         }
@@ -184,7 +217,8 @@ impl Jobs {
         {
             let mut tasks = self.shared.tasks.lock();
             let names: Vec<String> = files.iter().map(|(_, job)| job.name.clone()).collect();
-            let is_gone = |task: &Task| task.origin != Origin::Asked && !names.contains(&task.job.name);
+            let is_gone =
+                |task: &Task| matches!(task.origin, Origin::File { .. }) && !names.contains(&task.job.name);
             let gone: Vec<String> =
                 tasks.all.values().filter(|task| is_gone(task)).map(|task| task.job.name.clone()).collect();
             for name in gone {
@@ -236,6 +270,7 @@ impl Jobs {
             let tasks = self.shared.tasks.lock();
             match tasks.all.get(&name).map(|task| &task.origin) {
                 Some(Origin::File { path }) => return Err(TaskError::InFile(name, path.clone())),
+                Some(Origin::Hub { .. }) => return Err(TaskError::AtHub(name)),
                 None if tasks.all.len() >= N_TASKS_MAX => return Err(TaskError::TooMany(tasks.all.len())),
                 _ => {}
             }
@@ -263,6 +298,9 @@ impl Jobs {
                 None => return Err(TaskError::Unknown(name.to_owned())),
                 Some(Task { origin: Origin::File { path }, .. }) => {
                     return Err(TaskError::InFile(name.to_owned(), path.clone()));
+                }
+                Some(Task { origin: Origin::Hub { .. }, .. }) => {
+                    return Err(TaskError::AtHub(name.to_owned()));
                 }
                 Some(_) => tasks.all.remove(name).and_then(|task| task.ticker),
             }
@@ -295,9 +333,20 @@ impl Jobs {
         Ok(())
     }
 
-    /// Has a task run now.
-    pub async fn trigger(&self, name: &str, by: &str) -> Result<Run, TaskError> {
-        let job = {
+    /// Has a task run now, with what the caller gives it.
+    pub async fn trigger(&self, name: &str, given: Given, by: &str) -> Result<Run, TaskError> {
+        self.trigger_as(None, name, given, by).await
+    }
+
+    /// The same as a run of this id.
+    pub async fn trigger_as(
+        &self,
+        id: Option<String>,
+        name: &str,
+        given: Given,
+        by: &str,
+    ) -> Result<Run, TaskError> {
+        let mut job = {
             let tasks = self.shared.tasks.lock();
             tasks
                 .all
@@ -310,7 +359,16 @@ impl Jobs {
         {
             return Err(TaskError::GoesOn(name.to_owned(), id));
         }
-        Ok(self.post(NewRun { job, by: by.to_owned(), ..NewRun::default() }).await?)
+        if given.stdin.is_some() && !job.takes_stdin {
+            let mut faults = job.fill(&given.params).err().unwrap_or_default();
+            let text =
+                "this job reads nothing from its caller; its definition would have to say takes_stdin: true";
+            faults.push(("stdin".to_owned(), text.to_owned()));
+            return Err(PostError::Invalid(faults).into());
+        }
+        job.stdin = given.stdin.or(job.stdin);
+        let new = NewRun { id, job, params: given.params, by: by.to_owned(), ..NewRun::default() };
+        Ok(self.post(new).await?)
     }
 
     /// All tasks, by name.
@@ -430,7 +488,7 @@ impl Jobs {
     }
 
     /// Looks at every task.
-    async fn sweep(&self) {
+    pub(super) async fn sweep(&self) {
         let names: Vec<String> = self.shared.tasks.lock().all.keys().cloned().collect();
         for name in names {
             self.look_at(&name).await;
@@ -440,7 +498,8 @@ impl Jobs {
 
     /// Deals with the slots of a task that have come.
     async fn look_at(&self, name: &str) {
-        if self.shared.ending.load(Ordering::Acquire) {
+        // Slots that come while nothing new is taken are dealt with afterwards, as those of any absence.
+        if !self.takes_new() {
             return;
         }
         let (job, due, row, before) = {
@@ -505,6 +564,8 @@ impl Jobs {
         };
         let id = Uuid::now_v7().to_string();
         let mut run = Run::new(id, job, Cause::Slot { slot_ms, late }, String::new(), self.now_ms());
+        // One that runs by itself has a default for whatever it needs.
+        run.params = run.job.fill(&ParamValues::new()).unwrap_or_default();
         run.wait_until(due_ms);
         run
     }

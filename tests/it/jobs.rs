@@ -1,11 +1,16 @@
 //! Jobs with real processes: runs outlive the agent, begin at most once, end when they have to, and
 //! are told as they were.
 
+mod clocks;
 mod command_line;
 mod ends;
+mod failpoints;
 mod floods;
 mod kills;
 mod limits;
+mod numbers;
+mod params;
+mod standing;
 mod starts;
 mod tasks;
 
@@ -31,6 +36,22 @@ impl Stage {
 
     pub fn with(config: &str) -> Self {
         Self { agent: Agent::start(Path::new(crate::fieldpost()), config).unwrap() }
+    }
+
+    /// An agent whose owner has defined these jobs.
+    pub fn with_jobs(text: &str, environment: &[(&str, &std::ffi::OsStr)]) -> Self {
+        let scratch = fieldpost_bed::Scratch::new().unwrap();
+        scratch.write("config/jobs.d/10-test.yaml", text).unwrap();
+        std::fs::create_dir_all(scratch.path().join("effects")).unwrap();
+        let agent = Agent::start_in(scratch, Path::new(crate::fieldpost()), QUICK, environment);
+        Self { agent: agent.unwrap() }
+    }
+
+    /// Runs of a job, newest first.
+    pub fn runs_of(&self, job: &str) -> Vec<Value> {
+        let answer = self.agent.api(&format!("/v1/runs?job={job}")).unwrap();
+        let list: Value = serde_json::from_str(answer.ok().unwrap()).unwrap();
+        list["runs"].as_array().unwrap().clone()
     }
 
     /// A folder for what commands write.

@@ -3,6 +3,7 @@
 
 mod check;
 mod limits;
+mod params;
 mod run;
 mod schedule;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::{JOB_NAME_BYTES_MAX, check_id, check_job_name};
 pub use limits::{CpuShare, Enforcement, Limits};
+pub use params::{Param, ParamKind, ParamValues, Plain, VARIABLE_PREFIX};
 pub use run::{Cause, Change, Outcome, OutputCounts, Run, RunData, RunStat, RunState, StatKind, Usage};
 pub use schedule::{CatchUp, Overlap};
 
@@ -47,9 +49,15 @@ pub struct Job {
     /// Variables whose values are secret: the names, and the files in which the values are.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub secret_files: BTreeMap<String, PathBuf>,
+    /// What whoever has it run may fill in: `{{name}}` in args and env.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub params: Vec<Param>,
     /// What it reads on its standard input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
+    /// May whoever has it run give what it reads, in place of `stdin`?
+    #[serde(skip_serializing_if = "is_false")]
+    pub takes_stdin: bool,
     /// The folder that it runs in; the home of its user without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
@@ -110,9 +118,15 @@ pub struct Job {
     pub stats_interval: Period,
     /// The exit codes that mean success.
     pub success_codes: Vec<i32>,
-    /// Only output of these levels is kept: `1,2,6-9`.
+    /// Only output of these levels is heard: `1,2,6-9`; without it all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loglevels: Option<String>,
+    /// Of what is heard only these levels are stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loglevels_store: Option<String>,
+    /// Of what is stored only these levels are told to hubs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loglevels_hub: Option<String>,
     /// Who is told how its runs end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<Hook>,
@@ -142,7 +156,9 @@ impl Default for Job {
             shell: None,
             env: BTreeMap::new(),
             secret_files: BTreeMap::new(),
+            params: Vec::new(),
             stdin: None,
+            takes_stdin: false,
             dir: None,
             user: None,
             group: None,
@@ -166,6 +182,8 @@ impl Default for Job {
             stats_interval: Period::from_secs(10),
             success_codes: vec![0],
             loglevels: None,
+            loglevels_store: None,
+            loglevels_hub: None,
             hooks: Vec::new(),
             retry: None,
             enabled: true,

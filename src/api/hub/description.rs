@@ -267,6 +267,19 @@ const ENTRIES: &[Entry] = &[
     Entry::get("GET /api/v1/runs/{id}/stats", "What it costs", "RunStats").asking(&[("agent", "string")]),
     Entry::with("POST /api/v1/runs/{id}/kill", "End it, or send it a signal", "KillRequest", "KillAnswer")
         .asking(&[("agent", "string")]),
+    Entry::get("GET /api/v1/agents/{agent}/ping", "How long it takes to the agent and back", "Pong"),
+    Entry::with(
+        "POST /api/v1/agents/{agent}/restart",
+        "Have an agent start anew: at once, or as soon as it is online",
+        "",
+        "Object",
+    ),
+    Entry::with(
+        "POST /api/v1/agents/{agent}/killall",
+        "Have an agent end all its runs, or those of one job",
+        "KillAllRequest",
+        "Object",
+    ),
     Entry::with(
         "POST /api/v1/targets",
         "Who would get an order, and why others would not",

@@ -15,7 +15,7 @@ use super::{DONE, Doer, blocking};
 use crate::api::jobs::parsed;
 use crate::api::problem::Problem;
 use crate::config::{JobText, JobTextFault};
-use crate::hub::{Hub, Matches, OrderFault, OrderWish};
+use crate::hub::{Hub, Matches, Misfit, OrderFault, OrderWish};
 use crate::jobs::faults_of;
 use fieldpost_model::hub_runs::RunWish;
 
@@ -39,6 +39,9 @@ pub struct HubJobView {
     /// Name of the agent that was chosen where any one may run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen_agent: Option<String>,
+    /// Agents that do not take it, and why.
+    #[serde(default)]
+    pub faults: Vec<Misfit>,
 }
 
 /// The jobs of a host.
@@ -64,7 +67,8 @@ pub struct Which {
 fn view(hub: &Hub, defined: HubJob) -> Result<HubJobView, Problem> {
     let chosen = defined.chosen.as_deref().map(|id| hub.state.agent(id)).transpose()?.flatten();
     let schedule = defined.job.schedule_text();
-    Ok(HubJobView { defined, schedule, chosen_agent: chosen.map(|agent| agent.name) })
+    let faults = hub.job_faults(&defined.job.name);
+    Ok(HubJobView { defined, schedule, chosen_agent: chosen.map(|agent| agent.name), faults })
 }
 
 /// Lists.

@@ -152,6 +152,8 @@ pub async fn stats(
             return Ok(answer);
         }
     }
-    let stats = RunStats { state: run.run.state, usage: run.run.usage, samples: Vec::new() };
+    let run = run.run;
+    let (samples, intervals) = (Vec::new(), Vec::new());
+    let stats = RunStats { state: run.state, usage: run.usage, samples, stats: run.stats, intervals };
     Ok(Json(stats).into_response())
 }

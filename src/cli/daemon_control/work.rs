@@ -1,6 +1,7 @@
 //! A process' life: takes the lock, says who it is, serves until it is told to end.
 
 use std::cell::RefCell;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub struct Setup<R> {
     request: Request,
     loaded: Loaded<R>,
     config_name: String,
+    base: PathBuf,
 }
 
 impl<R: Root> Setup<R> {
@@ -45,7 +47,7 @@ impl<R: Root> Setup<R> {
         let request = request.absolute(&base);
         let loaded = request.load()?;
         let config_name = config_name(&loaded.files);
-        Ok(Self { request, loaded, config_name })
+        Ok(Self { request, loaded, config_name, base })
     }
 
     /// The config.
@@ -116,9 +118,10 @@ pub fn in_foreground<F: Face>(global: &Global, with_parent: bool) -> anyhow::Res
     };
     let stream = std::env::var("JOURNAL_STREAM").ok();
     let log = Log::start(setup.config().log(), LogSink::Stderr { journal: is_journal(stream.as_deref()) })?;
+    let again = Again::prepare()?;
     let stopped = work::<F>(setup, lock, log, F::tell_started)?;
     F::tell_stopped(&stopped);
-    Ok(ExitCode::SUCCESS)
+    if F::starts_again(&stopped) { again.start() } else { Ok(ExitCode::SUCCESS) }
 }
 
 /// Runs until a signal comes; whoever waits in the foreground is told how the start went.
@@ -129,6 +132,7 @@ pub fn in_background<F: Face>(
     readiness: Readiness,
 ) -> anyhow::Result<ExitCode> {
     let readiness = RefCell::new(Some(readiness));
+    let again = Again { folder: setup.base.clone(), ..Again::prepare()? };
     let done = Log::start(setup.config().log(), LogSink::File(log_file)).and_then(|log| {
         work::<F>(setup, lock, log, |started, _| {
             let words = format!("started  pid {}, {}", std::process::id(), F::started_text(started));
@@ -142,7 +146,7 @@ pub fn in_background<F: Face>(
         Ok(stopped) => {
             let ended = F::ended(&stopped, now_ms());
             tracing::info!(stored = ended.n_samples_stored, lost = ended.n_samples_lost, "stopped");
-            Ok(ExitCode::SUCCESS)
+            if F::starts_again(&stopped) { again.start() } else { Ok(ExitCode::SUCCESS) }
         }
         Err(error) => {
             let (code, text) = exit::code_and_text(&error);
@@ -152,6 +156,28 @@ pub fn in_background<F: Face>(
             }
             Ok(ExitCode::from(code))
         }
+    }
+}
+
+/// This very command once more, from the file that it was started from: a newer version may lie
+/// there by now.
+struct Again {
+    program: PathBuf,
+    folder: PathBuf,
+}
+
+impl Again {
+    fn prepare() -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let folder = std::env::current_dir().context("the present folder is gone; change to another")?;
+        Ok(Self { program, folder })
+    }
+
+    /// Becomes it. What is open is closed by that, the lock of the data folder as well.
+    fn start(self) -> anyhow::Result<ExitCode> {
+        let mut command = std::process::Command::new(&self.program);
+        let error = command.args(std::env::args_os().skip(1)).current_dir(&self.folder).exec();
+        Err(error).with_context(|| format!("cannot start {} anew", self.program.display()))
     }
 }
 
@@ -177,7 +203,7 @@ fn work<F: Face>(
     log: Log,
     on_ready: impl FnOnce(&F::Started, &CancellationToken),
 ) -> anyhow::Result<F::Stopped> {
-    let Setup { request, loaded, config_name } = setup;
+    let Setup { request, loaded, config_name, .. } = setup;
     let socket = loaded.config.socket();
     let started_ms = now_ms();
     let note = Note::of_this_process(

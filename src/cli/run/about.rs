@@ -1,10 +1,11 @@
 //! What is known of one run, and what can be done with it.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
-use fieldpost_model::job::{Cause, Run};
+use fieldpost_model::job::{Cause, Run, RunStat};
 use fieldpost_model::{Period, format_bytes};
 
 use super::super::job_door::JobDoor;
@@ -46,7 +47,10 @@ pub fn show(one: &One, global: &Global) -> anyhow::Result<ExitCode> {
     }
     add("job", run.job.name.clone());
     add("domain", run.job.domain.clone());
-    add("command", run.job.argv().join(" "));
+    add("command", run.argv().join(" "));
+    for (name, value) in &run.params {
+        add("param", format!("{name}={value}"));
+    }
     add("cause", cause(&run));
     for (name, value) in &run.job.tags {
         add("tag", format!("{name}={value}"));
@@ -243,7 +247,30 @@ fn stats_text(stats: &RunStats) -> String {
         let memory: Vec<f64> = stats.samples.iter().map(|sample| sample.memory_bytes as f64).collect();
         rows.push(("memory now", graph(&memory)));
     }
-    rows.iter().map(|(name, value)| format!("{name:<11}  {value}\n")).collect()
+    let mut text: String = rows.iter().map(|(name, value)| format!("{name:<11}  {value}\n")).collect();
+    if !stats.stats.is_empty() {
+        text += &told(&stats.stats);
+    }
+    text
+}
+
+/// What the command told of itself.
+fn told(stats: &BTreeMap<String, RunStat>) -> String {
+    let mut table = terminal::table(["KEY", "LAST", "MIN", "MEAN", "MAX", "SUM", "P95", "VALUES"]);
+    let number = |value: f64| format!("{}", (value * 1e3).round() / 1e3);
+    for (key, stat) in stats {
+        table.add_row([
+            key.clone(),
+            number(stat.last),
+            number(stat.min),
+            number(stat.mean()),
+            number(stat.max),
+            number(stat.sum),
+            stat.p95.map_or_else(|| "-".to_owned(), number),
+            stat.count.to_string(),
+        ]);
+    }
+    terminal::table_text(&table)
 }
 
 /// The newest values as bars between nothing and the largest.

@@ -15,7 +15,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::super::job_door::{JobDoor, Whom};
-use super::super::jobs::{hub_line, line};
+use super::super::jobs::line;
+use super::super::jobs_at_hub::hub_line;
 use super::super::{Global, exit, process_setup, terminal};
 use super::follow::Show;
 use super::{ending, fanout, follow};
@@ -125,7 +126,8 @@ pub struct New {
     command: Vec<String>,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// Reads NAME=VALUE.
+pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),
@@ -220,7 +222,8 @@ impl New {
     }
 }
 
-fn input(path: &Path) -> anyhow::Result<String> {
+/// A file as text, or the standard input where it is called `-`.
+pub fn input(path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin().lock().take(STDIN_BYTES_MAX + 1).read_to_string(&mut text)

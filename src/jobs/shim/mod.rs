@@ -65,7 +65,10 @@ fn owned() -> anyhow::Result<()> {
     match begin(&order, &stdin) {
         Ok(Begun::Runs(watch)) => {
             let ended = watch.until_the_end();
-            say_end(&ended)
+            order.failpoint.reach("shim_before_ended");
+            let said = say_end(&ended);
+            order.failpoint.reach("shim_after_ended");
+            said
         }
         Ok(Begun::Refused(limits, reason)) => {
             let outcome = Outcome::NotStarted { code: REFUSED_CODE, error: reason.clone() };
@@ -107,6 +110,7 @@ fn begin(order: &Order, stdin: &[u8]) -> anyhow::Result<Begun> {
     let signals = sys::signals_as_file(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
         .context("cannot listen to signals")?;
     let listener = UnixListener::bind(SOCKET_FILE).context("cannot make the socket")?;
+    order.failpoint.reach("shim_before_cgroups");
     let cgroups = Cgroups::make(order);
     let mut limits = cgroups.limit(&order.limits);
     limits.extend(child::enforced(&order.limits));
@@ -118,6 +122,7 @@ fn begin(order: &Order, stdin: &[u8]) -> anyhow::Result<Begun> {
         return Ok(Begun::Refused(limits, reason));
     }
     let (ours, theirs) = channels(stdin)?;
+    order.failpoint.reach("shim_before_fork");
     let pid = match sys::fork().context("cannot fork")? {
         Forked::Child => {
             drop(ours);
@@ -129,6 +134,7 @@ fn begin(order: &Order, stdin: &[u8]) -> anyhow::Result<Begun> {
     if let Err(error) = cgroups.add(pid) {
         tell(&format!("the run is not in its cgroups: {error}"));
     }
+    order.failpoint.reach("shim_before_started");
     if !say_start(order, pid, &cgroups, &limits)? {
         // The barrier goes with its end of the pipe, and the child with it.
         drop(ours);
@@ -138,9 +144,11 @@ fn begin(order: &Order, stdin: &[u8]) -> anyhow::Result<Begun> {
         cgroups.remove();
         return Ok(Begun::Void);
     }
+    order.failpoint.reach("shim_after_started");
     let began = Instant::now();
     let began_ms = now_ms();
     File::from(ours.barrier).write_all(b"g").context("the child has gone")?;
+    order.failpoint.reach("shim_after_barrier");
     // Nobody reads it if the agent has gone; then it looks into the folder later.
     let _ = std::io::stdout().lock().write_all(STARTED_WORD).and_then(|()| std::io::stdout().flush());
     let output = Output::new(order, ours.stdout, ours.stderr);

@@ -31,6 +31,7 @@ struct Stream {
 pub struct Output {
     streams: [Stream; 2],
     segments: Segments,
+    heard_levels: Option<Vec<(u8, u8)>>,
     kept_levels: Option<Vec<(u8, u8)>>,
     n_lines: u64,
     data: Option<RunData>,
@@ -52,10 +53,11 @@ impl Output {
         Self {
             streams: [stream(stdout, 1), stream(stderr, 2)],
             segments: Segments::new(Path::new("."), order.head_bytes, order.tail_bytes),
+            heard_levels: order.heard_levels.clone(),
             kept_levels: order.kept_levels.clone(),
             n_lines: 0,
             data: None,
-            statistics: Statistics::default(),
+            statistics: Statistics::new(order.stats_interval_ms),
             buffer: vec![0; CHUNK_BYTES],
             shown: Vec::with_capacity(CHUNK_BYTES),
         }
@@ -89,6 +91,7 @@ impl Output {
     pub fn finish(&mut self) {
         while self.take() {}
         (0..self.streams.len()).for_each(|place| self.end_of(place));
+        self.statistics.close();
     }
 
     fn keep(&mut self, place: usize, n_bytes: usize) {
@@ -135,16 +138,29 @@ impl Output {
 
     fn store_messages(&mut self, messages: Vec<(u8, Vec<u8>)>) {
         for (level, bytes) in messages {
+            if !is_kept(self.heard_levels.as_deref(), level) {
+                continue;
+            }
             if is_kept(self.kept_levels.as_deref(), level) {
                 self.segments.append(level, now_ms(), &bytes);
             }
             if level == levels::STATISTICS {
-                self.statistics.take(&bytes);
+                self.statistics.take(&bytes, now_ms());
             }
             if levels::is_result(level) {
                 self.data = Some(RunData { level, text: String::from_utf8_lossy(&bytes).into_owned() });
             }
         }
+    }
+
+    /// How long until statistics are to be written down, milliseconds; none if there are none.
+    pub fn flush_after_ms(&self) -> Option<u64> {
+        self.statistics.left_ms(now_ms())
+    }
+
+    /// Writes statistics down if their time has come.
+    pub fn flush_statistics(&mut self) {
+        self.statistics.flush(now_ms());
     }
 
     /// What was said, and what of it is kept.

@@ -120,6 +120,7 @@ impl Watch {
                 self.serve();
             }
             self.reap();
+            self.output.flush_statistics();
             self.act(Instant::now());
         }
         self.output.finish();
@@ -141,9 +142,10 @@ impl Watch {
     }
 
     fn next_deadline(&self) -> Instant {
-        let idle = Instant::now() + IDLE;
+        let flush = self.output.flush_after_ms().map(Duration::from_millis);
+        let idle = Instant::now() + flush.map_or(IDLE, |flush| flush.min(IDLE));
         match self.phase {
-            Phase::Stopping(at) | Phase::Killing(at) | Phase::Lingering(at) => at,
+            Phase::Stopping(at) | Phase::Killing(at) | Phase::Lingering(at) => at.min(idle),
             Phase::Running => {
                 [self.times_out(), self.is_silent()].into_iter().flatten().fold(idle, Instant::min)
             }

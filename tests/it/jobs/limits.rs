@@ -139,3 +139,42 @@ fn what_runs_cost_is_sampled_and_told_as_series() {
     assert_eq!(of_key("fieldpost_job_timed_seconds_total", "query"), Some(0.25));
     assert_eq!(value("fieldpost_runs_live", &[]), Some(0.0));
 }
+
+#[test]
+fn what_a_run_tells_of_itself_counts_while_it_goes_on_and_by_spans_of_the_clock() {
+    let stage = Stage::start();
+    let line = "i=0; while [ ! -e go ]; do i=$((i+1)); echo '10::rows:1|c'; echo '10::depth:+2|g'; echo 7::hm; sleep 0.1; done";
+    let job = json!({
+        "name": "teller", "shell": line, "output": "levels", "stats_interval": "1s", "dir": stage.folder(),
+        "loglevels_store": "10", "loglevels": "7,10",
+    });
+    let id = stage.post(job);
+    let labels = [("domain", ""), ("key", "rows"), ("name", "teller")];
+    let counted =
+        || stage.agent.page().ok()?.value("fieldpost_job_count_total", &labels).filter(|rows| *rows > 3.0);
+    let live = fieldpost_bed::wait_for("a count of a live run", counted).unwrap();
+    assert_eq!(stage.state(&id).unwrap(), "running");
+    std::fs::write(stage.folder().join("go"), "").unwrap();
+    let run = stage.ended(&id);
+    let rows = run["stats"]["rows"]["sum"].as_f64().unwrap();
+    assert!(rows >= live, "{rows} in the end, {live} before");
+    // A page is kept for a moment.
+    let in_the_end = || counted().filter(|counted| *counted >= rows);
+    assert_eq!(fieldpost_bed::wait_for("the whole count", in_the_end).unwrap(), rows, "counted once");
+    let stats: serde_json::Value =
+        serde_json::from_slice(&stage.agent.api(&format!("/v1/runs/{id}/stats")).unwrap().body).unwrap();
+    let intervals = stats["intervals"].as_array().unwrap();
+    let sum = |key: &str| -> f64 {
+        intervals.iter().filter_map(|interval| interval["values"][key]["sum"].as_f64()).sum()
+    };
+    assert!(
+        intervals.len() >= 2 && intervals.iter().all(|one| one["from_ms"].as_i64().unwrap() % 1_000 == 0)
+    );
+    assert_eq!(sum("rows"), rows, "spans together are the whole: {stats}");
+    assert!(intervals.iter().any(|one| one["values"]["memory_bytes"]["p95"].is_f64()), "{stats}");
+    assert_eq!(run["stats"]["depth"]["last"].as_f64(), Some(2.0 * rows), "changes go on over spans");
+    let said = String::from_utf8(stage.output(&id)).unwrap();
+    assert!(said.contains("rows:1|c") && !said.contains("hm"), "only what is to be stored is");
+    let shown = String::from_utf8(stage.client(&["run", "stats", &id]).stdout).unwrap();
+    assert!(shown.contains("rows") && shown.contains("MEAN"), "{shown}");
+}

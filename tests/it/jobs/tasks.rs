@@ -8,18 +8,12 @@ use serde_json::{Value, json};
 
 use super::{QUICK, Stage, is_alive, n_lines};
 
-/// An agent whose owner has defined these jobs.
 fn with_jobs(text: &str) -> Stage {
-    let scratch = Scratch::new().unwrap();
-    scratch.write("config/jobs.d/10-test.yaml", text).unwrap();
-    std::fs::create_dir_all(scratch.path().join("effects")).unwrap();
-    Stage { agent: Agent::start_in(scratch, Path::new(crate::fieldpost()), QUICK, &[]).unwrap() }
+    Stage::with_jobs(text, &[])
 }
 
 fn runs_of(stage: &Stage, job: &str) -> Vec<Value> {
-    let answer = stage.agent.api(&format!("/v1/runs?job={job}")).unwrap();
-    let list: Value = serde_json::from_str(answer.ok().unwrap()).unwrap();
-    list["runs"].as_array().unwrap().clone()
+    stage.runs_of(job)
 }
 
 fn task(stage: &Stage, name: &str) -> Value {
@@ -170,7 +164,7 @@ fn examples_of_the_manual_run() {
     let manual = std::fs::read_to_string(crate::repository_file("docs/jobs.md")).unwrap();
     let examples: Vec<&str> =
         manual.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(examples.len(), 10);
+    assert_eq!(examples.len(), 12);
     let scratch = Scratch::new().unwrap();
     for (number, example) in examples.iter().enumerate() {
         scratch.write(&format!("config/jobs.d/{number}.yaml"), example).unwrap();
@@ -180,7 +174,7 @@ fn examples_of_the_manual_run() {
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     let list: Value = serde_json::from_str(stage.agent.api("/v1/jobs").unwrap().ok().unwrap()).unwrap();
     let jobs = list["jobs"].as_array().unwrap();
-    assert_eq!(jobs.len(), 11);
+    assert_eq!(jobs.len(), 13);
     for job in jobs.iter().map(|task| &task["job"]) {
         let name = job["name"].as_str().unwrap();
         if job["keep"] == true {
@@ -188,13 +182,19 @@ fn examples_of_the_manual_run() {
             stage.client(&["job", "disable", name]);
             continue;
         }
-        let answer = stage.send("POST", &format!("/v1/jobs/{name}/trigger"), &json!({})).unwrap();
+        let given = if name == "restore" { json!({ "params": { "day": "2026-11-21" } }) } else { json!({}) };
+        let answer = stage.send("POST", &format!("/v1/jobs/{name}/trigger"), &given).unwrap();
         let run: Value = serde_json::from_slice(&answer.body).unwrap();
         let run = stage.ended(run["id"].as_str().unwrap_or_else(|| panic!("{name}: {run}")));
         assert_eq!(run["state"], "succeeded", "{name}: {run}");
     }
     let result = runs_of(&stage, "check-disk")[0]["data"]["text"].clone();
     assert_eq!(result, "{\"free_percent\": 7}\n");
+    let counted = &runs_of(&stage, "load-orders")[0]["stats"];
+    assert_eq!(
+        (&counted["orders.loaded"]["sum"], &counted["queue.depth"]["last"]),
+        (&json!(30.0), &json!(5.0))
+    );
 }
 
 #[test]

@@ -63,6 +63,12 @@ fn target_that_cannot_be_or_that_nobody_is_says_why_and_what_people_say_of_an_ag
     let id = field.order_of("a", &field.marking("later", "true"));
     let run = field.run(&id);
     assert!(run["changes"][0]["reason"].as_str().unwrap().contains("new disks"), "{run:#}");
+    let says = |field: &Field| field.agents[0].api("/v1/agent/status").ok()?.text().ok().map(str::to_owned);
+    fieldpost_bed::wait_for("the agent to be told", || {
+        says(&field).filter(|text| text.contains("new disks"))
+    })
+    .unwrap();
+    assert!(field.get("/agents/a/ping")["round_trip_ms"].as_f64().unwrap() > 0.0);
     field.hub.client(&["agents", "set-status", "a", "online"]).unwrap();
     field.in_state(&id, "succeeded");
     assert_eq!(field.n_effects("later"), 1);

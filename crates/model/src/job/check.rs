@@ -1,6 +1,6 @@
 //! What a job may say beyond the types of its fields.
 
-use super::{Job, OutputKind};
+use super::Job;
 use crate::Period;
 
 /// Bytes of a job's name, and of a run's id.
@@ -43,6 +43,7 @@ impl Job {
     pub fn faults(&self) -> Vec<(String, String)> {
         let mut faults = self.faults_of_words();
         faults.extend(self.faults_of_command());
+        faults.extend(self.faults_of_params());
         faults.extend(self.faults_of_times());
         faults.extend(self.faults_of_limits());
         faults
@@ -146,7 +147,7 @@ impl Job {
         if self.success_codes.iter().any(|code| !(0..=255).contains(code)) {
             faults.push(fault("success_codes", "exit codes are from 0 to 255"));
         }
-        if self.output == OutputKind::Plain && self.stats_interval < Period::from_secs(1) {
+        if self.stats_interval < Period::from_secs(1) {
             faults.push(fault("stats_interval", "write 1s or more"));
         }
         faults

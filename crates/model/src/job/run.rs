@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Enforcement, Job};
+use super::{Enforcement, Job, ParamValues};
 use crate::TimeMs;
 
 /// Where a run stands.
@@ -231,6 +231,9 @@ pub struct Run {
     pub id: String,
     /// What it is a run of.
     pub job: Job,
+    /// What its parameters were given.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: ParamValues,
     /// Why it is.
     #[serde(default)]
     pub cause: Cause,
@@ -325,6 +328,13 @@ pub struct RunStat {
     pub p95: Option<f64>,
 }
 
+impl RunStat {
+    /// The mean of its values; 0 of none.
+    pub fn mean(&self) -> f64 {
+        if self.count == 0 { 0.0 } else { self.sum / self.count as f64 }
+    }
+}
+
 /// What a run gave as its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunData {
@@ -341,6 +351,7 @@ impl Run {
         Self {
             id,
             job,
+            params: ParamValues::new(),
             cause,
             asked_by,
             state,
@@ -370,6 +381,11 @@ impl Run {
             self.state = RunState::Scheduled;
             self.changes[0].state = RunState::Scheduled;
         }
+    }
+
+    /// The program and its arguments, with the values of its parameters.
+    pub fn argv(&self) -> Vec<String> {
+        self.job.filled_argv(&self.params)
     }
 
     /// Goes on to another state.

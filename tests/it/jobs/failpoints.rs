@@ -1,0 +1,103 @@
+//! The agent or the shim ends at each step of a start and of an end: the command begins at most once,
+//! and what became of the run is told.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::sync::Mutex;
+
+use fieldpost::jobs::FAILPOINTS;
+use fieldpost_bed::{soak, unix_send, wait_for};
+use serde_json::{Value, json};
+
+use super::{Stage, n_lines};
+
+/// Runs that are asked for at once.
+const N_RUNS: usize = 3;
+/// Agents at a time.
+const N_THREADS: usize = 4;
+
+/// What has to be true of a run that came by this place: how often its command began, and the states
+/// in which it may have ended.
+fn expected(point: &str) -> (std::ops::RangeInclusive<usize>, &'static [&'static str]) {
+    match point {
+        "shim_before_cgroups" | "shim_before_fork" | "shim_before_started" => (0..=0, &["failed"]),
+        "shim_after_started" => (0..=0, &["lost"]),
+        // Its shim is gone before the command has come far.
+        "shim_after_barrier" => (0..=1, &["lost"]),
+        "shim_before_ended" => (1..=1, &["lost"]),
+        _ => (1..=1, &["succeeded"]),
+    }
+}
+
+fn passes(point: &str) {
+    let environment = [("FIELDPOST_FAILPOINT", OsStr::new(point))];
+    let mut stage = Stage::with_jobs("jobs: []\n", &environment);
+    let folder = stage.folder();
+    let accepted = Mutex::new(BTreeSet::new());
+    let ids: Vec<String> = (0..N_RUNS).map(|number| format!("r{number}")).collect();
+    let socket = stage.agent.socket();
+    std::thread::scope(|scope| {
+        for id in &ids {
+            let (socket, folder, accepted) = (&socket, &folder, &accepted);
+            scope.spawn(move || {
+                let job = json!({ "shell": format!("echo x >> {id}"), "dir": folder });
+                let body = json!({ "id": id, "job": job }).to_string();
+                if unix_send(socket, "POST", "/v1/runs", &body).is_ok_and(|answer| answer.status == 201) {
+                    accepted.lock().unwrap().insert(id.clone());
+                }
+            });
+        }
+    });
+    let accepted = accepted.into_inner().unwrap();
+    if point.starts_with("shim_") {
+        // The agent lives and tells it; the next one has to say the same.
+        assert_eq!(accepted.len(), N_RUNS, "{point}");
+        ids.iter().for_each(|id| drop(stage.ended(id)));
+        stage.again();
+    } else {
+        let pid = stage.agent.process().pid();
+        wait_for(&format!("end of the agent at {point}"), || (!super::is_alive(pid)).then_some(())).unwrap();
+        let _gone_already = stage.agent.kill();
+        stage.agent.start_again().unwrap();
+    }
+    for id in &ids {
+        let run = stage.run(id).is_ok().then(|| stage.ended(id));
+        let n_began = n_lines(&folder.join(id));
+        let Some(run): Option<Value> = run else {
+            assert!(!accepted.contains(id) && n_began == 0, "{point}: {id} was forgotten");
+            continue;
+        };
+        let (began, states) = expected(point);
+        assert!(began.contains(&n_began), "{point}: began {n_began} times: {run}");
+        assert!(states.contains(&run["state"].as_str().unwrap()), "{point}: {run}");
+    }
+    if point == "post_before_commit" {
+        assert!(ids.iter().all(|id| stage.run(id).is_err()), "what was not on the disk is not known");
+    }
+}
+
+#[test]
+fn whoever_ends_at_whichever_step_the_command_begins_at_most_once() {
+    let points = Mutex::new((0..soak()).flat_map(|_| FAILPOINTS).collect::<Vec<_>>());
+    std::thread::scope(|scope| {
+        for _ in 0..N_THREADS {
+            scope.spawn(|| {
+                loop {
+                    let Some(point) = points.lock().unwrap().pop() else { break };
+                    passes(point);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn place_that_does_not_exist_is_refused() {
+    let scratch = fieldpost_bed::Scratch::new().unwrap();
+    let mut command = std::process::Command::new(crate::fieldpost());
+    command.args(["agent", "--set", "metrics.listen=127.0.0.1:0", "--set", "store.path=./data"]);
+    command.current_dir(scratch.path()).env("RUNTIME_DIRECTORY", scratch.path());
+    let output = command.env("FIELDPOST_FAILPOINT", "nowhere").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("\"nowhere\" is no failpoint"), "{said}");
+}
