@@ -1,7 +1,7 @@
 //! Fieldpost beside its peers, in one run on one machine: `make bench`. Prints the tables that
 //! BENCHMARKS.md holds. Nothing here asserts: a busy machine makes numbers worse, not wrong code.
 //!
-//! - `FIELDPOST_BENCH_ONLY=pass,page,running,density,restart,hub`: these parts only; of `hub` also
+//! - `FIELDPOST_BENCH_ONLY=pass,page,running,density,restart,jobs,hub`: these parts only; of `hub` also
 //!   `hub-ingest`, `hub-fresh`, `hub-links`, `hub-questions`, `hub-promql` alone
 //! - `FIELDPOST_BENCH_SECONDS=60`: how long agents run side by side
 //! - `FIELDPOST_BENCH_RECORDING=DIR`: a store with an hour of 1 s samples to replay; without it
@@ -16,6 +16,7 @@ mod crowd;
 mod density;
 mod disk;
 mod hub;
+mod jobs;
 mod machine;
 mod openmetrics;
 mod page;
@@ -96,6 +97,9 @@ fn main() -> anyhow::Result<()> {
         if order.wants("restart") {
             part("restart", &mut rows, restart::rows(&hour)?);
         }
+    }
+    if order.wants("jobs") {
+        part("jobs", &mut rows, jobs::rows()?);
     }
     for name in hub::PARTS {
         if order.wants("hub") || order.wants(name) {

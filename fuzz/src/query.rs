@@ -1,11 +1,12 @@
 //! PromQL, as anybody may send it: read, written again, and evaluated over a few series; and remote reads.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use fieldpost_formats::{Limits as RequestLimits, remote_read};
 use fieldpost_model::{ABSENT, Matcher};
 use fieldpost_promql::{
-    Charge, Engine, Labels, Limits, METRIC_NAME, Range, SeriesSource, SourceError, Stored, format_query,
+    Allowance, Engine, Labels, Limits, METRIC_NAME, Range, SeriesSource, SourceError, Stored, Take,
+    format_query,
 };
 
 use super::Ready;
@@ -30,14 +31,14 @@ const N_LOOKS: u32 = 20_000;
 struct Few;
 
 impl SeriesSource for Few {
-    fn select(
+    fn each(
         &self,
         matchers: &[Matcher],
         from_ms: i64,
         to_ms: i64,
-        charge: Charge<'_>,
-    ) -> Result<Vec<Stored>, SourceError> {
-        let mut found = Vec::new();
+        allowance: &dyn Allowance,
+        take: Take<'_>,
+    ) -> Result<(), SourceError> {
         for (name, more) in
             [("load", ("host", "a")), ("took_bucket", ("le", "+Inf")), ("work_total", ("host", "b"))]
         {
@@ -49,10 +50,10 @@ impl SeriesSource for Few {
             let times = (0..60).map(|n| NOW_MS - 900_000 + n * 15_000);
             let samples = times.zip(odd.into_iter().cycle()).filter(|(at, _)| (from_ms..=to_ms).contains(at));
             let samples: Vec<(i64, f64)> = samples.collect();
-            charge(samples.len() as u64)?;
-            found.push(Stored { labels, samples });
+            allowance.samples(samples.len() as u64)?;
+            take(Stored { labels, samples })?;
         }
-        Ok(found)
+        Ok(())
     }
 }
 
@@ -73,13 +74,10 @@ fn run_promql(data: &[u8]) {
     }
     let limits = Limits { samples: 100_000, series: 100, steps: 2_000, bytes: 4 << 20 };
     let engine = Engine { limits, ..Engine::default() };
-    let looks = Cell::new(0);
-    let is_over = || {
-        looks.set(looks.get() + 1);
-        looks.get() > N_LOOKS
-    };
+    let looks = AtomicU32::new(0);
+    let is_over = || looks.fetch_add(1, Ordering::Relaxed) >= N_LOOKS;
     let _ = engine.instant(&Few, text, NOW_MS, &is_over);
-    looks.set(0);
+    looks.store(0, Ordering::Relaxed);
     let range = Range { from_ms: NOW_MS - 600_000, to_ms: NOW_MS, step_ms: 61_007 };
     let _ = engine.range(&Few, text, range, &is_over);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fieldpost_model::{Kind, Matcher, Selector, Series, TimeMs, Window, is_absent};
 use fieldpost_promql::{
-    Catalogue, Charge, Described, Labels, METRIC_NAME, QueryError, SeriesSource, SourceError, Stored,
+    Allowance, Catalogue, Described, Labels, METRIC_NAME, QueryError, SeriesSource, SourceError, Stored, Take,
 };
 use fieldpost_store::{Reader, StoreError, StoredSeries, ThinSpan, samples_of, thin_remarks};
 
@@ -106,7 +106,7 @@ impl AgentQuestion<'_> {
         &self,
         matchers: &[Matcher],
         (from_ms, to_ms): (TimeMs, TimeMs),
-        charge: Charge<'_>,
+        allowance: &dyn Allowance,
     ) -> Result<Found, QueryError> {
         let Some(selector) = self.selector(matchers) else { return Ok(Found::new()) };
         let accepts = |labels: &Labels| matchers.iter().all(|m| m.accepts(labels.get(&m.label)));
@@ -116,7 +116,7 @@ impl AgentQuestion<'_> {
         let spend = |n: u64| {
             let mut refused = refused.borrow_mut();
             if refused.is_none() {
-                *refused = charge(n).err();
+                *refused = allowance.samples(n).err();
             }
             refused.is_none()
         };
@@ -146,7 +146,7 @@ impl AgentQuestion<'_> {
         }
         let mut found = found.into_inner();
         if let Some(open) = open {
-            charge(self.add_open(open, &selector, (from_ms, to_ms), &accepts, &mut found))?;
+            allowance.samples(self.add_open(open, &selector, (from_ms, to_ms), &accepts, &mut found))?;
         }
         if !found.is_empty() {
             self.asked_ms.get_or_init(|| to_ms);
@@ -212,21 +212,23 @@ fn failed(error: &StoreError) -> QueryError {
 }
 
 impl SeriesSource for AgentQuestion<'_> {
-    fn select(
+    fn each(
         &self,
         matchers: &[Matcher],
         from_ms: TimeMs,
         to_ms: TimeMs,
-        charge: Charge<'_>,
-    ) -> Result<Vec<Stored>, SourceError> {
-        let found = self.find(matchers, (from_ms, to_ms), charge)?.into_iter();
-        let stored = found.map(|(labels, samples)| {
+        allowance: &dyn Allowance,
+        take: Take<'_>,
+    ) -> Result<(), SourceError> {
+        let found = self.find(matchers, (from_ms, to_ms), allowance)?;
+        allowance.series(found.len() as u64)?;
+        for (labels, samples) in found {
             let mut stored = Stored { labels, samples };
             // Days without samples may lie between days with them.
             stored.put_in_order();
-            stored
-        });
-        Ok(stored.collect())
+            take(stored)?;
+        }
+        Ok(())
     }
 
     fn remarks(&self) -> Vec<String> {

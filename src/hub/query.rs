@@ -3,13 +3,15 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fieldpost_link::LiveSeries;
 use fieldpost_model::{Matcher, Selector, TimeMs};
 use fieldpost_promql::{
-    Catalogue, Charge, Described, Labels, METRIC_NAME, QueryError, SeriesSource, SourceError, Stored,
+    Allowance, Catalogue, Described, Labels, METRIC_NAME, QueryError, SeriesSource, SourceError, Stored, Take,
 };
 use fieldpost_store::{StoredSeries, ThinSpan, samples_of, thin_remarks};
+use parking_lot::Mutex;
 
 use super::Hub;
 
@@ -77,7 +79,7 @@ fn labels_of(whose: &[(String, String)], series: &LiveSeries) -> Labels {
 
 impl HubQuestion<'_> {
     /// Notes which agents the answer rests on whose newest samples are old.
-    fn note_age(&self, agents: &BTreeSet<String>, to_ms: TimeMs) {
+    fn note_age<'s>(&self, agents: impl Iterator<Item = &'s str>, to_ms: TimeMs) {
         let end_ms = to_ms.min(self.now_ms);
         let newest = self.hub.store.newest_ms();
         let mut late = self.late.borrow_mut();
@@ -87,7 +89,7 @@ impl HubQuestion<'_> {
             let age_ms = end_ms.saturating_sub(stored_ms.max(live_ms));
             // What ended longer ago has no part in what is said of the end.
             if (SILENT_AGE_MS + 1..=LOOKED_BACK_MS).contains(&age_ms) {
-                late.insert(agent.clone(), age_ms);
+                late.insert(agent.to_owned(), age_ms);
             }
         }
     }
@@ -97,7 +99,7 @@ impl HubQuestion<'_> {
         &self,
         selector: &Selector,
         (from_ms, to_ms): (TimeMs, TimeMs),
-        charge: Charge<'_>,
+        allowance: &dyn Allowance,
     ) -> Result<Vec<Stored>, QueryError> {
         let reader = &self.hub.reader;
         let mut found = Vec::new();
@@ -109,7 +111,7 @@ impl HubQuestion<'_> {
             }
             for (series, rollups) in rollups {
                 let samples = samples_of(series.series.kind, &rollups, span.rollup_ms);
-                charge(samples.len() as u64)?;
+                allowance.samples(samples.len() as u64)?;
                 found.push(Stored { labels: labels(&series.series), samples });
             }
         }
@@ -123,49 +125,47 @@ impl HubQuestion<'_> {
 }
 
 impl SeriesSource for HubQuestion<'_> {
-    fn select(
+    fn each(
         &self,
         matchers: &[Matcher],
         from_ms: TimeMs,
         to_ms: TimeMs,
-        charge: Charge<'_>,
-    ) -> Result<Vec<Stored>, SourceError> {
-        let mut places: HashMap<(String, String), usize> = HashMap::new();
-        let mut found: Vec<Stored> = Vec::new();
-        let mut agents = BTreeSet::new();
+        allowance: &dyn Allowance,
+        take: Take<'_>,
+    ) -> Result<(), SourceError> {
         let selector = selector(matchers);
+        let span = (from_ms, to_ms.saturating_add(1));
         // Before the store: what is stored meanwhile is then there twice, and not missing.
         let live = self.hub.live_series(matchers, from_ms, to_ms);
-        let refused = RefCell::new(None);
-        let spend = |n: u64| {
-            let mut refused = refused.borrow_mut();
-            if refused.is_none() {
-                *refused = charge(n).err();
+        allowance.samples(live.iter().map(|stored| stored.samples.len() as u64).sum())?;
+        let mut more = self.thinned(&selector, span, allowance)?;
+        more.extend(live);
+        let harvest = self.hub.reader.find(&selector, span.0, span.1).map_err(|error| failed(&error))?;
+        let series = harvest.series();
+        let joint = Joint::new(series.iter().map(|found| labels(&found.series)).collect(), more);
+        allowance.series(joint.n_series())?;
+        let has_samples: Vec<AtomicBool> = series.iter().map(|_| AtomicBool::new(false)).collect();
+        let refused = Mutex::new(None);
+        let goes_on = |outcome: Result<(), QueryError>| match outcome {
+            Ok(()) => true,
+            Err(error) => {
+                refused.lock().get_or_insert(error);
+                false
             }
-            refused.is_none()
         };
-        let span = (from_ms, to_ms.saturating_add(1));
-        let read = self.hub.reader.scan_while(&selector, span, &|| spend(0), |series, samples| {
-            if !spend(samples.len() as u64) {
-                return;
-            }
-            let key = (series.agent_id.clone(), series.series.text.clone());
-            let place = *places.entry(key).or_insert_with(|| {
-                agents.insert(series.agent_id.clone());
-                found.push(Stored { labels: labels(&series.series), samples: Vec::new() });
-                found.len() - 1
-            });
-            found[place].samples.extend_from_slice(samples);
+        let read = harvest.read(&|n| goes_on(allowance.samples(n)), &|number, samples| {
+            has_samples[number].store(true, Ordering::Relaxed);
+            goes_on(joint.add(number, samples).map_or(Ok(()), take))
         });
-        read.map_err(|error| failed(&error))?;
         if let Some(error) = refused.into_inner() {
             return Err(error);
         }
-        found.extend(self.thinned(&selector, (from_ms, to_ms.saturating_add(1)), charge)?);
-        charge(live.iter().map(|stored| stored.samples.len() as u64).sum())?;
-        found.extend(live);
-        self.note_age(&agents, to_ms);
-        Ok(united(found))
+        read.map_err(|error| failed(&error))?;
+        joint.rest().try_for_each(take)?;
+        let heard = series.iter().zip(&has_samples).filter(|(_, has)| has.load(Ordering::Relaxed));
+        let agents: BTreeSet<&str> = heard.map(|(found, _)| found.agent_id.as_str()).collect();
+        self.note_age(agents.into_iter(), to_ms);
+        Ok(())
     }
 
     fn remarks(&self) -> Vec<String> {
@@ -182,19 +182,77 @@ impl SeriesSource for HubQuestion<'_> {
     }
 }
 
-/// By labels, each once: what several senders call the same is one series, and of equal instants
-/// the first one counts.
-fn united(mut found: Vec<Stored>) -> Vec<Stored> {
-    found.sort_by(|a, b| a.labels.cmp(&b.labels));
-    let mut all: Vec<Stored> = Vec::with_capacity(found.len());
-    for stored in found {
-        match all.last_mut().filter(|last| last.labels == stored.labels) {
-            Some(last) => last.samples.extend(stored.samples),
-            None => all.push(stored),
+/// How many numbers of a series are still to come, and the samples that have.
+type Parts = (usize, Vec<(TimeMs, f64)>);
+
+/// Puts together what is one series and comes from several places: what senders call the same, rollups where
+/// samples are gone, what was said since. Of equal instants what is stored counts.
+struct Joint {
+    labels: Vec<Labels>,
+    /// Series that come from more than one place.
+    shared: Mutex<HashMap<Labels, Parts>>,
+    /// Has any number a part elsewhere?
+    is_any_shared: bool,
+}
+
+impl Joint {
+    /// Of series by number, and more that have none.
+    fn new(labels: Vec<Labels>, more: Vec<Stored>) -> Self {
+        let mut owners: HashMap<&Labels, usize> = HashMap::with_capacity(labels.len());
+        labels.iter().for_each(|labels| *owners.entry(labels).or_default() += 1);
+        let mut shared: HashMap<Labels, Parts> = HashMap::new();
+        for (labels, n_owners) in &owners {
+            if *n_owners > 1 {
+                shared.insert((*labels).clone(), (*n_owners, Vec::new()));
+            }
         }
+        for stored in more {
+            let n_owners = owners.get(&stored.labels).copied().unwrap_or(0);
+            shared.entry(stored.labels).or_insert((n_owners, Vec::new())).1.extend(stored.samples);
+        }
+        drop(owners);
+        Self { is_any_shared: !shared.is_empty(), shared: Mutex::new(shared), labels }
     }
-    all.iter_mut().for_each(Stored::put_in_order);
-    all
+
+    fn n_series(&self) -> u64 {
+        let shared = self.shared.lock();
+        let n_numbered: usize = shared.values().map(|(n_owners, _)| *n_owners).sum();
+        (self.labels.len() - n_numbered + shared.len()) as u64
+    }
+
+    /// Takes what a number has; answers the series once it is whole.
+    fn add(&self, number: usize, mut samples: Vec<(TimeMs, f64)>) -> Option<Stored> {
+        let labels = self.labels[number].clone();
+        if self.is_any_shared {
+            let mut shared = self.shared.lock();
+            if let Some((n_left, known)) = shared.get_mut(&labels) {
+                *n_left -= 1;
+                // What is stored stands first, and counts.
+                samples.append(known);
+                *known = samples;
+                if *n_left > 0 {
+                    return None;
+                }
+                let (_, samples) = shared.remove(&labels)?;
+                drop(shared);
+                return Some(ordered(labels, samples));
+            }
+        }
+        Some(Stored { labels, samples })
+    }
+
+    /// Series of which a number had nothing, or which have none.
+    fn rest(self) -> impl Iterator<Item = Stored> {
+        let rest = self.shared.into_inner().into_iter();
+        rest.filter(|(_, (_, samples))| !samples.is_empty())
+            .map(|(labels, (_, samples))| ordered(labels, samples))
+    }
+}
+
+fn ordered(labels: Labels, samples: Vec<(TimeMs, f64)>) -> Stored {
+    let mut stored = Stored { labels, samples };
+    stored.put_in_order();
+    stored
 }
 
 impl Catalogue for HubQuestion<'_> {

@@ -17,6 +17,8 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 /// Runs that are over are kept for this long, and so many of all agents.
 const RUNS_KEPT_MS: TimeMs = 90 * 86_400_000;
 const N_RUNS_KEPT: u64 = 1_000_000;
+/// How often files are closed that nobody asks about any more.
+const CLOSE_EVERY: Duration = Duration::from_secs(30);
 /// Expired things are kept for this long, so that people see what became of them.
 const KEPT_MS: TimeMs = 7 * 86_400_000;
 
@@ -25,6 +27,7 @@ pub async fn keep_up(hub: Arc<Hub>, shutdown: CancellationToken) {
     let mut notes = tokio::time::interval(NOTE_EVERY);
     let mut purges = tokio::time::interval(PURGE_EVERY);
     let mut expiries = tokio::time::interval(EXPIRE_EVERY);
+    let mut closes = tokio::time::interval(CLOSE_EVERY);
     let mut presences = tokio::time::interval(presence::EVERY);
     loop {
         tokio::select! {
@@ -34,6 +37,7 @@ pub async fn keep_up(hub: Arc<Hub>, shutdown: CancellationToken) {
                 hub.note_used().await;
             }
             _ = presences.tick() => Arc::clone(&hub).note_presence().await,
+            _ = closes.tick() => hub.reader.forget_idle(),
             _ = purges.tick() => purge(Arc::clone(&hub)).await,
             _ = expiries.tick() => expire(Arc::clone(&hub)).await,
         }

@@ -23,7 +23,8 @@ use super::config::Config;
 use super::failpoint::Failpoint;
 use super::handle::{Clock, Jobs, Shared};
 use super::hooks::N_CALLS_MAX;
-use super::launch::{Launched, Surroundings, attempt_folder, launch};
+use super::keeper_link::Keeper;
+use super::launch::{Launch, Launched, Surroundings, attempt_folder, launch};
 use super::protocol::{ENDED_FILE, Ended, SHIM_LOG_FILE, STARTED_FILE, Start, Started};
 use super::recovery::{self, Found};
 use super::standing::Standing;
@@ -73,6 +74,7 @@ impl Jobs {
             file,
             clock: options.clock,
             surroundings,
+            keeper: Keeper::default(),
             state: Mutex::new(State::default()),
             changed: watch::Sender::new(0),
             written: watch::Sender::new(0),
@@ -95,7 +97,7 @@ impl Jobs {
         }
         let newest = RunQuery { limit: N_REMEMBERED, ..RunQuery::default() };
         jobs.shared.tallies.remember(&jobs.shared.file.runs(&newest)?.runs);
-        jobs.recover()?;
+        jobs.recover(&options.folder)?;
         jobs.remember_tasks()?;
         Ok(jobs)
     }
@@ -112,7 +114,8 @@ impl Jobs {
         Ok(())
     }
 
-    fn recover(&self) -> anyhow::Result<()> {
+    fn recover(&self, folder: &Path) -> anyhow::Result<()> {
+        let was_down = recovery::is_other_boot(folder)?;
         for run in self.shared.file.runs_going_on()? {
             let id = run.id.clone();
             let secrets = self.unsealed(&run);
@@ -121,12 +124,13 @@ impl Jobs {
                 self.wait_again(&run);
                 continue;
             }
-            let found = recovery::find(&self.shared.runs, &run, self.now_ms());
+            let found = recovery::find(&self.shared.runs, &run, self.now_ms(), was_down);
             let found = found.with_context(|| format!("cannot see what became of run {id}"))?;
             self.shared.state.lock().add(run, secrets);
             self.take_up(&id, found);
         }
-        Ok(())
+        // Only what has been looked at counts as known in this boot.
+        recovery::note_boot(folder).context("cannot note this boot")
     }
 
     /// The secrets of a run that an agent before this one has accepted.
@@ -192,7 +196,11 @@ impl Jobs {
                 if let Some(started) = started {
                     end::note_start(run, &started);
                 }
-                run.change(RunState::InterruptedByReboot, now_ms, "the machine went down while it ran");
+                let text = match run.started_ms {
+                    Some(_) => "the machine went down while it ran",
+                    None => "the machine went down while it began; it is not known how far it came",
+                };
+                run.change(RunState::InterruptedByReboot, now_ms, text);
             }
             Found::Lost(started) => {
                 if let Some(started) = started {
@@ -292,12 +300,32 @@ impl Jobs {
         let jobs = self.clone();
         let launched = tokio::task::spawn_blocking(move || {
             let config = jobs.shared.config.lock().clone();
-            launch(&jobs.shared.runs, &run, &secrets, &config, &jobs.shared.surroundings)
+            let Shared { runs, surroundings, keeper, .. } = &*jobs.shared;
+            launch(runs, &run, &secrets, &config, surroundings, keeper)
         });
         match launched.await.map_err(anyhow::Error::new).and_then(|launched| launched) {
-            Ok(launched) => self.follow_start(&id, launched).await,
+            Ok(Launch::Done(launched)) => self.follow_start(&id, launched).await,
+            Ok(Launch::Unknown(error)) => self.look_for(&id, &error),
             Err(error) => self.not_started(&id, &format!("{error:#}")).await,
         }
+    }
+
+    /// It may have been started or not: it is found as any that was left by an agent before.
+    fn look_for(&self, id: &str, error: &anyhow::Error) {
+        tracing::warn!(run = id, "it is looked for: {error:#}");
+        let run = {
+            let mut state = self.shared.state.lock();
+            state.rests(id);
+            let Some(active) = state.get(id) else { return };
+            active.run.clone()
+        };
+        let jobs = self.clone();
+        self.shared.runtime.spawn_blocking(move || {
+            // A folder that cannot be read does not say that nothing began.
+            let found = recovery::find(&jobs.shared.runs, &run, jobs.now_ms(), false);
+            jobs.take_up(&run.id, found.unwrap_or(Found::Lost(None)));
+            jobs.dispatch();
+        });
     }
 
     async fn not_started(&self, id: &str, error: &str) {
@@ -316,13 +344,16 @@ impl Jobs {
     async fn follow_start(&self, id: &str, launched: Launched) {
         let Launched { pidfd, news } = launched;
         let mut word = [0; 1];
-        // Its first byte says that the command runs, its end that the shim has gone.
-        if let Ok(mut news) = Receiver::from_owned_fd(news)
+        // Its first byte says that the command runs, its end that the shim has gone. It stays open:
+        // by that the shim knows that somebody will write down how the run ends.
+        let mut news = Receiver::from_owned_fd(news).ok();
+        if let Some(news) = &mut news
             && news.read_exact(&mut word).await.is_ok()
         {
             self.note_running(id);
         }
         self.watch(id, pidfd).await;
+        drop(news);
     }
 
     fn note_running(&self, id: &str) {

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use super::config::Config;
+use super::keeper_link::Keeper;
 use super::launch::{Surroundings, attempt_folder};
 use super::output::{self, Record};
 use super::protocol::Action;
@@ -114,6 +115,7 @@ pub(super) struct Shared {
     pub(super) file: JobsFile,
     pub(super) clock: Clock,
     pub(super) surroundings: Surroundings,
+    pub(super) keeper: Keeper,
     pub(super) state: Mutex<State>,
     pub(super) changed: watch::Sender<u64>,
     /// Told after each commit.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Seek, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use super::account::{self, User};
 use super::config::Config;
 use super::failpoint::Failpoint;
 use super::identity;
+use super::keeper_link::{Forked, Keeper};
 use super::protocol::{CgroupPlaces, Order, SHIM_LOG_FILE};
 use super::row::Levels;
 
@@ -52,6 +53,14 @@ pub fn attempt_folder(runs: &Path, id: &str, attempt: u32) -> PathBuf {
     runs.join(id).join(attempt.to_string())
 }
 
+/// What came of a start.
+pub enum Launch {
+    /// The shim is there.
+    Done(Launched),
+    /// It may be there or not: the run's folder tells.
+    Unknown(anyhow::Error),
+}
+
 /// Starts the shim of this run. Its number of starts says which folder it gets.
 pub fn launch(
     runs: &Path,
@@ -59,7 +68,8 @@ pub fn launch(
     secrets: &BTreeMap<String, String>,
     config: &Config,
     surroundings: &Surroundings,
-) -> anyhow::Result<Launched> {
+    keeper: &Keeper,
+) -> anyhow::Result<Launch> {
     let failpoint = &surroundings.failpoint;
     let order = order(run, secrets, config, surroundings)?;
     failpoint.reach("launch_before_folder");
@@ -72,16 +82,33 @@ pub fn launch(
     let stdin = run.job.stdin.as_deref().unwrap_or_default();
     let order = order_file(&order, stdin).context("cannot write the order of the shim")?;
     let (news, says) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
-    let log = File::options().create(true).append(true).open(folder.join(SHIM_LOG_FILE));
-    let mut command = Command::new(OWN_BINARY);
-    command.arg0("fieldpost").arg("shim").arg(&run.id).env_clear().current_dir(&folder);
-    command.stdin(Stdio::from(order)).stdout(Stdio::from(says)).stderr(Stdio::from(log?));
+    let log = File::options().create(true).append(true).open(folder.join(SHIM_LOG_FILE))?;
     failpoint.reach("launch_after_order");
-    let child = command.spawn().context("cannot start the shim")?;
+    let place = File::open(&folder).context("cannot open the run's folder")?;
+    let forked = keeper.fork(&run.id, [order.as_fd(), says.as_fd(), log.as_fd(), place.as_fd()]);
+    drop(place);
+    let pidfd = match forked {
+        Ok(Forked::Shim(pidfd)) => pidfd,
+        Ok(Forked::Nobody) => started_alone(run, &folder, (order, says, log))?,
+        Err(error) => return Ok(Launch::Unknown(error)),
+    };
     failpoint.reach("launch_after_shim");
+    Ok(Launch::Done(Launched { pidfd, news }))
+}
+
+/// Without a keeper: a shim that is started by itself does the same, and is larger.
+fn started_alone(
+    run: &Run,
+    folder: &Path,
+    (order, says, log): (OwnedFd, OwnedFd, File),
+) -> anyhow::Result<OwnedFd> {
+    let mut command = Command::new(OWN_BINARY);
+    command.arg0("fieldpost").arg("shim").arg(&run.id).env_clear().current_dir(folder);
+    command.stdin(Stdio::from(order)).stdout(Stdio::from(says)).stderr(Stdio::from(log));
+    let child = command.spawn().context("cannot start the shim")?;
     // The child is ours and not waited for, so that its number is nobody else's.
     let (_, pidfd) = identity::of_pid(child.id()).context("the shim cannot be watched")?;
-    Ok(Launched { pidfd, news })
+    Ok(pidfd)
 }
 
 /// A file without a name: nothing of it is ever on a disk.

@@ -2,7 +2,7 @@
 //! starts shims, finds them again after its own end, and keeps what is known of each run.
 //!
 //! ```text
-//! post ──> jobs.db (queued) ──> its turn ──> jobs.db (starting) ──> fork and exec of the shim
+//! post ──> jobs.db (queued) ──> its turn ──> jobs.db (starting) ──> keeper forks the shim
 //!                                                                        │
 //!   runs/ID/ATTEMPT/started.json  <── whoever makes it first decides ────┤  barrier
 //!                   out-000000...  <── output ── command <───────────────┤
@@ -24,6 +24,7 @@ mod gather;
 mod handle;
 mod hooks;
 mod identity;
+mod keeper_link;
 mod launch;
 mod mask;
 mod output;

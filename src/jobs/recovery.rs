@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use fieldpost_model::TimeMs;
 use fieldpost_model::job::Run;
+use serde::de::DeserializeOwned;
 
+use super::durable::Sync;
 use super::launch::{RUN_FILE, attempt_folder};
 use super::protocol::{CgroupPlaces, ENDED_FILE, Ended, STARTED_FILE, Start, Started};
 use super::{durable, identity};
 
+/// Says during which boot an agent last began.
+const BOOT_FILE: &str = "boot.json";
 /// A cgroup of which the last process is just ending is removed after so many tries at most.
 const N_REMOVALS_MAX: u32 = 50;
 /// Between two of them.
@@ -33,22 +37,43 @@ pub enum Found {
 }
 
 /// Looks what became of the newest start of a run.
-pub fn find(runs: &Path, run: &Run, now_ms: TimeMs) -> std::io::Result<Found> {
-    let folder = attempt_folder(runs, &run.id, run.attempt);
+pub fn find(runs: &Path, run: &Run, now_ms: TimeMs, was_down: bool) -> std::io::Result<Found> {
+    let found = look(&attempt_folder(runs, &run.id, run.attempt), now_ms)?;
+    Ok(match found {
+        // That a command begins is not forced to the disk: after the machine was down its absence
+        // says nothing.
+        Found::NeverBegan | Found::Lost(None) if was_down => Found::Rebooted(None),
+        found => found,
+    })
+}
+
+/// A file that cannot be understood says nothing.
+fn understood<T: DeserializeOwned>(path: &Path) -> std::io::Result<Option<T>> {
+    match durable::read(path) {
+        Err(error) if durable::is_damaged(&error) => {
+            tracing::error!(path = %path.display(), %error, "a file of a run cannot be understood");
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
+fn look(folder: &Path, now_ms: TimeMs) -> std::io::Result<Found> {
     if !folder.is_dir() {
         return Ok(Found::NeverBegan);
     }
-    let ended = || durable::read::<Ended>(&folder.join(ENDED_FILE));
-    let start = match durable::read(&folder.join(STARTED_FILE))? {
+    let ended = || understood::<Ended>(&folder.join(ENDED_FILE));
+    let void = Start::Void { time_ms: now_ms };
+    let start = match understood(&folder.join(STARTED_FILE))? {
         Some(start) => start,
         // Whoever makes the file first decides: from now on the shim of this start cannot begin.
-        None if durable::create(&folder.join(STARTED_FILE), &Start::Void { time_ms: now_ms })? => {
+        None if durable::create(&folder.join(STARTED_FILE), &void, Sync::Now)? => {
             return Ok(match ended()? {
                 Some(ended) => Found::Over(None, ended.into()),
                 None => Found::NeverBegan,
             });
         }
-        None => match durable::read(&folder.join(STARTED_FILE))? {
+        None => match understood(&folder.join(STARTED_FILE))? {
             Some(start) => start,
             None => return Ok(Found::Lost(None)),
         },
@@ -73,6 +98,21 @@ pub fn find(runs: &Path, run: &Run, now_ms: TimeMs) -> std::io::Result<Found> {
         Some(ended) => Found::Over(Some(started), ended.into()),
         None => Found::Lost(Some(started)),
     })
+}
+
+/// Was the machine down since an agent last began here?
+pub fn is_other_boot(folder: &Path) -> std::io::Result<bool> {
+    let then = understood::<String>(&folder.join(BOOT_FILE))?;
+    Ok(then.is_some_and(|then| then != identity::boot_id()))
+}
+
+/// An agent has begun during this boot, and has seen to all runs that were there.
+pub fn note_boot(folder: &Path) -> std::io::Result<()> {
+    let (path, now) = (folder.join(BOOT_FILE), identity::boot_id());
+    if understood::<String>(&path)?.as_ref() == Some(&now) {
+        return Ok(());
+    }
+    durable::write(&path, &now, Sync::Now)
 }
 
 /// Ends what a shim that is gone has left: by its cgroups, whose names are the run's own, and the

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::durable;
+use super::durable::{self, Sync};
 use super::handle::{Jobs, KillError, Killed, PostError};
 
 /// The file within the jobs' folder.
@@ -164,7 +164,7 @@ impl Jobs {
     async fn keep(&self, kept: Kept) -> anyhow::Result<()> {
         let _one_at_a_time = self.shared.standing.writing.lock().await;
         let (jobs, new) = (self.clone(), kept.clone());
-        let write = move || durable::write(&jobs.shared.standing.path, &new);
+        let write = move || durable::write(&jobs.shared.standing.path, &new, Sync::Now);
         let written = tokio::task::spawn_blocking(write).await?;
         written.with_context(|| format!("cannot write {}", self.shared.standing.path.display()))?;
         *self.shared.standing.kept.lock() = kept;

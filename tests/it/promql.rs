@@ -145,7 +145,8 @@ const FORMS: &[(&str, &str)] = &[
     ("format_query", "query=load%2Bload"),
 ];
 
-fn prometheus(scratch: &Scratch, config: &str) -> (SocketAddr, Process) {
+/// A real Prometheus that takes remote write, and its address.
+pub fn prometheus(scratch: &Scratch, config: &str) -> (SocketAddr, Process) {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
     let config = scratch.write("prometheus.yml", config).unwrap();
     let arguments = [
@@ -326,13 +327,18 @@ fn answer_that_rests_on_old_samples_says_so() {
     assert!(matches!(hub.write(Version::V1, &encoded(&[("old", vec![], samples(100))])).status, 200 | 204));
     let ask = |query: &str, at_s: TimeMs| -> Value {
         let bearer = format!("Bearer {}", hub.viewer);
-        let path = format!("/api/v1/query?query={}&time={at_s}", encoded_query(query));
+        let (query, more) = query.split_once('&').unwrap_or((query, ""));
+        let path = format!("/api/v1/query?query={}&time={at_s}&{more}", encoded_query(query));
         let answer = get_with(hub.address, &path, &[("Authorization", &bearer)]).unwrap();
         serde_json::from_str(answer.ok().unwrap()).unwrap()
     };
     let told = ask("old", now_s);
     let warning = told["warnings"][0].as_str().unwrap_or_default();
     assert!(warning.starts_with("the newest samples are ") && warning.contains(" s old, of "), "{told}");
+    for (lookback, n) in [("99", 0), ("1m30s", 0), ("101", 1), ("2m", 1)] {
+        let found = ask(&format!("old&lookback_delta={lookback}"), now_s);
+        assert_eq!(found["data"]["result"].as_array().map(Vec::len), Some(n), "{lookback}: {found}");
+    }
     for (query, at_s) in [("old", now_s - 95), ("1 + 1", now_s), ("other", now_s)] {
         assert_eq!(ask(query, at_s)["warnings"], Value::Null, "{query}");
     }

@@ -2,6 +2,7 @@
 //! and through its hub; and `fieldpost query` shows the answers.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -128,6 +129,42 @@ fn programs_reach_the_agent_by_its_owners_token() {
         wait_for("a load", || ask().filter(|answer| answer.body.windows(6).any(|part| part == b"node_l")));
     assert_eq!(found.unwrap().status, 200);
     drop(agent);
+}
+
+/// A Prometheus that has nothing of its own reads a lone agent, over TLS; in clear nobody is answered.
+#[test]
+fn prometheus_reads_an_agent_over_tls() {
+    let scratch = Scratch::new().unwrap();
+    let own = rcgen::generate_simple_self_signed(["agent.test".to_owned()]).unwrap();
+    let token = scratch.write("token", TOKEN).unwrap();
+    let certificate = scratch.write("agent.pem", &own.cert.pem()).unwrap();
+    let key = scratch.write("agent.key", &own.signing_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let config = format!(
+        "interval: 100ms\nstore:\n  window: 1s\napi:\n  http:\n    listen: {address}\n    token_file: {}\n    \
+         certificate: {}\n    key: {}\n",
+        token.display(),
+        certificate.display(),
+        key.display()
+    );
+    let _agent = Agent::start(Path::new(crate::fieldpost()), &config).unwrap();
+    let clear = get_with(address, "/api/v1/labels", &[("Authorization", &format!("Bearer {TOKEN}"))]);
+    assert!(clear.is_err(), "answered in clear: {clear:?}");
+    let config = format!(
+        "remote_read:\n- url: https://{address}/api/v1/read\n  read_recent: true\n  authorization:\n    \
+         credentials_file: {}\n  tls_config: {{ca_file: {}, server_name: agent.test}}\n",
+        token.display(),
+        certificate.display()
+    );
+    let (reader, _process) = crate::promql::prometheus(&scratch, &config);
+    let loads = || {
+        let answer = get(reader, "/api/v1/query?query=count_over_time(node_load1%5B1m%5D)").unwrap();
+        let answer: Value = serde_json::from_str(answer.text().ok()?).ok()?;
+        let n: f64 = answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()?;
+        (n > 15.0).then_some(())
+    };
+    wait_for("fifteen loads by remote read", loads).unwrap();
 }
 
 #[test]

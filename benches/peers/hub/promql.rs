@@ -151,7 +151,13 @@ struct Asked<'a> {
     address: SocketAddr,
     pid: u32,
     token: Option<&'a str>,
+    /// Appended to each question.
+    more: &'static str,
 }
+
+/// VictoriaMetrics keeps what it has answered, and answers the same question from there: asked with this it
+/// has to work, as it has for whoever asks first.
+const NO_CACHE: &str = "&nocache=1";
 
 /// What a question cost.
 struct Cost {
@@ -218,6 +224,7 @@ impl Asked<'_> {
                 true => format!("/api/v1/query_range?query={query}&start={from_s}&end={to_s}&step={STEP_S}"),
                 false => format!("/api/v1/query?query={query}&time={to_s}"),
             };
+            let path = path + self.more;
             costs.push(self.ask(&path).with_context(|| format!("{}: {what}", self.name))?);
         }
         let (from_s, to_s) = (data.from_ms / 1_000, data.to_ms / 1_000);
@@ -247,13 +254,15 @@ fn beside(data: &Data) -> anyhow::Result<Vec<Row>> {
     let hub = of_hub(data)?;
     let victoria = Victoria::start()?;
     let rival = victoria.rival();
-    let asked =
-        Asked { name: "VictoriaMetrics", address: rival.address, pid: rival.process.pid(), token: None };
+    let (address, pid) = (rival.address, rival.process.pid());
+    let asked = Asked { name: "VictoriaMetrics", address, pid, token: None, more: NO_CACHE };
     asked.push(data, None)?;
     asked.ask("/internal/force_flush").ok();
     let victoria_costs = asked.ask_all(data)?;
+    let again = Asked { name: "VictoriaMetrics once more", more: "", ..asked }.ask_all(data)?;
     let rival = rivals::prometheus_receiver()?;
-    let asked = Asked { name: "Prometheus", address: rival.address, pid: rival.process.pid(), token: None };
+    let (address, pid) = (rival.address, rival.process.pid());
+    let asked = Asked { name: "Prometheus", address, pid, token: None, more: "" };
     asked.push(data, None)?;
     let prometheus_costs = asked.ask_all(data)?;
     let names = QUESTIONS.iter().map(|(what, _, _)| *what).chain(["values of a label"]);
@@ -263,28 +272,25 @@ fn beside(data: &Data) -> anyhow::Result<Vec<Row>> {
         N_HOSTS * 100,
         data.every_ms / 1_000
     );
-    let rows = names.zip(hub.iter().zip(victoria_costs.iter().zip(&prometheus_costs)));
-    rows.map(|(what, (ours, (victoria, prometheus)))| {
+    let mut rows = Vec::new();
+    for (index, what) in names.enumerate() {
+        let [ours, victoria, again, prometheus] =
+            [&hub, &victoria_costs, &again, &prometheus_costs].map(|costs| &costs[index]);
         // VictoriaMetrics may find fewer: its rates need a sample before the window.
-        ensure!(
-            ours.n_series == prometheus.n_series,
-            "{what}: {} series, Prometheus {}",
-            ours.n_series,
-            prometheus.n_series
-        );
+        let (found, expected) = (ours.n_series, prometheus.n_series);
+        ensure!(found == expected, "{what}: {found} series, Prometheus {expected}");
         let told = |cost: &Cost| format!("{:.1} ms, {:.0} ms CPU", cost.ms, cost.cpu_ms);
-        let peers = format!("VictoriaMetrics {}; Prometheus {}", told(victoria), told(prometheus));
+        let peers = format!(
+            "VictoriaMetrics {} (from its cache {:.1} ms); Prometheus {}",
+            told(victoria),
+            again.ms,
+            told(prometheus)
+        );
         let target = (victoria.ms * 10.0).round() / 10.0;
-        Ok(Row::against(
-            &format!("{what}, {span}: latency, CPU"),
-            (ours.ms, told(ours)),
-            &peers,
-            target,
-            (target * 5.0).round() / 10.0,
-            "ms",
-        ))
-    })
-    .collect()
+        let (what, goal) = (format!("{what}, {span}: latency, CPU"), (target * 5.0).round() / 10.0);
+        rows.push(Row::against(&what, (ours.ms, told(ours)), &peers, target, goal, "ms"));
+    }
+    Ok(rows)
 }
 
 /// The hub with all of it merged, as it is for whoever asks of a day.
@@ -292,7 +298,8 @@ fn of_hub(data: &Data) -> anyhow::Result<Vec<Cost>> {
     let mut hub = Hub::start(crate::program(), ONE_TOKEN)?;
     let writer = hub.client(&["api-token", "create", "bench", "--scope", "ingest"])?;
     let viewer = hub.client(&["api-token", "create", "asks", "--scope", "viewer"])?;
-    let asked = Asked { name: "hub", address: hub.address(), pid: hub.process().pid(), token: None };
+    let asked =
+        Asked { name: "hub", address: hub.address(), pid: hub.process().pid(), token: None, more: "" };
     let n_samples = asked.push(data, Some(writer.trim()))?;
     eprintln!("hub-promql: {n_samples} samples");
     hub.stop()?;
@@ -306,7 +313,7 @@ fn of_hub(data: &Data) -> anyhow::Result<Vec<Cost>> {
     store.close()?;
     hub.start_again()?;
     let (address, pid) = (hub.address(), hub.process().pid());
-    let costs = Asked { name: "hub", address, pid, token: Some(viewer.trim()) }.ask_all(data)?;
+    let costs = Asked { name: "hub", address, pid, token: Some(viewer.trim()), more: "" }.ask_all(data)?;
     hub.stop()?;
     Ok(costs)
 }

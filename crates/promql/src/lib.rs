@@ -14,7 +14,7 @@ pub use error::{ParseError, QueryError};
 pub use eval::{Answer, Engine, Limits, Range, SeriesAnswer, SeriesPoint, Value};
 pub use functions::{FUNCTIONS, Function, Optional};
 pub use labels::{Labels, METRIC_NAME};
-pub use source::{Catalogue, Charge, Described, SeriesSource, SourceError, Stored};
+pub use source::{Allowance, Catalogue, Described, SeriesSource, SourceError, Stored, Take};
 pub use syntax::{
     Aggregation, At, Cardinality, Expr, Matching, Node, Shift, Type, VectorSelector, format_query,
     format_value, operator_text, parse, parse_duration, parse_selector,

@@ -1,5 +1,7 @@
 //! Where series come from: whoever has some implements one trait.
 
+use std::sync::{Mutex, PoisonError};
+
 use fieldpost_model::{Kind, Matcher, TimeMs};
 
 use crate::{Labels, QueryError};
@@ -27,20 +29,48 @@ impl Stored {
     }
 }
 
-/// Tells the query's budget of so many more samples; an error ends the reading.
-pub type Charge<'a> = &'a dyn Fn(u64) -> Result<(), QueryError>;
+/// What a query may still have. Several threads may ask it at once; an error ends the reading.
+pub trait Allowance: Sync {
+    /// So many series were found: said before any is read.
+    fn series(&self, n: u64) -> Result<(), QueryError>;
+
+    /// So many more samples are read.
+    fn samples(&self, n: u64) -> Result<(), QueryError>;
+}
+
+/// Takes series one by one, from several threads at once; an error ends the reading.
+pub type Take<'a> = &'a (dyn Fn(Stored) -> Result<(), QueryError> + Sync);
 
 /// Whatever has series.
 pub trait SeriesSource {
-    /// Every series that all matchers accept and that has samples in `[from_ms, to_ms]`, by rising
-    /// labels, each once. Samples are charged as they are read.
+    /// Hands over every series that all matchers accept and that has samples in `[from_ms, to_ms]`, in
+    /// any order, each once and whole. What is taken need not stay: so a query over much needs little memory.
+    fn each(
+        &self,
+        matchers: &[Matcher],
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        allowance: &dyn Allowance,
+        take: Take<'_>,
+    ) -> Result<(), SourceError>;
+
+    /// The same series, all at once, by rising labels.
     fn select(
         &self,
         matchers: &[Matcher],
         from_ms: TimeMs,
         to_ms: TimeMs,
-        charge: Charge<'_>,
-    ) -> Result<Vec<Stored>, SourceError>;
+        allowance: &dyn Allowance,
+    ) -> Result<Vec<Stored>, SourceError> {
+        let found = Mutex::new(Vec::new());
+        self.each(matchers, from_ms, to_ms, allowance, &|stored| {
+            found.lock().unwrap_or_else(PoisonError::into_inner).push(stored);
+            Ok(())
+        })?;
+        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(found)
+    }
 
     /// What there is to say about all that was read so far: such as how old it is. Becomes warnings
     /// of the answer.

@@ -51,7 +51,7 @@ impl Table {
 }
 
 /// The key of a group or an axis within an hour, or another slot of the file.
-fn key(number: u32, slot: i64) -> i64 {
+pub(crate) fn key(number: u32, slot: i64) -> i64 {
     i64::from(number) << 20 | slot
 }
 
@@ -332,18 +332,46 @@ impl<'a> RowReader<'a> {
     }
 
     fn blob(&self, table: &str, key: i64) -> Result<Option<Result<Vec<u8>, CodecError>>, StoreError> {
-        let sql = format!("SELECT crc, blob FROM {table} WHERE key = ?1");
-        let read = || {
-            let mut statement = self.connection.prepare_cached(&sql)?;
-            statement
-                .query_row([key], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
-                .optional()
-        };
-        let found = read().map_err(StoreError::sql("read", self.path))?;
-        Ok(found.map(
-            |(crc, blob)| {
-                if i64::from(checksum(&blob)) == crc { Ok(blob) } else { Err(CodecError::Checksum) }
-            },
-        ))
+        blob_at(self.connection, self.path, table, key)
     }
+}
+
+fn blob_at(
+    connection: &Connection,
+    path: &Path,
+    table: &str,
+    key: i64,
+) -> Result<Option<Result<Vec<u8>, CodecError>>, StoreError> {
+    let sql = format!("SELECT crc, blob FROM {table} WHERE key = ?1");
+    let read = || {
+        let mut statement = connection.prepare_cached(&sql)?;
+        statement.query_row([key], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))).optional()
+    };
+    let found = read().map_err(StoreError::sql("read", path))?;
+    Ok(found.map(
+        |(crc, blob)| {
+            if i64::from(checksum(&blob)) == crc { Ok(blob) } else { Err(CodecError::Checksum) }
+        },
+    ))
+}
+
+/// The blob of a group in a slot, by its key; none where it is damaged.
+pub(crate) fn row_at(
+    connection: &Connection,
+    path: &Path,
+    table: Table,
+    key: i64,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    Ok(blob_at(connection, path, table.rows(), key)?.and_then(Result::ok))
+}
+
+/// An axis by its key, unpacked; none where it is damaged.
+pub(crate) fn axis_at(
+    connection: &Connection,
+    path: &Path,
+    table: Table,
+    key: i64,
+) -> Result<Option<Vec<TimeMs>>, StoreError> {
+    let blob = blob_at(connection, path, table.axes(), key)?;
+    Ok(blob.and_then(|blob| decode_axis(&blob.ok()?).ok()))
 }

@@ -4,6 +4,7 @@
 
 mod cgroup;
 mod child;
+pub(super) mod keeper;
 mod levels;
 mod output;
 mod statistics;
@@ -21,14 +22,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 use fieldpost_model::TimeMs;
 use fieldpost_model::job::{Enforcement, Outcome};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use self::cgroup::Cgroups;
 use self::child::Ends;
+use self::keeper::{Role, WORD};
 use self::output::Output;
 use self::sys::Forked;
 use self::watch::Watch;
+use super::durable::Sync;
 use super::protocol::{
     ENDED_FILE, Ended, Order, ProcessId, SOCKET_FILE, STARTED_FILE, STARTED_WORD, Start, Started, Why,
 };
@@ -41,9 +45,21 @@ const END_PATIENCE: Duration = Duration::from_secs(600);
 /// Between two tries.
 const END_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs as a shim: the whole of this process. Its folder is the one it is started in.
+/// Runs as a shim: the whole of this process. Its folder is the one it is started in, or that its
+/// keeper was told.
 pub fn main() -> ExitCode {
     sys::close_inherited();
+    if std::env::args_os().nth(2).is_some_and(|word| word.as_encoded_bytes().starts_with(WORD.as_bytes())) {
+        let _ = rustix::thread::set_name(c"fieldpost-keep");
+        match keeper::serve() {
+            Ok(Role::Shim) => sys::close_inherited(),
+            Ok(Role::Over) => return ExitCode::SUCCESS,
+            Err(error) => {
+                tell(&format!("{error}"));
+                return ExitCode::FAILURE;
+            }
+        }
+    }
     // Else it would be called after the link by which it was found.
     let _ = rustix::thread::set_name(c"fieldpost-shim");
     match owned() {
@@ -200,7 +216,10 @@ fn say_start(order: &Order, pid: u32, cgroups: &Cgroups, limits: &[Enforcement])
         limits: limits.to_vec(),
     };
     let start = Start::Started(Box::new(started));
-    durable::create(Path::new(STARTED_FILE), &start).context("cannot say that the command begins")
+    // The agent has written down that the run begins, and knows which boot it was: after the machine
+    // was down a file that is not there says nothing. Where boots cannot be told apart it has to be.
+    let sync = if identity::boot_id().is_empty() { Sync::Now } else { Sync::Later };
+    durable::create(Path::new(STARTED_FILE), &start, sync).context("cannot say that the command begins")
 }
 
 fn not_started(outcome: Outcome, limits: Vec<Enforcement>) -> Ended {
@@ -222,8 +241,10 @@ fn not_started(outcome: Outcome, limits: Vec<Enforcement>) -> Ended {
 /// Says durably how it ended; tries again while the disk refuses.
 fn say_end(ended: &Ended) -> anyhow::Result<()> {
     let begun = Instant::now();
+    // An agent that listens writes it down durably before it tells anybody.
+    let sync = if is_heard() { Sync::Later } else { Sync::Now };
     loop {
-        match durable::write(Path::new(ENDED_FILE), ended) {
+        match durable::write(Path::new(ENDED_FILE), ended, sync) {
             Ok(()) => break,
             Err(error) if begun.elapsed() > END_PATIENCE => bail!("cannot say how the run ended: {error}"),
             Err(_) => std::thread::sleep(END_PAUSE),
@@ -231,6 +252,14 @@ fn say_end(ended: &Ended) -> anyhow::Result<()> {
     }
     drop(std::fs::remove_file(SOCKET_FILE));
     Ok(())
+}
+
+/// Is the agent that started this shim still at the other end of the pipe for news?
+fn is_heard() -> bool {
+    let stdout = std::io::stdout();
+    let mut ends = [PollFd::new(&stdout, PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut ends, Some(&now)).is_ok() && !ends[0].revents().intersects(PollFlags::ERR | PollFlags::NVAL)
 }
 
 fn now_ms() -> TimeMs {

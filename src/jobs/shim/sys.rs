@@ -2,7 +2,7 @@
 //! signals as a file. Nothing here decides anything.
 #![allow(unsafe_code)] // Each call below is one line of C with plain numbers.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::super::protocol::Account;
@@ -127,6 +127,66 @@ pub fn become_user(account: &Account) -> io::Result<()> {
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: it does not return.
     unsafe { libc::_exit(code) }
+}
+
+/// The pages of this binary that the loader has filled in with addresses and that nobody writes to any
+/// more: where they begin, and how many bytes they are. `None`: there are none.
+fn relocated() -> Option<(usize, usize)> {
+    extern "C" fn first(info: *mut libc::dl_phdr_info, _: usize, found: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the loader gives what it says it does, and `found` is the pair below.
+        unsafe {
+            let headers = std::slice::from_raw_parts((*info).dlpi_phdr, usize::from((*info).dlpi_phnum));
+            let header = headers.iter().find(|header| header.p_type == libc::PT_GNU_RELRO);
+            if let Some(header) = header {
+                let from = (*info).dlpi_addr as usize + header.p_vaddr as usize;
+                *found.cast::<(usize, usize)>() = (from, from + header.p_memsz as usize);
+            }
+        }
+        // The program itself comes first, and no other is looked at.
+        1
+    }
+    let mut found: (usize, usize) = (0, 0);
+    // SAFETY: `found` outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut found).cast()) };
+    let page = rustix::param::page_size();
+    let (from, to) = (found.0.div_ceil(page) * page, found.1 / page * page);
+    (to > from).then(|| (from, to - from))
+}
+
+/// Puts these pages into a file in memory, so that all processes that are forked from this one share
+/// them and none counts them as its own.
+pub fn share_relocated() -> io::Result<()> {
+    let Some((from, n_bytes)) = relocated() else { return Ok(()) };
+    let file = rustix::fs::memfd_create("relocated", rustix::fs::MemfdFlags::CLOEXEC)?;
+    // SAFETY: the loader has made these pages readable, and nobody writes to them.
+    let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, n_bytes) };
+    let mut file = std::fs::File::from(file);
+    file.write_all(bytes)?;
+    // SAFETY: what is mapped there is the same, byte by byte; this process has one thread.
+    let mapped = unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_FIXED;
+        libc::mmap(from as *mut libc::c_void, n_bytes, libc::PROT_READ, flags, file.as_raw_fd(), 0)
+    };
+    if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Writes a text over the argument of this process that begins so, as far as there is room; the list
+/// of processes shows it.
+pub fn set_argument(begins: &str, text: &str) {
+    let arguments = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // proc_pid_stat(5): field 48 is where they begin.
+    let begin = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(45)?.parse::<usize>().ok());
+    let place = arguments.windows(begins.len()).position(|part| part == begins.as_bytes());
+    let (Some(begin), Some(place)) = (begin.filter(|begin| *begin != 0), place) else { return };
+    let room = arguments[place..].iter().position(|byte| *byte == 0).unwrap_or(0);
+    let mut bytes = vec![0; room];
+    let n_bytes = room.min(text.len());
+    bytes[..n_bytes].copy_from_slice(&text.as_bytes()[..n_bytes]);
+    // SAFETY: the kernel says that the arguments are there, and they are as long as it shows.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (begin + place) as *mut u8, room) };
 }
 
 /// Closes what was inherited besides the standard three. To be called before any file is opened.

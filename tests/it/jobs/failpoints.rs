@@ -92,6 +92,46 @@ fn whoever_ends_at_whichever_step_the_command_begins_at_most_once() {
 }
 
 #[test]
+fn start_that_the_machine_went_down_under_is_told_and_not_done_again() {
+    let mut stage =
+        Stage::with_jobs("jobs: []\n", &[("FIELDPOST_FAILPOINT", OsStr::new("launch_after_record"))]);
+    let folder = stage.folder();
+    let body = json!({ "id": "r", "job": { "shell": "echo x >> mark", "dir": folder } }).to_string();
+    // It may be answered before the agent ends, or not.
+    let _answered = unix_send(&stage.agent.socket(), "POST", "/v1/runs", &body);
+    let pid = stage.agent.process().pid();
+    wait_for("end of the agent", || (!super::is_alive(pid)).then_some(())).unwrap();
+    let _gone_already = stage.agent.kill();
+    // The file that says that the command began may have been lost with the machine.
+    std::fs::write(stage.agent.store().join("jobs/boot.json"), "\"another\"").unwrap();
+    stage.agent.start_again().unwrap();
+    let run = stage.ended("r");
+    assert_eq!(run["state"], "interrupted_by_reboot", "{run}");
+    assert!(run.to_string().contains("it is not known how far it came"), "{run}");
+    assert_eq!(n_lines(&folder.join("mark")), 0);
+    // The next one of the same boot knows better.
+    stage.again();
+    let id = stage.post(json!({ "command": "true" }));
+    assert_eq!(stage.ended(&id)["state"], "succeeded");
+}
+
+#[test]
+fn files_that_the_machine_went_down_under_hold_up_nobody() {
+    let mut stage = Stage::start();
+    let ids: Vec<String> =
+        (0..2).map(|_| stage.post(json!({ "command": "sleep", "args": ["671"] }))).collect();
+    ids.iter().for_each(|id| drop(stage.running(id)));
+    stage.agent.kill().unwrap();
+    let folder = |id: &str| stage.agent.store().join(format!("jobs/runs/{id}/1"));
+    std::fs::write(folder(&ids[0]).join("exit.json"), "").unwrap();
+    std::fs::write(folder(&ids[1]).join("started.json"), "\0\0\0").unwrap();
+    std::fs::write(stage.agent.store().join("jobs/boot.json"), "\"another\"").unwrap();
+    stage.agent.start_again().unwrap();
+    assert_eq!(stage.state(&ids[0]).unwrap(), "running", "an end that says nothing is none");
+    assert_eq!(stage.ended(&ids[1])["state"], "interrupted_by_reboot");
+}
+
+#[test]
 fn place_that_does_not_exist_is_refused() {
     let scratch = fieldpost_bed::Scratch::new().unwrap();
     let mut command = std::process::Command::new(crate::fieldpost());

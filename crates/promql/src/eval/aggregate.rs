@@ -134,10 +134,10 @@ impl Evaluation<'_> {
     fn folded(&self, aggregation: &Aggregation, rows: &[Row], grid: &Grid) -> Result<Vec<Row>, QueryError> {
         let groups = aggregation.groups(rows);
         let n_groups = groups.labels.len();
-        self.charge((n_groups * grid.n) as u64)?;
+        self.budget.charge((n_groups * grid.n) as u64)?;
         let mut seen = vec![Seen::default(); n_groups * grid.n];
         for (row, group) in rows.iter().zip(&groups.of_row) {
-            self.check_time()?;
+            self.budget.check_time()?;
             let seen = &mut seen[group * grid.n..(group + 1) * grid.n];
             for (seen, value) in seen.iter_mut().zip(&row.values) {
                 if !is_absent(*value) {
@@ -172,7 +172,7 @@ impl Evaluation<'_> {
         }
         let mut held: Vec<Vec<f64>> = vec![Vec::new(); results.len()];
         for (index, q) in parameters.iter().enumerate() {
-            self.check_time()?;
+            self.budget.check_time()?;
             held.iter_mut().for_each(Vec::clear);
             for (row, group) in rows.iter().zip(&groups.of_row) {
                 if !is_absent(row.values[index]) {
@@ -202,7 +202,7 @@ impl Evaluation<'_> {
         let mut places: HashMap<Labels, usize> = HashMap::new();
         let mut results: Vec<Row> = Vec::new();
         for index in 0..grid.n {
-            self.check_time()?;
+            self.budget.check_time()?;
             for (row, group) in rows.iter().zip(&groups.of_row) {
                 let value = row.values[index];
                 if is_absent(value) {

@@ -162,7 +162,7 @@ impl Evaluation<'_> {
         let wanted = operator.op == BinaryOp::And;
         let mut present = vec![false; signatures.n];
         for index in 0..grid.n {
-            self.check_time()?;
+            self.budget.check_time()?;
             present.fill(false);
             for (row, number) in others.iter().zip(other_numbers) {
                 present[*number] |= !is_absent(row.values[index]);
@@ -197,7 +197,7 @@ impl Evaluation<'_> {
             Join::new(operator, (left, signatures.left), (right, signatures.right), signatures.n)
         };
         for index in 0..grid.n {
-            self.check_time()?;
+            self.budget.check_time()?;
             join.instant(index, grid, self)?;
         }
         let mut rows = join.results;

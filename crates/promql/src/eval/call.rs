@@ -1,8 +1,11 @@
 //! Calls: which function is answered by what.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use fieldpost_model::is_absent;
 
 use super::relabel::absent_labels;
+use super::select::{WindowSeries, row};
 use super::window::{self, Window, WindowFunction};
 use super::{Columns, Evaluation, Grid, Row, calendar};
 use crate::functions::Function;
@@ -158,39 +161,36 @@ impl Evaluation<'_> {
             numbers.push(self.scalar(arg, grid)?);
         }
         self.check_numbers(name, args, &numbers)?;
-        let windows = self.windows(ranged, grid)?;
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
         let looks_at_falls = window::looks_at_falls(name);
-        let mut rows = Vec::with_capacity(windows.series.len());
-        for series in &windows.series {
-            let mut values = self.blank(grid)?;
-            let falls = if looks_at_falls { window::falls(&series.samples) } else { Vec::new() };
+        let budget = &self.budget;
+        let rows = self.reduced(ranged, grid, &|frame, series| {
+            let WindowSeries { labels, drop_name, samples } = series;
+            let mut values = budget.blank(grid)?;
+            let falls = if looks_at_falls { window::falls(&samples) } else { Vec::new() };
             let (mut first, mut last) = (0, 0);
-            windows.each_place(self, series, grid, |index, at_ms, place| {
+            frame.each_place(budget, &samples, grid, |index, at_ms, place| {
                 // A fall to the window's first sample lies before it.
                 first += falls[first..].iter().take_while(|fall| fall.at <= place.start).count();
                 last += falls[last..].iter().take_while(|fall| fall.at < place.end).count();
                 let falls = &falls[first..last.max(first)];
-                let samples = &series.samples[place];
+                let samples = &samples[place];
                 if samples.is_empty() {
                     return;
                 }
-                let end_ms = windows.end(at_ms);
+                let end_ms = frame.end(at_ms);
                 let number =
                     |which: usize| numbers.get(which).map_or(f64::NAN, |column: &Vec<f64>| column[index]);
                 let args = [number(0), number(1)];
-                let start_ms = end_ms.saturating_sub(windows.range_ms);
+                let start_ms = end_ms.saturating_sub(frame.range_ms);
                 if let Some(value) = function(&Window { samples, start_ms, end_ms, at_ms, args, falls }) {
                     values[index] = value;
                 }
             })?;
-            if values.iter().any(|value| !is_absent(*value)) {
-                self.check_counter(name, ranged, &series.labels);
-                let drop_name = series.drop_name || !keeps_name;
-                rows.push(Row { labels: series.labels.clone(), drop_name, values });
-            }
-        }
-        self.settled(rows)
+            Ok(row(labels, drop_name, values))
+        })?;
+        rows.iter().for_each(|row| self.check_counter(name, ranged, &row.labels));
+        if keeps_name { self.settled(rows) } else { self.unnamed(rows) }
     }
 
     fn check_numbers(&self, name: &str, args: &[Expr], numbers: &[Vec<f64>]) -> Result<(), QueryError> {
@@ -262,13 +262,20 @@ impl Evaluation<'_> {
     }
 
     fn absent_over_time(&self, arg: &Expr, grid: &Grid) -> Result<Row, QueryError> {
-        let windows = self.windows(arg, grid)?;
-        let mut present = vec![false; grid.n];
-        for series in &windows.series {
-            windows.each(self, series, grid, |index, _, samples| present[index] |= !samples.is_empty())?;
-        }
+        let present: Vec<AtomicBool> = (0..grid.n).map(|_| AtomicBool::new(false)).collect();
+        let budget = &self.budget;
+        self.reduced(arg, grid, &|frame, series| {
+            frame.each_place(budget, &series.samples, grid, |index, _, place| {
+                if !place.is_empty() {
+                    present[index].store(true, Ordering::Relaxed);
+                }
+            })?;
+            Ok(None)
+        })?;
         let mut values = self.blank(grid)?;
-        for (value, _) in values.iter_mut().zip(present).filter(|(_, present)| !present) {
+        for (value, _) in
+            values.iter_mut().zip(present).filter(|(_, present)| !present.load(Ordering::Relaxed))
+        {
             *value = 1.0;
         }
         Ok(Row { labels: absent_labels(arg), drop_name: false, values })

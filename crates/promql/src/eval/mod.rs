@@ -4,6 +4,7 @@
 mod aggregate;
 mod answer;
 mod binary;
+mod budget;
 mod calendar;
 mod call;
 mod histogram;
@@ -13,41 +14,19 @@ mod select;
 mod sums;
 mod window;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use fieldpost_model::{ABSENT, TimeMs, is_absent};
+use fieldpost_model::{TimeMs, is_absent};
 
 pub use answer::{Answer, SeriesAnswer, SeriesPoint, Value};
+pub use budget::Limits;
+
+use budget::Budget;
 
 use crate::syntax::{At, Expr, Node, Span, Type, parse};
 use crate::{Annotations, Labels, QueryError, SeriesSource};
-
-/// How much one query may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Samples read and numbers kept at once, of 16 and 8 bytes.
-    pub samples: u64,
-    /// Series that one selector finds.
-    pub series: u64,
-    /// Instants of a range, subqueries included.
-    pub steps: u64,
-    /// Memory that samples and numbers take, bytes.
-    pub bytes: u64,
-}
-
-/// What a sample takes, and what a series takes beside its samples, bytes.
-const SAMPLE_BYTES: u64 = 16;
-const SERIES_BYTES: u64 = 400;
-/// What a number of a column takes, bytes.
-const NUMBER_BYTES: u64 = 8;
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { samples: 50_000_000, series: 200_000, steps: 1_000_000, bytes: 1 << 30 }
-    }
-}
 
 /// Instants from the first to the last one, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +70,7 @@ impl Engine {
         source: &dyn SeriesSource,
         text: &str,
         at_ms: TimeMs,
-        is_over: &dyn Fn() -> bool,
+        is_over: &(dyn Fn() -> bool + Sync),
     ) -> Result<Answer, QueryError> {
         let expr = parse(text)?;
         let range = Range { from_ms: at_ms, to_ms: at_ms, step_ms: 1 };
@@ -109,7 +88,7 @@ impl Engine {
         source: &dyn SeriesSource,
         text: &str,
         range: Range,
-        is_over: &dyn Fn() -> bool,
+        is_over: &(dyn Fn() -> bool + Sync),
     ) -> Result<Answer, QueryError> {
         let expr = parse(text)?;
         if !matches!(expr.kind(), Type::Scalar | Type::Vector) {
@@ -159,30 +138,6 @@ pub(crate) enum Columns {
     Text(String),
 }
 
-/// Room that is taken until this goes.
-pub(crate) struct Held<'a> {
-    evaluation: &'a Evaluation<'a>,
-    bytes: Cell<u64>,
-}
-
-impl<'a> Held<'a> {
-    fn new(evaluation: &'a Evaluation<'a>) -> Self {
-        Self { evaluation, bytes: Cell::new(0) }
-    }
-
-    fn take(&self, bytes: u64) -> Result<(), QueryError> {
-        self.bytes.set(self.bytes.get() + bytes);
-        self.evaluation.hold(bytes)
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        let left = self.evaluation.n_bytes.get().saturating_sub(self.bytes.get());
-        self.evaluation.n_bytes.set(left);
-    }
-}
-
 /// A query under way.
 pub(crate) struct Evaluation<'a> {
     pub engine: &'a Engine,
@@ -192,10 +147,7 @@ pub(crate) struct Evaluation<'a> {
     pub ends: (TimeMs, TimeMs),
     /// Between two instants of a query over a range; none at one instant.
     pub step_ms: Option<i64>,
-    is_over: &'a dyn Fn() -> bool,
-    n_samples: Cell<u64>,
-    n_looked_at: Cell<u64>,
-    n_bytes: Cell<u64>,
+    pub budget: Budget<'a>,
     notes: RefCell<Annotations>,
 }
 
@@ -205,17 +157,17 @@ impl<'a> Evaluation<'a> {
         source: &'a dyn SeriesSource,
         text: &'a str,
         (range, is_range): (Range, bool),
-        is_over: &'a dyn Fn() -> bool,
+        is_over: &'a (dyn Fn() -> bool + Sync),
     ) -> Self {
         let (ends, step_ms) = ((range.from_ms, range.to_ms), is_range.then_some(range.step_ms));
-        let (n_samples, n_looked_at, n_bytes, notes) = Default::default();
-        Self { engine, source, text, ends, step_ms, is_over, n_samples, n_looked_at, n_bytes, notes }
+        let (budget, notes) = (Budget::new(engine.limits, is_over), RefCell::default());
+        Self { engine, source, text, ends, step_ms, budget, notes }
     }
 
     fn answer(self, value: Value) -> Answer {
         let mut annotations = self.notes.into_inner();
         self.source.remarks().into_iter().for_each(|remark| annotations.remark(remark));
-        let (n_samples, n_looked_at) = (self.n_samples.get(), self.n_looked_at.get());
+        let (n_samples, n_looked_at) = self.budget.spent();
         Answer { value, annotations, n_samples, n_looked_at }
     }
 
@@ -226,45 +178,8 @@ impl<'a> Evaluation<'a> {
             return Ok(Grid { start_ms: range.from_ms, step_ms: range.step_ms.max(1), n: 0 });
         }
         let n = (span / range.step_ms.max(1)).unsigned_abs() + 1;
-        let most = self.engine.limits.steps;
-        if n > most {
-            let advice = "ask for a shorter range or a longer step";
-            return Err(QueryError::Limit { what: "instants of a range", found: n, most, advice });
-        }
+        self.budget.check_steps(n)?;
         Ok(Grid { start_ms: range.from_ms, step_ms: range.step_ms.max(1), n: n as usize })
-    }
-
-    /// Takes from the budget; an error where nothing is left, or the time is over.
-    pub fn charge(&self, n: u64) -> Result<(), QueryError> {
-        let found = self.n_samples.get().saturating_add(n);
-        self.n_samples.set(found);
-        let most = self.engine.limits.samples;
-        if found > most {
-            let advice = "ask for fewer series, a shorter range or a longer step";
-            return Err(QueryError::Limit { what: "samples of a query", found, most, advice });
-        }
-        self.check_time()
-    }
-
-    /// Takes room for so many bytes; an error where there is none left.
-    pub fn hold(&self, bytes: u64) -> Result<(), QueryError> {
-        let found = self.n_bytes.get().saturating_add(bytes);
-        self.n_bytes.set(found);
-        let most = self.engine.limits.bytes;
-        if found > most {
-            let advice = "ask for fewer series, a shorter range or a longer step";
-            return Err(QueryError::Limit { what: "bytes of memory of a query", found, most, advice });
-        }
-        Ok(())
-    }
-
-    /// So many samples were looked at, each as often as it was.
-    pub fn looked_at(&self, n: u64) {
-        self.n_looked_at.set(self.n_looked_at.get().saturating_add(n));
-    }
-
-    pub fn check_time(&self) -> Result<(), QueryError> {
-        if (self.is_over)() { Err(QueryError::Timeout) } else { Ok(()) }
     }
 
     pub fn warn(&self, span: Span, what: &str) {
@@ -332,7 +247,7 @@ impl<'a> Evaluation<'a> {
     /// the name goes.
     pub fn map(&self, mut rows: Vec<Row>, each: impl Fn(usize, f64) -> f64) -> Result<Vec<Row>, QueryError> {
         for row in &mut rows {
-            self.check_time()?;
+            self.budget.check_time()?;
             for (index, value) in row.values.iter_mut().enumerate() {
                 if !is_absent(*value) {
                     *value = each(index, *value);
@@ -376,9 +291,7 @@ impl<'a> Evaluation<'a> {
 
     /// A column of nothing.
     pub fn blank(&self, grid: &Grid) -> Result<Vec<f64>, QueryError> {
-        self.charge(grid.n as u64)?;
-        self.hold(grid.n as u64 * NUMBER_BYTES)?;
-        Ok(vec![ABSENT; grid.n])
+        self.budget.blank(grid)
     }
 }
 

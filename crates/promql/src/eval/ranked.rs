@@ -135,7 +135,7 @@ impl Evaluation<'_> {
         let groups = aggregation.groups(&rows);
         let mut order = Vec::new();
         for (index, parameter) in parameters.iter().enumerate() {
-            self.check_time()?;
+            self.budget.check_time()?;
             order = self.chosen(aggregation, &rows, &groups, (index, *parameter))?;
             let mut kept = vec![false; rows.len()];
             order.iter().for_each(|row| kept[*row] = true);

@@ -1,21 +1,19 @@
 //! Series out of the source: at instants, and as windows of ranges and subqueries.
 
 use std::ops::Range as StdRange;
+use std::sync::{Mutex, PoisonError};
 
 use fieldpost_model::{Matcher, TimeMs, is_absent};
 
 use super::answer::{SeriesAnswer, Value};
-use super::{
-    Columns, Evaluation, Grid, Held, Range, Row, SAMPLE_BYTES, SERIES_BYTES, drop_names, merge_same,
-};
+use super::budget::{Budget, Held, SAMPLE_BYTES, SERIES_BYTES};
+use super::{Columns, Evaluation, Grid, Range, Row};
 use crate::syntax::{Expr, Node, Shift, VectorSelector};
 use crate::{Labels, QueryError, Stored};
 
-/// Series of samples, to be looked at through a window that ends at each instant of a grid.
-pub(crate) struct Windows<'a> {
-    /// Room for the samples, taken until the windows go.
-    held: Held<'a>,
-    pub series: Vec<WindowSeries>,
+/// How series of samples are looked at: through a window that ends at each instant of a grid.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame {
     /// How far back each window reaches; its first instant does not belong to it.
     pub range_ms: i64,
     shift: Shifted,
@@ -28,6 +26,9 @@ pub(crate) struct WindowSeries {
     pub samples: Vec<(TimeMs, f64)>,
 }
 
+/// Makes a row of a series, or nothing. Several threads may do so at once.
+pub(crate) type Reduce<'a> = &'a (dyn Fn(&Frame, WindowSeries) -> Result<Option<Row>, QueryError> + Sync);
+
 /// The modifiers, resolved.
 #[derive(Clone, Copy)]
 struct Shifted {
@@ -37,6 +38,7 @@ struct Shifted {
 
 impl Shifted {
     /// When is looked at, for this instant of the grid.
+    #[inline]
     fn apply(self, time_ms: TimeMs) -> TimeMs {
         self.at.unwrap_or(time_ms).saturating_sub(self.offset_ms)
     }
@@ -51,36 +53,23 @@ impl Shifted {
 /// Samples in windows after which the clock is looked at.
 const N_LOOKED_AT_MAX: usize = 50_000;
 
-impl Windows<'_> {
+impl Frame {
     /// When is looked at, for this instant of the grid.
+    #[inline]
     pub fn end(&self, time_ms: TimeMs) -> TimeMs {
         self.shift.apply(time_ms)
     }
 
-    /// Calls with each instant's position, the instant, and what its window holds of the series.
-    /// Ends when the query's time is over: long windows at many instants are much to look at.
-    pub fn each(
-        &self,
-        evaluation: &Evaluation<'_>,
-        series: &WindowSeries,
-        grid: &Grid,
-        mut each: impl FnMut(usize, TimeMs, &[(TimeMs, f64)]),
-    ) -> Result<(), QueryError> {
-        let samples = &series.samples;
-        self.each_place(evaluation, series, grid, |index, time_ms, place| {
-            each(index, time_ms, &samples[place]);
-        })
-    }
-
-    /// The same, with the place of the window's samples among all of the series.
+    /// Calls with each instant's position, the instant, and the place of what its window holds among
+    /// the samples of a series. Ends when the query's time is over: long windows at many instants are
+    /// much to look at.
     pub fn each_place(
         &self,
-        evaluation: &Evaluation<'_>,
-        series: &WindowSeries,
+        budget: &Budget<'_>,
+        samples: &[(TimeMs, f64)],
         grid: &Grid,
         mut each: impl FnMut(usize, TimeMs, StdRange<usize>),
     ) -> Result<(), QueryError> {
-        let samples = &series.samples;
         let (mut from, mut to) = (0, 0);
         let (mut n_looked_at, mut n_samples) = (0, 0);
         for (index, time_ms) in grid.times().enumerate() {
@@ -95,12 +84,12 @@ impl Windows<'_> {
             n_looked_at += 1 + to - from;
             n_samples += to - from;
             if n_looked_at >= N_LOOKED_AT_MAX {
-                evaluation.check_time()?;
+                budget.check_time()?;
                 n_looked_at = 0;
             }
             each(index, time_ms, from..to);
         }
-        evaluation.looked_at(n_samples as u64);
+        budget.looked_at(n_samples as u64);
         Ok(())
     }
 }
@@ -111,27 +100,26 @@ impl<'a> Evaluation<'a> {
         Shifted { at, offset_ms: shift.offset_ms.unwrap_or_default() }
     }
 
-    /// What the source has, as much as the limits allow.
-    fn stored(
+    /// Makes rows of whatever the source has, as much as the limits allow, by rising labels. What is read of
+    /// a series stays only until its row is made.
+    fn rows_of(
         &self,
         matchers: &[Matcher],
-        from_ms: TimeMs,
-        to_ms: TimeMs,
-        held: &Held<'_>,
-    ) -> Result<Vec<Stored>, QueryError> {
-        self.check_time()?;
-        let charge = |n: u64| {
-            self.charge(n)?;
-            held.take(n * SAMPLE_BYTES)
-        };
-        let stored = self.source.select(matchers, from_ms, to_ms, &charge)?;
-        held.take(stored.len() as u64 * SERIES_BYTES)?;
-        let (found, most) = (stored.len() as u64, self.engine.limits.series);
-        if found > most {
-            let advice = "select fewer by more labels";
-            return Err(QueryError::Limit { what: "series of a selector", found, most, advice });
-        }
-        Ok(stored)
+        (from_ms, to_ms): (TimeMs, TimeMs),
+        make: &(dyn Fn(Stored) -> Result<Option<Row>, QueryError> + Sync),
+    ) -> Result<Vec<Row>, QueryError> {
+        self.budget.check_time()?;
+        let (held, rows) = (Held::new(&self.budget), Mutex::new(Vec::new()));
+        self.source.each(matchers, from_ms, to_ms, &held, &|stored| {
+            let bytes = stored.samples.len() as u64 * SAMPLE_BYTES;
+            let row = make(stored)?;
+            held.give_back(bytes);
+            rows.lock().unwrap_or_else(PoisonError::into_inner).extend(row);
+            Ok(())
+        })?;
+        let mut rows: Vec<Row> = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+        rows.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(rows)
     }
 
     /// The newest sample of each series at each instant, unless it is too old or the series ended.
@@ -144,18 +132,16 @@ impl<'a> Evaluation<'a> {
         &self,
         selector: &VectorSelector,
         grid: &Grid,
-        of: impl Fn(TimeMs, f64) -> f64,
+        of: impl Fn(TimeMs, f64) -> f64 + Sync,
     ) -> Result<Vec<Row>, QueryError> {
         let shift = self.shifted(selector.shift);
         let Some((first, last)) = shift.ends(grid) else { return Ok(Vec::new()) };
         let lookback_ms = self.engine.lookback_ms;
         let from_ms = first.saturating_sub(lookback_ms).saturating_add(1);
-        let mut rows = Vec::new();
-        let held = Held::new(self);
-        let mut n_looked_at = 0;
-        for stored in self.stored(&selector.matchers, from_ms, last, &held)? {
-            let mut values = self.blank(grid)?;
-            let mut next = 0;
+        let budget = &self.budget;
+        self.rows_of(&selector.matchers, (from_ms, last), &|stored| {
+            let mut values = budget.blank(grid)?;
+            let (mut next, mut n_found) = (0, 0);
             let samples = &stored.samples;
             for (value, time_ms) in values.iter_mut().zip(grid.times()) {
                 let at = shift.apply(time_ms);
@@ -167,57 +153,55 @@ impl<'a> Evaluation<'a> {
                 };
                 if sample_ms > at.saturating_sub(lookback_ms) && !is_absent(sample) {
                     *value = of(sample_ms, sample);
-                    n_looked_at += 1;
+                    n_found += 1;
                 }
             }
-            if values.iter().any(|value| !is_absent(*value)) {
-                rows.push(Row { labels: stored.labels, drop_name: false, values });
-            }
-        }
-        self.looked_at(n_looked_at);
-        Ok(rows)
+            budget.looked_at(n_found);
+            Ok(row(stored.labels, false, values))
+        })
     }
 
-    /// The windows of a range or subquery.
-    pub fn windows(&'a self, expr: &Expr, grid: &Grid) -> Result<Windows<'a>, QueryError> {
+    /// Makes rows of the series of a range or subquery.
+    pub fn reduced(&self, expr: &Expr, grid: &Grid, reduce: Reduce<'_>) -> Result<Vec<Row>, QueryError> {
         match &expr.bare().node {
-            Node::Range { selector, range_ms } => self.range_windows(selector, *range_ms, grid),
+            Node::Range { selector, range_ms } => self.reduced_range(selector, *range_ms, grid, reduce),
             Node::Subquery { expr, range_ms, step_ms, shift } => {
                 let step_ms = step_ms.unwrap_or(self.engine.subquery_step_ms);
-                self.subquery_windows(expr, (*range_ms, step_ms), *shift, grid)
+                self.reduced_subquery(expr, (*range_ms, step_ms), *shift, grid, reduce)
             }
             _ => Err(QueryError::execution("expected a range vector")),
         }
     }
 
-    fn range_windows(
-        &'a self,
+    fn reduced_range(
+        &self,
         selector: &VectorSelector,
         range_ms: i64,
         grid: &Grid,
-    ) -> Result<Windows<'a>, QueryError> {
-        let shift = self.shifted(selector.shift);
-        let mut windows = Windows { held: Held::new(self), series: Vec::new(), range_ms, shift };
-        let Some((first, last)) = shift.ends(grid) else { return Ok(windows) };
+        reduce: Reduce<'_>,
+    ) -> Result<Vec<Row>, QueryError> {
+        let frame = Frame { range_ms, shift: self.shifted(selector.shift) };
+        let Some((first, last)) = frame.shift.ends(grid) else { return Ok(Vec::new()) };
         let from_ms = first.saturating_sub(range_ms).saturating_add(1);
-        for mut stored in self.stored(&selector.matchers, from_ms, last, &windows.held)? {
-            stored.samples.retain(|(_, value)| !is_absent(*value));
-            let Stored { labels, samples } = stored;
-            windows.series.push(WindowSeries { labels, drop_name: false, samples });
-        }
-        Ok(windows)
+        self.rows_of(&selector.matchers, (from_ms, last), &|stored| {
+            let Stored { labels, mut samples } = stored;
+            if samples.iter().any(|(_, value)| is_absent(*value)) {
+                samples.retain(|(_, value)| !is_absent(*value));
+            }
+            reduce(&frame, WindowSeries { labels, drop_name: false, samples })
+        })
     }
 
-    fn subquery_windows(
-        &'a self,
+    fn reduced_subquery(
+        &self,
         expr: &Expr,
         (range_ms, step_ms): (i64, i64),
         shift: Shift,
         grid: &Grid,
-    ) -> Result<Windows<'a>, QueryError> {
-        let shift = self.shifted(shift);
-        let mut windows = Windows { held: Held::new(self), series: Vec::new(), range_ms, shift };
-        let Some((first, last)) = shift.ends(grid) else { return Ok(windows) };
+        reduce: Reduce<'_>,
+    ) -> Result<Vec<Row>, QueryError> {
+        let frame = Frame { range_ms, shift: self.shifted(shift) };
+        let Some((first, last)) = frame.shift.ends(grid) else { return Ok(Vec::new()) };
         // Instants are multiples of the step, whatever the query's own grid; the window is open at
         // its left end.
         let start = first.saturating_sub(range_ms);
@@ -227,44 +211,53 @@ impl<'a> Evaluation<'a> {
         }
         let inner = self.grid(Range { from_ms, to_ms: last, step_ms })?;
         if inner.n == 0 {
-            return Ok(windows);
+            return Ok(Vec::new());
         }
         let rows = match self.evaluate(expr, &inner)? {
             Columns::Vector(rows) => rows,
             Columns::Scalar(values) => vec![Row { labels: Labels::default(), drop_name: false, values }],
             Columns::Text(_) => Vec::new(),
         };
+        let mut reduced = Vec::with_capacity(rows.len());
         for row in rows {
             let samples = inner.times().zip(row.values).filter(|(_, value)| !is_absent(*value));
             let samples: Vec<_> = samples.collect();
-            self.charge(samples.len() as u64)?;
-            windows.held.take(samples.len() as u64 * SAMPLE_BYTES + SERIES_BYTES)?;
+            self.budget.charge(samples.len() as u64)?;
+            let held = Held::new(&self.budget);
+            held.take(samples.len() as u64 * SAMPLE_BYTES + SERIES_BYTES)?;
             let (labels, drop_name) = (row.labels, row.drop_name);
-            windows.series.push(WindowSeries { labels, drop_name, samples });
+            reduced.extend(reduce(&frame, WindowSeries { labels, drop_name, samples })?);
         }
-        Ok(windows)
+        Ok(reduced)
     }
 
     /// The samples of a range themselves, at one instant.
     pub fn matrix(&self, expr: &Expr, at_ms: TimeMs) -> Result<Value, QueryError> {
         let grid = Grid { start_ms: at_ms, step_ms: 1, n: 1 };
-        let windows = self.windows(expr, &grid)?;
-        let mut answers = Vec::new();
-        let named = windows.series.iter().map(|series| Row {
-            labels: series.labels.clone(),
-            drop_name: series.drop_name,
-            values: vec![0.0],
-        });
-        // Only for the check that no two are called the same.
-        let names = merge_same(drop_names(named.collect()))?;
-        for (series, row) in windows.series.iter().zip(names) {
-            windows.each(self, series, &grid, |_, _, samples| {
-                if !samples.is_empty() {
-                    answers.push(SeriesAnswer { labels: row.labels.clone(), samples: samples.to_vec() });
-                }
-            })?;
-        }
+        let (budget, found) = (&self.budget, Mutex::new(Vec::new()));
+        self.reduced(expr, &grid, &|frame, series| {
+            let mut samples = &[][..];
+            let all = &series.samples;
+            frame.each_place(budget, all, &grid, |_, _, place| samples = &all[place])?;
+            if !samples.is_empty() {
+                let labels = series.labels.without_name_if(series.drop_name);
+                // The copy stays, until the query ends.
+                budget.hold(samples.len() as u64 * SAMPLE_BYTES)?;
+                let answer = SeriesAnswer { labels, samples: samples.to_vec() };
+                found.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+            }
+            Ok(None)
+        })?;
+        let mut answers = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         answers.sort_by(|a, b| a.labels.cmp(&b.labels));
+        if answers.windows(2).any(|pair| pair[0].labels == pair[1].labels) {
+            return Err(QueryError::execution("vector cannot contain metrics with the same labelset"));
+        }
         Ok(Value::Matrix(answers))
     }
+}
+
+/// A row, if there is any number in it.
+pub(super) fn row(labels: Labels, drop_name: bool, values: Vec<f64>) -> Option<Row> {
+    values.iter().any(|value| !is_absent(*value)).then_some(Row { labels, drop_name, values })
 }

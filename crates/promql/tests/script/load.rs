@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fieldpost_model::{ABSENT, Matcher};
 use fieldpost_promql::{
-    Charge, Expr, Labels, METRIC_NAME, SeriesSource, SourceError, Stored, parse, parse_duration,
+    Allowance, Expr, Labels, METRIC_NAME, SeriesSource, SourceError, Stored, Take, parse, parse_duration,
     parse_selector,
 };
 
@@ -73,26 +73,28 @@ fn accepts(matchers: &[Matcher], labels: &Labels) -> bool {
 }
 
 impl SeriesSource for Memory {
-    fn select(
+    fn each(
         &self,
         matchers: &[Matcher],
         from_ms: i64,
         to_ms: i64,
-        charge: Charge<'_>,
-    ) -> Result<Vec<Stored>, SourceError> {
-        let mut selected = Vec::new();
-        for (labels, samples) in self.series.iter().filter(|(labels, _)| accepts(matchers, labels)) {
+        allowance: &dyn Allowance,
+        take: Take<'_>,
+    ) -> Result<(), SourceError> {
+        let selected = || self.series.iter().filter(|(labels, _)| accepts(matchers, labels));
+        allowance.series(selected().count() as u64)?;
+        for (labels, samples) in selected() {
             let samples: Vec<_> = if from_ms <= to_ms {
                 samples.range(from_ms..=to_ms).map(|(at, value)| (*at, *value)).collect()
             } else {
                 Vec::new()
             };
-            charge(samples.len() as u64)?;
+            allowance.samples(samples.len() as u64)?;
             if !samples.is_empty() {
-                selected.push(Stored { labels: labels.clone(), samples });
+                take(Stored { labels: labels.clone(), samples })?;
             }
         }
-        Ok(selected)
+        Ok(())
     }
 }
 

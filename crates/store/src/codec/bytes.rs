@@ -16,6 +16,11 @@ pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
     put_varint(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
+/// Undoes the folding of `put_signed`.
+fn unfolded(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
 /// Reads from the front of untrusted bytes.
 pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
@@ -66,8 +71,30 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn signed(&mut self) -> Result<i64, CodecError> {
-        let value = self.varint()?;
-        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+        self.varint().map(unfolded)
+    }
+
+    /// Hands over so many signed numbers; most are short.
+    pub(crate) fn each_signed(
+        &mut self,
+        n_numbers: usize,
+        mut each: impl FnMut(i64),
+    ) -> Result<(), CodecError> {
+        for _ in 0..n_numbers {
+            let value = match self.rest {
+                [a, rest @ ..] if *a < 0x80 => {
+                    self.rest = rest;
+                    u64::from(*a)
+                }
+                [a, b, rest @ ..] if *b < 0x80 => {
+                    self.rest = rest;
+                    u64::from(*a & 0x7f) | u64::from(*b) << 7
+                }
+                _ => self.varint()?,
+            };
+            each(unfolded(value));
+        }
+        Ok(())
     }
 
     /// Passes over so many numbers, of whatever length.

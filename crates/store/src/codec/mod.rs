@@ -8,6 +8,7 @@ mod scale;
 mod table;
 mod window;
 
+pub(crate) use row::RowDecoder;
 pub use row::{RowColumn, decode_axis, decode_row, encode_axis, encode_row};
 pub use table::{Rows, decode_table, encode_table};
 pub use window::{IdGroup, decode_window, encode_window};

@@ -12,7 +12,9 @@ use pco::standalone::{simple_compress, simple_decompress_into};
 use pco::{ChunkConfig, DeltaSpec, ModeSpec};
 
 use super::window::{put_times, take_times};
-use super::{CodecError, Cursor, N_VALUES_MAX, Packer, Scale, pack, put_signed, put_varint, unpack};
+use super::{
+    CodecError, Cursor, N_VALUES_MAX, Packer, Scale, Unpacker, pack, put_signed, put_varint, unpack,
+};
 
 /// Bump it when the layout changes, and keep reading the old one.
 const VERSION: u8 = 1;
@@ -102,30 +104,65 @@ pub fn encode_row(columns: &[RowColumn]) -> Vec<u8> {
 
 /// Unpacks those columns that `wanted` names by id and part.
 pub fn decode_row(blob: &[u8], wanted: impl Fn(u32, u8) -> bool) -> Result<Vec<RowColumn>, CodecError> {
-    let mut cursor = Cursor::new(blob);
-    if cursor.byte()? != VERSION {
-        return Err(CodecError::Malformed("unknown version"));
-    }
-    let head_length = cursor.count(blob.len())?;
-    let head = unpack(cursor.take(head_length)?)?;
-    let mut head = Cursor::new(&head);
-    let n_columns = head.count(N_COLUMNS_MAX)?;
     let mut columns = Vec::new();
-    let mut n_values_left = N_VALUES_MAX;
-    for _ in 0..n_columns {
-        let id = u32::try_from(head.varint()?).map_err(|_| CodecError::Malformed("id out of range"))?;
-        let part = head.byte()?;
-        let axis = u32::try_from(head.varint()?).map_err(|_| CodecError::Malformed("axis out of range"))?;
-        let n_values = head.count(n_values_left)?;
-        let descriptor = [head.byte()?, head.byte()?];
-        let length = head.count(blob.len())?;
-        let chunk = cursor.take(length)?;
-        if wanted(id, part) {
-            n_values_left -= n_values;
-            columns.push(RowColumn { id, part, axis, values: decode_column(descriptor, chunk, n_values)? });
-        }
-    }
+    RowDecoder::default().columns(blob, wanted, |column, values| {
+        let ColumnHead { id, part, axis } = column;
+        columns.push(RowColumn { id, part, axis, values: values.to_vec() });
+    })?;
     Ok(columns)
+}
+
+/// What a row says of one of its columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ColumnHead {
+    /// Id of its series.
+    pub(crate) id: u32,
+    /// Which part of it.
+    pub(crate) part: u8,
+    /// Number of its axis.
+    pub(crate) axis: u32,
+}
+
+/// Unpacks many rows one after the other: what that needs is made only once.
+#[derive(Default)]
+pub(crate) struct RowDecoder {
+    heads: Unpacker,
+    columns: ColumnDecoder,
+}
+
+impl RowDecoder {
+    /// Hands over those columns of a row that `wanted` names by id and part. An error comes after the
+    /// columns before it.
+    pub(crate) fn columns(
+        &mut self,
+        blob: &[u8],
+        wanted: impl Fn(u32, u8) -> bool,
+        mut each: impl FnMut(ColumnHead, &[f64]),
+    ) -> Result<(), CodecError> {
+        let mut cursor = Cursor::new(blob);
+        if cursor.byte()? != VERSION {
+            return Err(CodecError::Malformed("unknown version"));
+        }
+        let head_length = cursor.count(blob.len())?;
+        let mut head = Cursor::new(self.heads.unpack(cursor.take(head_length)?)?);
+        let n_columns = head.count(N_COLUMNS_MAX)?;
+        let mut n_values_left = N_VALUES_MAX;
+        for _ in 0..n_columns {
+            let id = u32::try_from(head.varint()?).map_err(|_| CodecError::Malformed("id out of range"))?;
+            let part = head.byte()?;
+            let axis =
+                u32::try_from(head.varint()?).map_err(|_| CodecError::Malformed("axis out of range"))?;
+            let n_values = head.count(n_values_left)?;
+            let descriptor = [head.byte()?, head.byte()?];
+            let length = head.count(blob.len())?;
+            let chunk = cursor.take(length)?;
+            if wanted(id, part) {
+                n_values_left -= n_values;
+                each(ColumnHead { id, part, axis }, self.columns.decode(descriptor, chunk, n_values)?);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Appends a column's chunk; answers mode and flag, and scale.
@@ -201,18 +238,6 @@ fn encode_delta(whole: &[i64], packer: &mut Packer) -> Vec<u8> {
     packer.pack(&plain)
 }
 
-fn decode_delta(packed: &[u8], n_values: usize) -> Result<Vec<i64>, CodecError> {
-    let plain = unpack(packed)?;
-    let mut cursor = Cursor::new(&plain);
-    let mut last = 0_i64;
-    let mut whole = Vec::new();
-    for _ in 0..n_values {
-        last = last.wrapping_add(cursor.signed()?);
-        whole.push(last);
-    }
-    Ok(whole)
-}
-
 /// A long column is worth a search for the best model; a shorter one is given the likely one.
 fn encode_pco_whole(whole: &[i64]) -> Option<Vec<u8>> {
     if whole.len() < PCO_LENGTH_MIN {
@@ -246,66 +271,95 @@ fn decode_pco<T: Number>(packed: &[u8], out: &mut [T]) -> Result<(), CodecError>
     if progress.n_processed == out.len() { Ok(()) } else { Err(CodecError::Truncated) }
 }
 
-fn decode_column(descriptor: [u8; 2], chunk: &[u8], n_values: usize) -> Result<Vec<f64>, CodecError> {
-    let mut cursor = Cursor::new(chunk);
-    let [mode, scale] = descriptor;
-    if mode == MODE_EMPTY {
-        return Ok(vec![ABSENT; n_values]);
-    }
-    let runs = if mode & HAS_ABSENT == 0 { vec![n_values] } else { take_runs(&mut cursor, n_values)? };
-    let n_present = runs.iter().step_by(2).sum();
-    let present = decode_present(mode & !HAS_ABSENT, scale, cursor, n_present)?;
-    if runs.len() == 1 {
-        return Ok(present);
-    }
-    let (mut values, mut start) = (Vec::with_capacity(n_values), 0);
-    for (position, &run) in runs.iter().enumerate() {
-        if position % 2 == 0 {
-            values.extend_from_slice(&present[start..start + run]);
-            start += run;
-        } else {
-            values.resize(values.len() + run, ABSENT);
-        }
-    }
-    Ok(values)
+/// Unpacks columns one after the other, always into the same memory.
+#[derive(Default)]
+struct ColumnDecoder {
+    chunks: Unpacker,
+    whole: Vec<i64>,
+    bits: Vec<u64>,
+    present: Vec<f64>,
+    values: Vec<f64>,
 }
 
-fn decode_present(
-    mode: u8,
-    scale: u8,
-    mut cursor: Cursor<'_>,
-    n_values: usize,
-) -> Result<Vec<f64>, CodecError> {
-    match mode {
-        MODE_SAME => Ok(vec![Scale::from_code(scale)?.float(cursor.signed()?); n_values]),
-        MODE_SAME_BITS => Ok(vec![f64::from_bits(cursor.word()?); n_values]),
-        MODE_DELTA if scale == SCALE_BITS => {
-            let bits = decode_delta(cursor.rest(), n_values)?;
-            Ok(bits.into_iter().map(|bits| f64::from_bits(bits as u64)).collect())
+impl ColumnDecoder {
+    fn decode(&mut self, descriptor: [u8; 2], chunk: &[u8], n_values: usize) -> Result<&[f64], CodecError> {
+        let mut cursor = Cursor::new(chunk);
+        let [mode, scale] = descriptor;
+        self.values.clear();
+        self.present.clear();
+        if mode == MODE_EMPTY {
+            self.values.resize(n_values, ABSENT);
+            return Ok(&self.values);
         }
-        MODE_DELTA => floats(decode_delta(cursor.rest(), n_values)?, scale),
-        MODE_WHOLE => {
-            let mut whole = vec![0_i64; n_values];
-            decode_pco(cursor.rest(), &mut whole)?;
-            floats(whole, scale)
+        if mode & HAS_ABSENT == 0 {
+            self.decode_present(mode, scale, cursor, n_values)?;
+            return Ok(&self.present);
         }
-        MODE_FLOAT => {
-            let mut values = vec![0.0_f64; n_values];
-            decode_pco(cursor.rest(), &mut values)?;
-            Ok(values)
+        let runs = take_runs(&mut cursor, n_values)?;
+        let n_present = runs.iter().step_by(2).sum();
+        self.decode_present(mode & !HAS_ABSENT, scale, cursor, n_present)?;
+        let mut start = 0;
+        for (position, &run) in runs.iter().enumerate() {
+            if position % 2 == 0 {
+                self.values.extend_from_slice(&self.present[start..start + run]);
+                start += run;
+            } else {
+                self.values.resize(self.values.len() + run, ABSENT);
+            }
         }
-        MODE_BITS => {
-            let mut bits = vec![0_u64; n_values];
-            decode_pco(cursor.rest(), &mut bits)?;
-            Ok(bits.into_iter().map(f64::from_bits).collect())
-        }
-        _ => Err(CodecError::Malformed("unknown mode")),
+        Ok(&self.values)
     }
-}
 
-fn floats(whole: Vec<i64>, scale: u8) -> Result<Vec<f64>, CodecError> {
-    let scale = Scale::from_code(scale)?;
-    Ok(whole.into_iter().map(|number| scale.float(number)).collect())
+    fn decode_present(
+        &mut self,
+        mode: u8,
+        scale: u8,
+        mut cursor: Cursor<'_>,
+        n_values: usize,
+    ) -> Result<(), CodecError> {
+        match mode {
+            MODE_SAME => {
+                self.present.resize(n_values, Scale::from_code(scale)?.float(cursor.signed()?));
+            }
+            MODE_SAME_BITS => self.present.resize(n_values, f64::from_bits(cursor.word()?)),
+            MODE_DELTA => {
+                self.decode_delta(cursor.rest(), n_values)?;
+                if scale == SCALE_BITS {
+                    self.present.extend(self.whole.iter().map(|bits| f64::from_bits(*bits as u64)));
+                } else {
+                    Scale::from_code(scale)?.floats(&self.whole, &mut self.present);
+                }
+            }
+            MODE_WHOLE => {
+                self.whole.clear();
+                self.whole.resize(n_values, 0);
+                decode_pco(cursor.rest(), &mut self.whole)?;
+                Scale::from_code(scale)?.floats(&self.whole, &mut self.present);
+            }
+            MODE_FLOAT => {
+                self.present.resize(n_values, 0.0);
+                decode_pco(cursor.rest(), &mut self.present)?;
+            }
+            MODE_BITS => {
+                self.bits.clear();
+                self.bits.resize(n_values, 0);
+                decode_pco(cursor.rest(), &mut self.bits)?;
+                self.present.extend(self.bits.iter().map(|bits| f64::from_bits(*bits)));
+            }
+            _ => return Err(CodecError::Malformed("unknown mode")),
+        }
+        Ok(())
+    }
+
+    fn decode_delta(&mut self, packed: &[u8], n_values: usize) -> Result<(), CodecError> {
+        let mut cursor = Cursor::new(self.chunks.unpack(packed)?);
+        let (whole, mut last) = (&mut self.whole, 0_i64);
+        whole.clear();
+        cursor.each_signed(n_values, |step| {
+            last = last.wrapping_add(step);
+            whole.push(last);
+        })
+    }
 }
 
 /// Appends how many numbers are present, then absent, then present and so on.
@@ -397,12 +451,12 @@ mod tests {
         fn damaged_columns_never_panic(values in proptest::collection::vec(any_value(), 1..80), mode in 0_u8..8, scale: u8, n in 0_usize..200, at in any::<prop::sample::Index>(), flip: u8) {
             let mut chunk = Vec::new();
             let descriptor = encode_column(&values, &mut Packer::new(ZSTD_LEVEL), &mut chunk);
-            let _ = decode_column([mode, scale], &chunk, n);
+            let _ = ColumnDecoder::default().decode([mode, scale], &chunk, n);
             if !chunk.is_empty() {
                 let position = at.index(chunk.len());
                 chunk[position] ^= flip;
             }
-            let _ = decode_column(descriptor, &chunk, n);
+            let _ = ColumnDecoder::default().decode(descriptor, &chunk, n);
         }
 
         #[test]

@@ -38,6 +38,20 @@ impl Scale {
         }
     }
 
+    /// Appends the floats behind whole numbers.
+    pub(crate) fn floats(self, whole: &[i64], floats: &mut Vec<f64>) {
+        match usize::from(self.0).checked_sub(DIVISORS.len()) {
+            None if self.0 == 0 => floats.extend(whole.iter().map(|whole| *whole as f64)),
+            None => {
+                let divisor = DIVISORS[usize::from(self.0)];
+                floats.extend(whole.iter().map(|whole| *whole as f64 / divisor));
+            }
+            Some(factor) => {
+                floats.extend(whole.iter().map(|whole| whole.wrapping_mul(FACTORS[factor]) as f64));
+            }
+        }
+    }
+
     /// Finds the scale at which all these numbers are whole, to the bit, and fills `whole`.
     /// Answers none where there is no such scale.
     pub(crate) fn find(values: &[f64], whole: &mut Vec<i64>) -> Option<Self> {

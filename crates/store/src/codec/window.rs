@@ -119,11 +119,11 @@ pub(crate) fn take_times(cursor: &mut Cursor<'_>) -> Result<Vec<TimeMs>, CodecEr
     let n_times = cursor.count(N_VALUES_MAX)?;
     let mut times_ms = Vec::new();
     let (mut last, mut last_step) = (0_i64, 0_i64);
-    for _ in 0..n_times {
-        last_step = last_step.wrapping_add(cursor.signed()?);
+    cursor.each_signed(n_times, |step| {
+        last_step = last_step.wrapping_add(step);
         last = last.wrapping_add(last_step);
         times_ms.push(last);
-    }
+    })?;
     Ok(times_ms)
 }
 

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::StoreError;
 use crate::codec::{CodecError, Cursor, checksum, put_signed, put_varint};
 use crate::dictionary::{Entry, kind_code, kind_of, labels_blob, read_labels};
-use crate::hub::shapes::{ShapeId, Shapes};
+use crate::hub::shapes::{ShapeId, ShapeList, Shapes};
 use crate::rows::GROUP_SIZE;
 
 /// The most series of one agent in a file.
@@ -22,14 +22,33 @@ pub(crate) fn read_agents(connection: &Connection) -> rusqlite::Result<BTreeSet<
     agents.collect()
 }
 
-/// Ids of an agent's series in a merged file, with their shapes; none where the agent is not in it.
+/// The series of an agent in a merged file: their ids follow each other.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Members {
+    first_id: u32,
+    shapes: ShapeList,
+}
+
+impl Members {
+    /// Ids with shapes; without those that cannot be read.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, ShapeId)> {
+        (self.first_id..).zip(self.shapes.iter()).filter_map(|(id, shape)| Some((id, (*shape)?)))
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.shapes.len()
+    }
+}
+
+/// An agent's series in a merged file; none where the agent is not in it.
 pub(crate) fn read_series(
     connection: &Connection,
     path: &Path,
     file_id: u128,
     agent_id: &str,
     shapes: &Shapes,
-) -> Result<Vec<(u32, ShapeId)>, StoreError> {
+) -> Result<Members, StoreError> {
     let failed = || StoreError::sql("read", path);
     let sql = "SELECT first_id, crc, shapes FROM members WHERE agent_id = ?1";
     let read = || {
@@ -39,13 +58,17 @@ pub(crate) fn read_series(
         });
         found.optional()
     };
-    let Some((first_id, crc, blob)) = read().map_err(failed())? else { return Ok(Vec::new()) };
+    let Some((first_id, crc, blob)) = read().map_err(failed())? else { return Ok(Members::default()) };
     let good = i64::from(checksum(&blob)) == crc;
-    let numbers = if good { decode_numbers(&blob) } else { Err(CodecError::Checksum) };
-    let numbers = numbers.map_err(|source| StoreError::Blob { path: path.to_owned(), source })?;
-    let known = shapes.of_file(file_id, &numbers, |number| read_shape(connection, number));
-    let known = known.map_err(failed())?;
-    Ok((first_id..).zip(known).filter_map(|(id, shape)| Some((id, shape?))).collect())
+    let failed_blob = |source| StoreError::Blob { path: path.to_owned(), source };
+    if !good {
+        return Err(failed_blob(CodecError::Checksum));
+    }
+    let shapes = shapes.of_list(file_id, &blob, || {
+        let numbers = decode_numbers(&blob).map_err(failed_blob)?;
+        shapes.of_file(file_id, &numbers, |number| read_shape(connection, number)).map_err(failed())
+    })?;
+    Ok(Members { first_id, shapes })
 }
 
 /// A shape by its number in the file; none where it cannot be read.

@@ -73,8 +73,9 @@ fn keep_agent(
     let here = output.enter(agent_id, inputs)?;
     let mut all: BTreeMap<i64, BTreeMap<u32, BTreeMap<TimeMs, Rollup>>> = BTreeMap::new();
     for input in inputs {
-        let ids = input.series(agent_id)?.into_iter();
-        let ids: HashMap<u32, u32> = ids.filter_map(|(id, shape)| Some((id, *here.get(&shape)?))).collect();
+        let members = input.series(agent_id)?;
+        let ids: HashMap<u32, u32> =
+            members.iter().filter_map(|(id, shape)| Some((id, *here.get(&shape)?))).collect();
         for (slot, _) in read_hours(&input.connection, &input.file.path)? {
             let there = all.entry(slot_of(&input.file, slot)).or_default();
             for (id, rollups) in read_rollups(&input.connection, &input.file, slot, &ids)? {

@@ -59,7 +59,7 @@ impl Output {
         self.rows.forget_axes();
         let mut series = BTreeSet::new();
         for input in inputs {
-            series.extend(input.shapes_of(agent_id)?);
+            input.each_shape(agent_id, |shape| _ = series.insert(shape))?;
         }
         let series: Vec<ShapeId> = series.into_iter().collect();
         let entered = self.index.put(self.rows.connection(), agent_id, &series, &self.shapes);

@@ -2,7 +2,7 @@
 //! Every question opens the files it needs, looks, and closes them. Whose a series is is said by
 //! labels that the caller gives for each agent at the time of the question.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use crate::dictionary::Entry;
 use crate::folder::{self, FileKind, StoreFile};
 use crate::hub::floor::Floor;
 use crate::hub::ledger::SourceKey;
+use crate::hub::pool::{Lent, Pool};
 use crate::hub::shapes::{Accepts, Labels, ShapeId, Shapes, all_labels};
 use crate::hub::source::{HourSpan, HubFile, whole};
 use crate::rollup::{self, MINUTE_MS, Rollup};
@@ -48,17 +49,24 @@ pub struct HubReader {
     folder: PathBuf,
     labels: AgentLabels,
     shapes: Arc<Mutex<Arc<Shapes>>>,
+    pool: Arc<Pool>,
 }
 
 impl HubReader {
-    /// Finds the store in this folder. No file is kept open; what series are called is remembered
-    /// from one question to the next.
+    /// Finds the store in this folder. Merged files stay open, and what series are called is remembered, from
+    /// one question to the next; see `forget_idle`.
     pub fn open(path: &Path, labels: AgentLabels) -> Result<Self, StoreError> {
         database::check_version()?;
         if !Floor::path(path).exists() {
             return Err(StoreError::Missing(path.to_owned()));
         }
-        Ok(Self { folder: path.to_owned(), labels, shapes: Arc::default() })
+        Ok(Self { folder: path.to_owned(), labels, shapes: Arc::default(), pool: Arc::default() })
+    }
+
+    /// Closes files that nobody has asked for since this was last called. Whoever keeps a reader calls it now
+    /// and then, for a removed file takes up its room as long as it is open.
+    pub fn forget_idle(&self) {
+        self.pool.forget_idle();
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -99,15 +107,23 @@ impl HubReader {
         from_ms: TimeMs,
         to_ms: TimeMs,
     ) -> Result<Vec<(HubSeries, Samples)>, StoreError> {
-        let mut found: BTreeMap<(String, String), (HubSeries, Samples)> = BTreeMap::new();
-        self.scan(selector, from_ms, to_ms, |series, samples| {
-            let key = (series.agent_id.clone(), series.series.text.clone());
-            let (known, all) = found.entry(key).or_insert_with(|| (series.clone(), Vec::new()));
-            known.series.last_ms = series.series.last_ms;
-            all.extend_from_slice(samples);
+        let harvest = self.find(selector, from_ms, to_ms)?;
+        let found = Mutex::new(Vec::new());
+        harvest.read(&|_| true, &|number, samples| {
+            found.lock().push((number, samples));
+            true
         })?;
-        found.values_mut().for_each(|(_, samples)| settle(samples));
-        Ok(found.into_values().collect())
+        let found = found.into_inner().into_iter().map(|(number, samples): (usize, Samples)| {
+            let mut series = harvest.series()[number].clone();
+            if let (Some(first), Some(last)) = (samples.first(), samples.last()) {
+                (series.series.first_ms, series.series.last_ms) = (first.0, last.0);
+            }
+            (series, samples)
+        });
+        let mut found: Vec<_> = found.collect();
+        let key = |(series, _): &(HubSeries, Samples)| (series.agent_id.clone(), series.series.text.clone());
+        found.sort_by_cached_key(key);
+        Ok(found)
     }
 
     /// Hands over the samples in `[from_ms, to_ms)` of every series that the selector accepts, an
@@ -118,26 +134,15 @@ impl HubReader {
         selector: &Selector,
         from_ms: TimeMs,
         to_ms: TimeMs,
-        each: impl FnMut(&HubSeries, &[(TimeMs, f64)]),
-    ) -> Result<(), StoreError> {
-        self.scan_while(selector, (from_ms, to_ms), &|| true, each)
-    }
-
-    /// The same, as long as the caller says between two agents that it shall go on.
-    pub fn scan_while(
-        &self,
-        selector: &Selector,
-        (from_ms, to_ms): (TimeMs, TimeMs),
-        goes_on: &dyn Fn() -> bool,
         mut each: impl FnMut(&HubSeries, &[(TimeMs, f64)]),
     ) -> Result<(), StoreError> {
         let shapes = self.shapes();
-        let mut question = Question { goes_on, ..self.question(selector, &shapes) };
+        let mut question = self.question(selector, &shapes);
         let files = folder::list(&self.folder)?;
         let touching = files.iter().filter(|file| is_raw(file.kind) && touches(file, from_ms, to_ms));
         let mut days: Vec<i64> = touching.map(StoreFile::day).collect();
         days.dedup();
-        for day in days.into_iter().take_while(|_| goes_on()) {
+        for day in days {
             let opened = self.open_day(day, from_ms, to_ms, &shapes)?;
             let hours = day * DAY_HOURS..(day + 1) * DAY_HOURS;
             for hour in hours.filter(|hour| hour_touches(*hour, from_ms, to_ms)) {
@@ -162,36 +167,37 @@ impl HubReader {
         let touches = |file: &StoreFile| {
             file.kind != FileKind::Tables && file.begin_ms() < to_ms && file.end_ms() > from_ms
         };
-        let files = folder::list(&self.folder)?;
-        let mut days: Vec<i64> = files.iter().filter(|file| touches(file)).map(StoreFile::day).collect();
-        days.dedup();
-        let (mut numbers, mut seen) = (HashMap::new(), HashSet::new());
-        for day in days {
-            for file in self.open_files(&|file| touches(file) && file.day() == day, &shapes)? {
-                for agent_id in skip_damage(&file.file.path, file.agents())?.unwrap_or_default() {
-                    let Some(labels) = question.labels_of(&agent_id) else { continue };
-                    let next = numbers.len();
-                    let number = *numbers.entry(agent_id.clone()).or_insert(next);
-                    let set = question.accepts.set(&labels);
-                    let known = skip_damage(&file.file.path, file.shapes_of(&agent_id))?;
-                    for shape in known.unwrap_or_default() {
-                        if !seen.contains(&(number, shape)) && question.accepts.shape(set, &labels, shape) {
-                            seen.insert((number, shape));
-                            shapes
-                                .shape(shape)
-                                .iter()
-                                .for_each(|shape| each(&stored_series(&labels, shape, 0, 0)));
-                        }
+        let files = self.open_files(&touches, &shapes)?;
+        let mut seen: Vec<bool> = Vec::new();
+        for agent_id in readable_agents(&files)? {
+            let Some(labels) = question.labels_of(&agent_id) else { continue };
+            let set = question.accepts.set(&labels);
+            let mut found = Vec::new();
+            for file in &files {
+                let read = file.each_shape(&agent_id, |shape| {
+                    let place = shape as usize;
+                    if seen.len() <= place {
+                        seen.resize(place + 1, false);
                     }
+                    if !std::mem::replace(&mut seen[place], true) {
+                        found.push(shape);
+                    }
+                });
+                skip_damage(&file.file.path, read)?;
+            }
+            for shape in found {
+                seen[shape as usize] = false;
+                if question.accepts.shape(set, &labels, shape) {
+                    shapes.shape(shape).iter().for_each(|shape| each(&stored_series(&labels, shape, 0, 0)));
                 }
             }
         }
         Ok(())
     }
 
-    fn question<'a>(&'a self, selector: &'a Selector, shapes: &'a Arc<Shapes>) -> Question<'a> {
+    pub(crate) fn question<'a>(&'a self, selector: &'a Selector, shapes: &'a Arc<Shapes>) -> Question<'a> {
         let (accepts, known_labels) = (Accepts::new(selector, Arc::clone(shapes)), HashMap::new());
-        Question { accepts, labels: &self.labels, known_labels, shapes, goes_on: &|| true }
+        Question { accepts, labels: &self.labels, known_labels, shapes }
     }
 
     /// Opens all files of a day, those that win over others last. What is open stays readable
@@ -202,7 +208,7 @@ impl HubReader {
         from_ms: TimeMs,
         to_ms: TimeMs,
         shapes: &Arc<Shapes>,
-    ) -> Result<Vec<HubFile>, StoreError> {
+    ) -> Result<Vec<Lent>, StoreError> {
         let wanted =
             |file: &StoreFile| is_raw(file.kind) && file.day() == day && touches(file, from_ms, to_ms);
         self.open_files(&wanted, shapes)
@@ -213,7 +219,7 @@ impl HubReader {
         &self,
         wanted: &dyn Fn(&StoreFile) -> bool,
         shapes: &Arc<Shapes>,
-    ) -> Result<Vec<HubFile>, StoreError> {
+    ) -> Result<Vec<Lent>, StoreError> {
         for _ in 0..N_ATTEMPTS {
             let mut files = folder::list(&self.folder)?;
             files.retain(|file| wanted(file));
@@ -221,7 +227,7 @@ impl HubReader {
             let mut opened = Vec::new();
             let outcome = files.into_iter().try_for_each(|file| {
                 let path = file.path.clone();
-                match HubFile::open(file, Arc::clone(shapes)) {
+                match self.pool.lend(file, shapes) {
                     Err(error) if error.is_vanished() => return Err(error),
                     file => opened.extend(skip_damage(&path, file)?),
                 }
@@ -339,7 +345,7 @@ pub struct SourceOf<'a> {
 }
 
 /// Agents with samples in any of these files; damaged ones are left out.
-fn readable_agents<'a>(files: impl IntoIterator<Item = &'a HubFile>) -> Result<BTreeSet<String>, StoreError> {
+fn readable_agents<'a>(files: impl IntoIterator<Item = &'a Lent>) -> Result<BTreeSet<String>, StoreError> {
     let mut agents = BTreeSet::new();
     for file in files {
         agents.extend(skip_damage(&file.file.path, file.agents())?.unwrap_or_default());
@@ -348,24 +354,19 @@ fn readable_agents<'a>(files: impl IntoIterator<Item = &'a HubFile>) -> Result<B
 }
 
 /// A question under way.
-struct Question<'a> {
-    accepts: Accepts<'a>,
+pub(crate) struct Question<'a> {
+    pub(crate) accepts: Accepts<'a>,
     labels: &'a AgentLabels,
     /// None where no series of the agent can be wanted.
     known_labels: HashMap<String, Option<Arc<Labels>>>,
-    shapes: &'a Arc<Shapes>,
-    /// Shall it go on?
-    goes_on: &'a dyn Fn() -> bool,
+    pub(crate) shapes: &'a Arc<Shapes>,
 }
 
 impl Question<'_> {
-    fn hour(&mut self, files: &[HubFile], span: &HourSpan, each: Each<'_>) -> Result<(), StoreError> {
-        let of_hour = |file: &&HubFile| file.file.kind == FileKind::Day || file.file.hour == span.hour;
-        let files: Vec<&HubFile> = files.iter().filter(of_hour).collect();
+    fn hour(&mut self, files: &[Lent], span: &HourSpan, each: Each<'_>) -> Result<(), StoreError> {
+        let of_hour = |file: &&Lent| file.file.kind == FileKind::Day || file.file.hour == span.hour;
+        let files: Vec<&Lent> = files.iter().filter(of_hour).collect();
         for agent_id in readable_agents(files.iter().copied())? {
-            if !(self.goes_on)() {
-                return Ok(());
-            }
             let Some(labels) = self.labels_of(&agent_id) else { continue };
             let mut found = HashMap::new();
             let set = self.accepts.set(&labels);
@@ -395,7 +396,7 @@ impl Question<'_> {
         Ok(())
     }
 
-    fn labels_of(&mut self, agent_id: &str) -> Option<Arc<Labels>> {
+    pub(crate) fn labels_of(&mut self, agent_id: &str) -> Option<Arc<Labels>> {
         if let Some(known) = self.known_labels.get(agent_id) {
             return known.clone();
         }
@@ -464,7 +465,12 @@ impl RollupAnswer {
 }
 
 /// A series of an agent with these labels.
-fn stored_series(whose: &Labels, shape: &Entry, first_ms: TimeMs, last_ms: TimeMs) -> StoredSeries {
+pub(crate) fn stored_series(
+    whose: &Labels,
+    shape: &Entry,
+    first_ms: TimeMs,
+    last_ms: TimeMs,
+) -> StoredSeries {
     let labels = all_labels(whose, shape);
     let borrowed: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let text = series_text(&shape.family.name, &shape.suffix, &borrowed);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use fieldpost_model::Selector;
 use parking_lot::Mutex;
 
+use crate::StoreError;
 use crate::codec::CodecError;
 use crate::dictionary::Entry;
 use crate::record::decode_definitions;
@@ -54,11 +55,16 @@ impl<T: Hash> Hash for Hashed<'_, T> {
     }
 }
 
+/// Shapes of the numbers of a list; none where one cannot be read.
+pub(crate) type ShapeList = Arc<Vec<Option<ShapeId>>>;
+
 #[derive(Default)]
 struct Known {
     by_fingerprint: HashMap<u128, ShapeId>,
     shapes: Vec<Arc<Entry>>,
     described: HashMap<(u128, i64), Described>,
+    /// Shapes of lists of numbers, by file and the blob that holds the list.
+    lists: HashMap<u128, HashMap<Box<[u8]>, ShapeList>>,
     /// Shapes by file and number there.
     of_files: HashMap<u128, HashMap<u32, Option<ShapeId>>>,
     n_entries: usize,
@@ -110,6 +116,27 @@ impl Shapes {
 
     fn remembered(&self, file: u128, key: i64) -> Option<Described> {
         self.known.lock().described.get(&(file, key)).map(Arc::clone)
+    }
+
+    /// The shapes of a list of numbers in a merged file, by the blob that holds it; found only where they are
+    /// not remembered. Agents that are alike have the same list.
+    pub(crate) fn of_list(
+        &self,
+        file: u128,
+        blob: &[u8],
+        find: impl FnOnce() -> Result<Vec<Option<ShapeId>>, StoreError>,
+    ) -> Result<ShapeList, StoreError> {
+        if let Some(known) = self.known.lock().lists.get(&file).and_then(|lists| lists.get(blob)) {
+            return Ok(Arc::clone(known));
+        }
+        let found = Arc::new(find()?);
+        let mut known = self.known.lock();
+        // What agents have that are all different is not worth as much as what shapes are called.
+        if known.n_entries + found.len() < N_REMEMBERED_MAX / 2 {
+            known.n_entries += found.len() + ENTRIES_PER_SHAPE;
+            known.lists.entry(file).or_default().insert(blob.into(), Arc::clone(&found));
+        }
+        Ok(found)
     }
 
     /// Shapes by their numbers in a merged file; read only those that are not remembered.

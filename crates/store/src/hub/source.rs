@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 use crate::codec::{WindowReader, checksum};
 use crate::folder::{FileKind, StoreFile};
 use crate::hub::batch::{HUB_SEQ_MAX, SEQ_BITS};
-use crate::hub::index;
+use crate::hub::index::{self, Members};
 use crate::hub::intake::BLOB_BITS;
 use crate::hub::ledger::SourceKey;
 use crate::hub::shapes::{Described, ShapeId, Shapes};
@@ -67,6 +67,12 @@ impl HubFile {
         Ok(Self { connection, id, shapes, file, damaged, windows })
     }
 
+    /// The same file, for another question.
+    pub(crate) fn lent(mut self, file: StoreFile, shapes: &Arc<Shapes>) -> Self {
+        (self.file, self.shapes) = (file, Arc::clone(shapes));
+        self
+    }
+
     fn sql(&self) -> impl FnOnce(rusqlite::Error) -> StoreError {
         StoreError::sql("read", &self.file.path)
     }
@@ -111,16 +117,15 @@ impl HubFile {
         Ok(all)
     }
 
-    /// The shapes of an agent's series here.
-    pub(crate) fn shapes_of(&self, agent_id: &str) -> Result<BTreeSet<ShapeId>, StoreError> {
-        let mut all = BTreeSet::new();
+    /// Hands over the shapes of an agent's series here, some more than once.
+    pub(crate) fn each_shape(&self, agent_id: &str, mut each: impl FnMut(ShapeId)) -> Result<(), StoreError> {
         for part in self.parts(agent_id, Stream::Metrics)?.iter().flat_map(|parts| &parts.parts) {
             for described in self.described(part.number)? {
-                all.extend(described.iter().map(|(_, shape)| *shape));
+                described.iter().for_each(|(_, shape)| each(*shape));
             }
         }
-        all.extend(self.series(agent_id)?.into_iter().map(|(_, shape)| shape));
-        Ok(all)
+        self.series(agent_id)?.iter().for_each(|(_, shape)| each(shape));
+        Ok(())
     }
 
     /// Hands over the samples of an agent's series in an hour, as far as their shapes are wanted,
@@ -196,7 +201,7 @@ impl HubFile {
         found: &mut HashMap<ShapeId, Samples>,
     ) -> Result<u64, StoreError> {
         let ids: HashMap<u32, ShapeId> =
-            self.series(agent_id)?.into_iter().filter(|(_, shape)| wanted(*shape)).collect();
+            self.series(agent_id)?.iter().filter(|(_, shape)| wanted(*shape)).collect();
         let groups: BTreeSet<u32> = ids.keys().map(|id| id / GROUP_SIZE).collect();
         let mut reader = RowReader::new(&self.connection, &self.file.path, Table::Raw);
         for group in groups {
@@ -219,7 +224,7 @@ impl HubFile {
         found: &mut HashMap<ShapeId, Vec<Rollup>>,
     ) -> Result<(), StoreError> {
         let ids: HashMap<u32, ShapeId> =
-            self.series(agent_id)?.into_iter().filter(|(_, shape)| wanted(*shape)).collect();
+            self.series(agent_id)?.iter().filter(|(_, shape)| wanted(*shape)).collect();
         if ids.is_empty() {
             return Ok(());
         }
@@ -234,9 +239,9 @@ impl HubFile {
     }
 
     /// Ids of an agent's series with their shapes; of merged files.
-    pub(crate) fn series(&self, agent_id: &str) -> Result<Vec<(u32, ShapeId)>, StoreError> {
+    pub(crate) fn series(&self, agent_id: &str) -> Result<Members, StoreError> {
         match self.file.kind {
-            FileKind::Hot => Ok(Vec::new()),
+            FileKind::Hot => Ok(Members::default()),
             _ => index::read_series(&self.connection, &self.file.path, self.id, agent_id, &self.shapes),
         }
     }
@@ -248,28 +253,50 @@ impl HubFile {
         part: i64,
         numbers: RangeInclusive<u64>,
         span: &HourSpan,
-        mut each: impl FnMut(Item),
+        each: impl FnMut(Item),
     ) -> Result<(), StoreError> {
+        self.query_items(part, &numbers, span, -1, each).map_err(self.sql())
+    }
+
+    /// The first so many of these items.
+    pub(crate) fn items_from(
+        &self,
+        part: i64,
+        numbers: RangeInclusive<u64>,
+        span: &HourSpan,
+        limit: usize,
+    ) -> Result<Vec<Item>, StoreError> {
+        let mut items = Vec::new();
+        let read = self.query_items(part, &numbers, span, limit as i64, |item| items.push(item));
+        read.map_err(self.sql())?;
+        Ok(items)
+    }
+
+    fn query_items(
+        &self,
+        part: i64,
+        numbers: &RangeInclusive<u64>,
+        span: &HourSpan,
+        limit: i64,
+        mut each: impl FnMut(Item),
+    ) -> rusqlite::Result<()> {
         let sql = "SELECT key, from_ms, to_ms, n_samples, crc, blob FROM items \
-                   WHERE key >= ?1 AND key <= ?2 AND to_ms >= ?3 AND from_ms < ?4 ORDER BY key";
-        let mut read = || {
-            let mut statement = self.connection.prepare_cached(sql)?;
-            let key = |seq: &u64| part << SEQ_BITS | (*seq).min(HUB_SEQ_MAX) as i64;
-            let (first, last) = (key(numbers.start()), key(numbers.end()));
-            let mut rows = statement.query(params![first, last, span.from_ms, span.to_ms])?;
-            while let Some(row) = rows.next()? {
-                each(Item {
-                    seq: row.get::<_, i64>(0)? as u64 & HUB_SEQ_MAX,
-                    from_ms: row.get(1)?,
-                    to_ms: row.get(2)?,
-                    n_samples: row.get::<_, i64>(3)?.max(0) as u64,
-                    checksum: row.get::<_, i64>(4)? as u32,
-                    blob: row.get(5)?,
-                });
-            }
-            Ok(())
-        };
-        read().map_err(self.sql())
+                   WHERE key >= ?1 AND key <= ?2 AND to_ms >= ?3 AND from_ms < ?4 ORDER BY key LIMIT ?5";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let key = |seq: &u64| part << SEQ_BITS | (*seq).min(HUB_SEQ_MAX) as i64;
+        let (first, last) = (key(numbers.start()), key(numbers.end()));
+        let mut rows = statement.query(params![first, last, span.from_ms, span.to_ms, limit])?;
+        while let Some(row) = rows.next()? {
+            each(Item {
+                seq: row.get::<_, i64>(0)? as u64 & HUB_SEQ_MAX,
+                from_ms: row.get(1)?,
+                to_ms: row.get(2)?,
+                n_samples: row.get::<_, i64>(3)?.max(0) as u64,
+                checksum: row.get::<_, i64>(4)? as u32,
+                blob: row.get(5)?,
+            });
+        }
+        Ok(())
     }
 
     /// This item cannot be read: whoever writes a new file does not answer for its number.

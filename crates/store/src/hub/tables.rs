@@ -12,8 +12,9 @@ use crate::codec::Rows;
 use crate::folder::StoreFile;
 use crate::hub::batch::HUB_SEQ_MAX;
 use crate::hub::intake::each_definition;
+use crate::hub::pool::Lent;
 use crate::hub::reader::HubReader;
-use crate::hub::source::{HourSpan, HubFile, whole};
+use crate::hub::source::{HourSpan, whole};
 use crate::record::{decode_entities, decode_table_blob};
 use crate::source::{is_raw, skip_damage};
 use crate::tables::{CHAIN_MS_MAX, TableScan, undescribed};
@@ -72,7 +73,7 @@ impl HubReader {
 
 /// Gathers what an agent has of a day, by spool and scope.
 fn gather(
-    files: &[HubFile],
+    files: &[Lent],
     agent_id: &str,
     kind: TableKind,
     span: &HourSpan,
