@@ -579,6 +579,60 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/agents/{agent}/killall": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have an agent end all its runs, or those of one job
+         * @description Needs: role operator.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    agent: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["KillAllRequest"];
+                };
+            };
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Object"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/agents/{agent}/name": {
         parameters: {
             query?: never;
@@ -627,6 +681,56 @@ export interface paths {
                 };
             };
         };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agents/{agent}/ping": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How long it takes to the agent and back
+         * @description Needs: role viewer.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    agent: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Pong"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -733,6 +837,56 @@ export interface paths {
         };
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agents/{agent}/restart": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have an agent start anew: at once, or as soon as it is online
+         * @description Needs: role operator.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    agent: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Object"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         delete?: never;
         options?: never;
         head?: never;
@@ -5061,6 +5215,7 @@ export interface components {
             changed_ms: number;
             chosen?: string | null;
             chosen_agent?: string | null;
+            faults: components["schemas"]["Misfit"][];
             job: components["schemas"]["Job"];
             paused: boolean;
             schedule: string;
@@ -5157,6 +5312,10 @@ export interface components {
             raw_ms: number;
             rollup_1h_ms: number;
             rollup_1m_ms: number;
+        };
+        KillAllRequest: {
+            job?: string | null;
+            signal?: string | null;
         };
         KillAnswer: {
             /** @enum {string} */
@@ -5257,6 +5416,9 @@ export interface components {
             };
             roles?: string[];
         };
+        Pong: {
+            round_trip_ms: number;
+        };
         Pressure: {
             /** @enum {string} */
             of: "cpu" | "memory" | "io";
@@ -5346,6 +5508,9 @@ export interface components {
             marks?: string[];
             outcome?: components["schemas"]["RunOutcome"] | null;
             output: components["schemas"]["RunOutput"];
+            params?: {
+                [key: string]: string;
+            };
             pid?: number | null;
             secret_names?: string[];
             started_ms?: number | null;
@@ -5423,9 +5588,19 @@ export interface components {
             sum: number;
         };
         RunStats: {
+            intervals: {
+                from_ms: number;
+                to_ms: number;
+                values: {
+                    [key: string]: components["schemas"]["RunStat"];
+                };
+            }[];
             samples: components["schemas"]["RunSample"][];
             /** @enum {string} */
             state: "scheduled" | "queued" | "starting" | "running" | "stopping" | "succeeded" | "failed" | "timed_out" | "killed" | "cancelled" | "lost" | "interrupted_by_reboot" | "refused";
+            stats: {
+                [key: string]: components["schemas"]["RunStat"];
+            };
             usage: components["schemas"]["RunUsage"];
         };
         RunUsage: {
