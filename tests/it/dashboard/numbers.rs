@@ -97,10 +97,11 @@ const SERIES: [Series; 44] = [
 #[ignore = "measures, by `make pages`"]
 fn numbers_of_the_dashboard_are_taken() {
     let mut hub = Hub::start(program(), "").unwrap();
-    let link = format!("{}", Stage::first_admin_of(&mut hub));
     hub.stop().unwrap();
     fill(&hub.data());
     hub.start_again().unwrap();
+    // The one that was printed first went with the process that printed it.
+    let link = Stage::first_admin_of(&mut hub);
     let agent = joined(&hub, CONFIG, HOST);
     wait_until_up(&hub, &agent, HOST);
     let mut stage = Stage::new(hub, agent);
