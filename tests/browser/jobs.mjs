@@ -69,6 +69,7 @@ export async function defineAndTrigger(browser, user) {
   await isAccessible(page, "the editor of a job");
   await editor.getByRole("button", { name: "Define" }).click();
   await page.waitForURL(/\/jobs\/sums/);
+  await page.getByRole("region", { name: "Who runs it" }).getByRole("link", { name: given.host }).waitFor();
   await page.getByRole("button", { name: "Run now" }).click();
   await page.waitForURL(/\/runs\/[^?]/);
   await page.locator(".run-state").filter({ hasText: "Succeeded" }).waitFor();

@@ -1,4 +1,5 @@
-// What a run uses while it goes on: CPU, memory, storage, from its samples of each second.
+// What a run uses: CPU, memory, storage. While it goes on from its samples of each second, afterwards from what
+// they came to over each span of the clock, peaks kept.
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { isAborted, now } from "../api/client";
@@ -8,6 +9,7 @@ import { Legend } from "../chart/legend";
 import type { Unit } from "../chart/panels";
 import { Plot } from "../chart/plot";
 import { showSpan } from "../host/span";
+import { useLoaded } from "../parts/loaded";
 import { hostLink } from "../router";
 import { runStats } from "./calls";
 import { isOver } from "./outcome";
@@ -67,7 +69,6 @@ const SHOWN: Shown[] = [
 ];
 
 export function RunCharts({ run, samples }: { run: Run; samples: RunSample[] }) {
-  const pointer = useSignal<number | null>(null);
   const frames = useMemo(
     () =>
       SHOWN.map(({ lines }): Frame => ({
@@ -77,11 +78,14 @@ export function RunCharts({ run, samples }: { run: Run; samples: RunSample[] }) 
     [samples],
   );
   if (samples.length < N_DRAWN_MIN) return isOver(run.state) ? <Past run={run} /> : null;
-  const fromMs = Math.max(run.started_ms ?? 0, samples[0]!.time_ms);
-  const toMs = isOver(run.state) ? samples.at(-1)!.time_ms : Math.max(now(), samples.at(-1)!.time_ms);
+  return <Charts frames={frames} shown={SHOWN} fromMs={Math.max(run.started_ms ?? 0, samples[0]!.time_ms)} toMs={isOver(run.state) ? samples.at(-1)!.time_ms : Math.max(now(), samples.at(-1)!.time_ms)} />;
+}
+
+function Charts({ frames, shown, fromMs, toMs }: { frames: Frame[]; shown: { title: string; unit: Unit }[]; fromMs: number; toMs: number }) {
+  const pointer = useSignal<number | null>(null);
   return (
     <div class="run-charts">
-      {SHOWN.map((one, index) => (
+      {shown.map((one, index) => (
         <section key={one.title} class="panel chart" aria-label={one.title}>
           <header>
             <h3>{one.title}</h3>
@@ -103,15 +107,40 @@ export function RunCharts({ run, samples }: { run: Run; samples: RunSample[] }) 
   );
 }
 
-/** Each second of it is kept as long as it goes on; of its host everything is. */
+/** By what keys its spans tell the same. */
+const KEYS: { title: string; unit: Unit; keys: [key: string, name: string, color: Drawn["color"]][] }[] = [
+  { title: "CPU", unit: "cores", keys: [["cpu_cores", "mean", "blue"]] },
+  { title: "Memory", unit: "bytes", keys: [["memory_bytes", "mean", "teal"]] },
+  { title: "Disk traffic", unit: "bytes/s", keys: [["read_bytes_per_second", "read", "blue"], ["written_bytes_per_second", "written", "orange"]] },
+  { title: "Processes", unit: "count", keys: [["processes", "processes", "blue"], ["threads", "threads", "green"]] },
+];
+
+/** Of a run that is over: what its samples came to, a span after the other; of its host everything is there. */
 function Past({ run }: { run: Run }) {
+  const { data } = useLoaded(run.id, 0, (abort) => runStats(run.id, abort));
   const [from, to] = [run.started_ms ?? run.created_ms, run.ended_ms ?? now()];
   const margin = Math.max(15_000, (to - from) * 0.25);
+  const intervals = data.value?.intervals ?? [];
+  const shown = KEYS.filter(({ keys }) => intervals.some((one) => keys.some(([key]) => one.values[key] !== undefined)));
+  if (intervals.length >= N_DRAWN_MIN && shown.length > 0) {
+    const frames = shown.map(({ keys }): Frame => {
+      const of = (key: string, pick: (stat: { sum: number; count: number; max: number }) => number) =>
+        intervals.map((one) => {
+          const stat = one.values[key];
+          return stat && stat.count > 0 ? pick(stat) : null;
+        });
+      const means = keys.map(([key, name, color]): Drawn => ({ name, color, values: of(key, (stat) => stat.sum / stat.count) }));
+      const [only, ...others] = keys;
+      const peak = only && others.length === 0 ? [{ name: "highest", color: "ink" as const, values: of(only[0], (stat) => stat.max), isPeak: true }] : [];
+      return { times: intervals.map((one) => one.from_ms / 1000), lines: [...means, ...peak] };
+    });
+    return <Charts frames={frames} shown={shown} fromMs={intervals[0]!.from_ms} toMs={intervals.at(-1)!.from_ms} />;
+  }
   if (!run.agent) return null;
   return (
     <p class="gaps">
       <span>
-        Its own samples went with its end; <a href={hostLink(run.agent, { from: String(Math.floor(from - margin)), to: String(Math.ceil(to + margin)) })}>the charts of {run.agent}</a>{" "}
+        It was too short for charts of its own; <a href={hostLink(run.agent, { from: String(Math.floor(from - margin)), to: String(Math.ceil(to + margin)) })}>the charts of {run.agent}</a>{" "}
         show what the host did meanwhile.
       </span>
     </p>
