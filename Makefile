@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run build test fmt clippy peers browser web dist screens bench soak fuzz deb static toolchain compiler
+.PHONY: help run build test fmt clippy peers browser web dist screens pages bench soak fuzz deb static toolchain compiler
 
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -66,6 +66,10 @@ dist: browser
 screens: toolchain compiler peers browser ## pictures of the dashboard, in docs/screens/ (as root)
 	@cargo test --quiet --test it --no-run && FIELDPOST_SCREENS=docs/screens unshare --pid --fork --mount-proc --uts --cgroup \
 	cargo test --quiet --test it -- --ignored pictures_of_all_views_are_taken
+
+# FIELDPOST_BENCH_SECONDS: how long a live page is watched; an hour tells whether its heap stays flat.
+pages: toolchain compiler peers browser ## how fast the dashboard is, and what it costs the hub; asserts nothing
+	@cargo test --release --quiet --test it -- --ignored --nocapture numbers_of_the_dashboard_are_taken
 
 # The same tests with larger numbers: hours instead of minutes. FIELDPOST_SOAK multiplies what they count.
 SOAK ?= 10

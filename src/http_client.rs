@@ -69,15 +69,7 @@ impl LocalClient {
         path: &str,
         mut take: impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let mut answer = self.http.get(format!("http://localhost{path}")).send().await?;
-        if !answer.status().is_success() {
-            let text = answer.text().await.unwrap_or_default();
-            bail!("refused: {}", text.chars().take(ERROR_CHARS_MAX).collect::<String>());
-        }
-        while let Some(chunk) = answer.chunk().await.context("the answer broke off")? {
-            take(&chunk)?;
-        }
-        Ok(())
+        followed(self.http.get(format!("http://localhost{path}")), &mut take).await
     }
 
     /// Sends a request, with JSON in it or without a body: the code and the body of the answer.
@@ -88,19 +80,89 @@ impl LocalClient {
         json: Option<Vec<u8>>,
     ) -> anyhow::Result<(u16, Vec<u8>)> {
         let method = Method::from_bytes(method.as_bytes()).context("no such method")?;
-        let mut request = self.http.request(method, format!("http://localhost{path}"));
-        if let Some(json) = json {
-            request = request.header("content-type", "application/json").body(json);
+        asked(self.http.request(method, format!("http://localhost{path}")), json).await
+    }
+}
+
+async fn asked(
+    mut request: reqwest::RequestBuilder,
+    json: Option<Vec<u8>>,
+) -> anyhow::Result<(u16, Vec<u8>)> {
+    if let Some(json) = json {
+        request = request.header("content-type", "application/json").body(json);
+    }
+    let mut answer = request.send().await?;
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.context("the answer broke off")? {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            bail!("the answer is larger than {} MiB", ANSWER_BYTES_MAX >> 20);
         }
-        let mut answer = request.send().await?;
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.context("the answer broke off")? {
-            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                bail!("the answer is larger than {} MiB", ANSWER_BYTES_MAX >> 20);
-            }
-            body.extend_from_slice(&chunk);
+        body.extend_from_slice(&chunk);
+    }
+    Ok((answer.status().as_u16(), body))
+}
+
+async fn followed(
+    request: reqwest::RequestBuilder,
+    take: &mut impl FnMut(&[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut answer = request.send().await?;
+    if !answer.status().is_success() {
+        let text = answer.text().await.unwrap_or_default();
+        bail!("refused: {}", text.chars().take(ERROR_CHARS_MAX).collect::<String>());
+    }
+    while let Some(chunk) = answer.chunk().await.context("the answer broke off")? {
+        take(&chunk)?;
+    }
+    Ok(())
+}
+
+/// A client of a hub elsewhere. Redirections are not followed: the token stays where it was meant for.
+pub struct HubClient {
+    http: reqwest::Client,
+    origin: String,
+    token: Option<Credential>,
+}
+
+impl HubClient {
+    /// Speaks to the hub at this address, as the holder of this API token. With a CA (PEM) that one is
+    /// trusted and no other.
+    pub fn new(url: &str, token: Option<String>, ca: Option<&[u8]>) -> anyhow::Result<Self> {
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(FAR_CONNECT_DEADLINE)
+            .read_timeout(SILENCE_MAX)
+            .user_agent(concat!("fieldpost/", env!("CARGO_PKG_VERSION")));
+        if let Some(pem) = ca {
+            builder = builder.tls_certs_only(Certificate::from_pem_bundle(pem).context("no certificates")?);
         }
-        Ok((answer.status().as_u16(), body))
+        let http = builder.build().context("cannot make an HTTP client")?;
+        let origin = url.trim_end_matches('/').to_owned();
+        Ok(Self { http, origin, token: token.map(Credential::Bearer) })
+    }
+
+    /// Sends a request, with JSON in it or without a body: the code and the body of the answer.
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        json: Option<Vec<u8>>,
+        deadline: Duration,
+    ) -> anyhow::Result<(u16, Vec<u8>)> {
+        let method = Method::from_bytes(method.as_bytes()).context("no such method")?;
+        let request = self.http.request(method, format!("{}{path}", self.origin)).timeout(deadline);
+        asked(with_credential(request, self.token.as_ref()), json).await
+    }
+
+    /// Asks for an answer and gives its bytes as they come.
+    pub async fn follow(
+        &self,
+        path: &str,
+        mut take: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let request = self.http.get(format!("{}{path}", self.origin));
+        followed(with_credential(request, self.token.as_ref()), &mut take).await
     }
 }
 

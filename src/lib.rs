@@ -9,6 +9,7 @@ pub mod http_client;
 pub mod hub;
 pub mod jobs;
 pub mod private_file;
+pub mod seal;
 pub mod shutdown;
 pub mod sinks;
 pub mod telemetry;

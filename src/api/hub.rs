@@ -8,6 +8,7 @@ mod audit;
 mod coverage;
 mod description;
 mod fleet;
+mod jobs;
 mod live;
 mod logs;
 mod page;
@@ -15,6 +16,9 @@ mod past;
 mod polls;
 mod push;
 mod query;
+mod remote;
+mod run_door;
+mod runs;
 mod sign_in;
 mod tokens;
 mod users;
@@ -36,7 +40,12 @@ use crate::hub::Hub;
 pub use agents::StatusChange;
 pub use api_tokens::{ApiTokenMade, ApiTokenRequest, ApiTokenView};
 pub use audit::{AuditPage, AuditProof};
+pub use jobs::{Fault, HostJobs, HubJobView, JobCheck, JobList, JobWish};
 pub use polls::{PollChange, PollRequest};
+pub use remote::Pong;
+pub use runs::{
+    HubRunList, NamedJob, QueueList, QueueView, QueuedRun, RunOrder, RunsOrdered, TargetQuestion,
+};
 pub use sign_in::session_secret;
 pub use tokens::{TokenMade, TokenRequest};
 pub use users::{Disabling, NewPassword, NewRole, SignInLinkMade, UserRequest};
@@ -91,12 +100,26 @@ pub fn routes() -> Routes<Arc<Hub>> {
         .on(Method::GET, "/api/v1/logs", viewer, |filter| on(filter, logs::logs))
         .on(Method::GET, "/api/v1/live", viewer, |filter| on(filter, live::live))
         .on(Method::GET, "/api/openapi.json", Need::Nothing, |filter| on(filter, description::document));
-    past_routes(page_routes(query::routes(routes, viewer)), viewer)
+    job_routes(past_routes(page_routes(query::routes(routes, viewer)), viewer), viewer, operator)
 }
 
 /// Addresses of the page's views: each is a link that shows the same again.
-const VIEWS: [&str; 9] =
-    ["/", "/hosts/{host}", "/explore", "/logs", "/agents", "/users", "/tokens", "/audit", "/settings"];
+const VIEWS: [&str; 14] = [
+    "/",
+    "/hosts/{host}",
+    "/jobs",
+    "/jobs/{job}",
+    "/runs",
+    "/runs/{run}",
+    "/queues",
+    "/explore",
+    "/logs",
+    "/agents",
+    "/users",
+    "/tokens",
+    "/audit",
+    "/settings",
+];
 
 /// The page: its views, and the files that it is made of.
 fn page_routes(mut routes: Routes<Arc<Hub>>) -> Routes<Arc<Hub>> {
@@ -116,7 +139,33 @@ fn past_routes(routes: Routes<Arc<Hub>>, viewer: Need) -> Routes<Arc<Hub>> {
         .on(Method::GET, "/api/v1/about", viewer, |filter| on(filter, fleet::about))
         .on(Method::GET, "/api/v1/agents/{agent}/culprits", viewer, |filter| on(filter, past::culprits))
         .on(Method::GET, "/api/v1/agents/{agent}/processes", viewer, |filter| on(filter, past::processes))
+        .on(Method::GET, "/api/v1/agents/{agent}/units", viewer, |filter| on(filter, past::units))
         .on(Method::GET, "/api/v1/agents/{agent}/events", viewer, |filter| on(filter, past::events))
+}
+
+/// Runs and jobs, of all agents.
+fn job_routes(routes: Routes<Arc<Hub>>, viewer: Need, operator: Need) -> Routes<Arc<Hub>> {
+    routes
+        .on(Method::GET, "/api/v1/runs", viewer, |filter| on(filter, runs::list))
+        .on(Method::POST, "/api/v1/runs", operator, |filter| on(filter, runs::order))
+        .on(Method::GET, "/api/v1/runs/{id}", viewer, |filter| on(filter, runs::one))
+        .on(Method::GET, "/api/v1/runs/{id}/result", viewer, |filter| on(filter, runs::result))
+        .on(Method::GET, "/api/v1/runs/{id}/logs", viewer, |filter| on(filter, run_door::logs))
+        .on(Method::GET, "/api/v1/runs/{id}/stats", viewer, |filter| on(filter, run_door::stats))
+        .on(Method::POST, "/api/v1/runs/{id}/kill", operator, |filter| on(filter, run_door::kill))
+        .on(Method::GET, "/api/v1/agents/{agent}/ping", viewer, |filter| on(filter, remote::ping))
+        .on(Method::POST, "/api/v1/agents/{agent}/restart", operator, |filter| on(filter, remote::restart))
+        .on(Method::POST, "/api/v1/agents/{agent}/killall", operator, |filter| on(filter, remote::kill_all))
+        .on(Method::POST, "/api/v1/targets", viewer, |filter| on(filter, runs::targets))
+        .on(Method::GET, "/api/v1/queues", viewer, |filter| on(filter, runs::queues))
+        .on(Method::GET, "/api/v1/jobs", viewer, |filter| on(filter, jobs::list))
+        .on(Method::POST, "/api/v1/jobs", operator, |filter| on(filter, jobs::define))
+        .on(Method::POST, "/api/v1/jobs/check", viewer, |filter| on(filter, jobs::check))
+        .on(Method::PUT, "/api/v1/jobs/{name}", operator, |filter| on(filter, jobs::replace))
+        .on(Method::DELETE, "/api/v1/jobs/{name}", operator, |filter| on(filter, jobs::remove))
+        .on(Method::POST, "/api/v1/jobs/{name}/enable", operator, |filter| on(filter, jobs::enable))
+        .on(Method::POST, "/api/v1/jobs/{name}/disable", operator, |filter| on(filter, jobs::disable))
+        .on(Method::POST, "/api/v1/jobs/{name}/trigger", operator, |filter| on(filter, jobs::trigger))
 }
 
 /// Who does something, from where and when: for the state and its audit log.

@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::agent_query;
 use super::local;
+use super::orders::{self, Granted};
 use super::problem::Problem;
 use crate::agent::{Acknowledgement, Agent, Identities, ItemMark, Order, Outbox, RecordHead, Status};
+use crate::jobs::Jobs;
 
 /// The hub at the other end, as the link has proved it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,7 @@ pub fn router(
     outbox: Arc<Outbox>,
     identities: Arc<Identities>,
     hub: HubPrincipal,
+    (jobs, granted): (Jobs, Granted),
 ) -> Router {
     let reading = local::reading_routes(Arc::clone(&agent));
     let prometheus = Router::new().nest("/v1/prometheus", agent_query::routes(Arc::clone(&agent)));
@@ -51,6 +54,7 @@ pub fn router(
         .merge(reading)
         .merge(prometheus)
         .merge(about)
+        .merge(orders::routes(jobs, hub.0.clone(), granted))
         .layer(Extension(hub))
 }
 

@@ -14,6 +14,7 @@ mod local;
 mod manners;
 mod messages;
 mod metrics;
+mod orders;
 mod page;
 mod problem;
 mod query;
@@ -25,9 +26,10 @@ mod tasks;
 pub use agent_query::router as agent_http_router;
 pub use gate::{Need, Principal, Route};
 pub use hub::{
-    ApiTokenMade, ApiTokenRequest, ApiTokenView, AuditPage, AuditProof, Disabling, NewPassword, NewRole,
-    PollChange, PollRequest, SignInLinkMade, StatusChange, TokenMade, TokenRequest, UserRequest,
-    routes as hub_routes,
+    ApiTokenMade, ApiTokenRequest, ApiTokenView, AuditPage, AuditProof, Disabling, Fault, HostJobs,
+    HubJobView, HubRunList, JobCheck, JobList, JobWish, NamedJob, NewPassword, NewRole, PollChange,
+    PollRequest, Pong, QueueList, QueueView, QueuedRun, RunOrder, RunsOrdered, SignInLinkMade, StatusChange,
+    TargetQuestion, TokenMade, TokenRequest, UserRequest, routes as hub_routes,
 };
 pub use hub_door::{local_router as hub_local_router, public_router as hub_public_router};
 pub use jobs::{
@@ -37,6 +39,7 @@ pub use link::{HubPrincipal, router as link_router};
 pub use local::{Processes, Value, Values, router as local_router};
 pub use messages::{Message, MessageList};
 pub use metrics::{MetricsState, router as metrics_router};
+pub use orders::{Granted, OrderRequest};
 pub use page::{OwnMetrics, Page};
 pub use problem::Problem;
 pub use server::{Handshake, Listener, Peer, Stream, serve};

@@ -54,6 +54,7 @@ impl From<TaskError> for Problem {
         match error {
             TaskError::Unknown(_) => Self::not_found("no_such_job", detail),
             TaskError::InFile(..) => Self::conflict("defined_in_file", detail),
+            TaskError::AtHub(_) => Self::conflict("defined_at_hub", detail),
             TaskError::GoesOn(..) => Self::conflict("still_running", detail),
             TaskError::TooMany(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "too_many", detail),
             TaskError::Post(error) => error.into(),

@@ -18,9 +18,6 @@ use crate::api::{Problem, Processes, Values};
 use crate::config::{Config, Root};
 use crate::http_client::LocalClient;
 
-/// An answer that waits for something comes so much later at most.
-const WAIT_MARGIN: Duration = Duration::from_secs(15);
-
 /// A running process of the face that this is the config of.
 #[derive(Debug)]
 pub struct Running<R> {
@@ -84,16 +81,6 @@ impl<R: Root> Running<R> {
     pub fn ask_for<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let answer = accepted::<R>(self.ask("GET", path)?)?;
         let face = R::NAMES.face;
-        serde_json::from_slice(&answer).with_context(|| format!("the {face}'s answer is of another version"))
-    }
-
-    /// The same where the answer may take so long.
-    pub fn wait_for<T: DeserializeOwned>(&self, path: &str, patience: Duration) -> anyhow::Result<T> {
-        let face = R::NAMES.face;
-        let client = LocalClient::with_deadline(&self.socket, patience + WAIT_MARGIN)?;
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let asked = runtime.block_on(client.ask("GET", path, None));
-        let answer = accepted::<R>(asked.with_context(|| format!("the {face} does not answer"))?)?;
         serde_json::from_slice(&answer).with_context(|| format!("the {face}'s answer is of another version"))
     }
 

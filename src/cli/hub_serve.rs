@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use fieldpost_store::SqliteHubState;
 use fieldpost_store::hub::{HubOpened, HubStore, HubStoreOptions};
+use fieldpost_store::{SqliteHubRuns, SqliteHubState};
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
@@ -121,11 +121,14 @@ fn open_hub(config: &Config, address: SocketAddr) -> anyhow::Result<(Arc<Hub>, S
         forget_after: config.agents.forget_after.0,
         labels: config.labels.clone(),
         live_series_max: config.limits.series_per_agent as usize,
+        keeps: config.keeps(),
         urls: vec![config.public_url(address, &host_name()).parse().context("public_url cannot be used")?],
     };
     let kept = Stores { state, record: Arc::new(store), keys: data.join(KEYS) };
     let (state, record) = (Arc::<SqliteHubState>::clone(&kept.state), Arc::clone(&kept.record));
-    let hub = Hub::new(state, record, &kept.keys, options, clock)?;
+    let runs = Arc::new(SqliteHubRuns::open(data, clock()).with_context(place)?);
+    let hub = Hub::new(state, (record, runs), &kept.keys, options, clock)?;
+    hub.show_orders()?;
     Ok((Arc::new(hub), kept, opened))
 }
 

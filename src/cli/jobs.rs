@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use fieldpost_model::job::Plain;
 
-use super::find::RunningAgent;
+use super::job_door::{JobDoor, Whom};
+use super::jobs_at_hub::{at_hub, hub_table};
 use super::run::{encoded, ending, input, pair};
 use super::{Global, instant, terminal};
-use crate::api::{RunView, TaskList, TriggerRequest};
+use crate::api::{JobList, RunView, TaskList, TriggerRequest};
 use crate::jobs::{Origin, TaskView};
 
 const EXAMPLES: &str = "\
@@ -19,12 +21,20 @@ Examples:
   fieldpost job trigger restore --param day=2026-11-21 --param dry_run=true
   fieldpost job trigger load --stdin rows.csv
   fieldpost job show restore
-  fieldpost job disable backup";
+  fieldpost job disable backup
+  fieldpost jobs --all
+  fieldpost job trigger backup --on web-1";
 
 /// List jobs that run by themselves: when, and what their newest run came to
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct ListArgs {}
+pub struct ListArgs {
+    /// Of all agents, and those of the hub
+    #[arg(long, conflicts_with = "on")]
+    all: bool,
+    #[command(flatten)]
+    whom: Whom,
+}
 
 /// Trigger, disable, enable or remove a job
 #[derive(Debug, clap::Args)]
@@ -49,10 +59,15 @@ enum Action {
 }
 
 #[derive(Debug, clap::Args)]
-struct One {
+pub struct One {
     /// The job
     #[arg(value_name = "NAME")]
-    name: String,
+    pub name: String,
+    #[command(flatten)]
+    pub whom: Whom,
+    /// A job that is defined at the hub
+    #[arg(long, conflicts_with = "on")]
+    pub at_hub: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,8 +83,14 @@ struct TriggerArgs {
 }
 
 /// Lists.
-pub fn list(_: &ListArgs, global: &Global) -> anyhow::Result<ExitCode> {
-    let list: TaskList = RunningAgent::find(global)?.ask_for("/v1/jobs")?;
+pub fn list(args: &ListArgs, global: &Global) -> anyhow::Result<ExitCode> {
+    let door = JobDoor::find(&args.whom, args.all, global)?;
+    if door.is_hub {
+        let list: JobList = door.get("/jobs", Duration::ZERO)?;
+        terminal::out(&if global.json { serde_json::to_string(&list)? } else { hub_table(&list)? })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let list: TaskList = door.get("/jobs", Duration::ZERO)?;
     let text = if global.json { serde_json::to_string(&list)? } else { table(&list.jobs) };
     terminal::out(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -77,61 +98,81 @@ pub fn list(_: &ListArgs, global: &Global) -> anyhow::Result<ExitCode> {
 
 fn table(jobs: &[TaskView]) -> String {
     let mut table = terminal::table(["JOB", "SCHEDULE", "STATUS", "NEXT", "LAST", "STATE", "DEFINED"]);
-    let dash = || "-".to_owned();
     for job in jobs {
-        let status = match (job.paused || !job.job.enabled, job.active.len()) {
-            (true, _) => "disabled".to_owned(),
-            (false, 0) => "enabled".to_owned(),
-            (false, n) => format!("{n} running"),
-        };
-        let defined = match &job.origin {
-            Origin::File { path } => path.display().to_string(),
-            Origin::Asked => "by command".to_owned(),
-        };
-        table.add_row([
-            job.job.name.clone(),
-            job.schedule.clone(),
-            status,
-            job.next_ms.map_or_else(dash, instant::show),
-            job.last.as_ref().map_or_else(dash, |last| instant::show(last.created_ms)),
-            job.last.as_ref().map_or_else(dash, |last| last.state.to_string()),
-            terminal::printable(&defined).into_owned(),
-        ]);
+        table.add_row(cells(job));
     }
     terminal::table_text(&table)
 }
 
+/// A row of a table.
+pub fn cells(job: &TaskView) -> [String; 7] {
+    let dash = || "-".to_owned();
+    let status = match (job.paused || !job.job.enabled, job.active.len()) {
+        (true, _) => "disabled".to_owned(),
+        (false, 0) => "enabled".to_owned(),
+        (false, n) => format!("{n} running"),
+    };
+    let defined = match &job.origin {
+        Origin::File { path } => path.display().to_string(),
+        Origin::Asked => "by command".to_owned(),
+        Origin::Hub { .. } => "at the hub".to_owned(),
+    };
+    [
+        job.job.name.clone(),
+        job.schedule.clone(),
+        status,
+        job.next_ms.map_or_else(dash, instant::show),
+        job.last.as_ref().map_or_else(dash, |last| instant::show(last.created_ms)),
+        job.last.as_ref().map_or_else(dash, |last| last.state.to_string()),
+        terminal::printable(&defined).into_owned(),
+    ]
+}
+
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
-    let agent = RunningAgent::find(global)?;
-    let path = |name: &str, verb: &str| format!("/v1/jobs/{}/{verb}", encoded(name));
-    let nothing = serde_json::json!({});
-    let (name, verb) = match &args.action {
-        Action::Show(one) => return show(&agent, &one.name, global),
+    let (one, verb, request) = match &args.action {
+        Action::Show(one) => return show(one, global),
         Action::Trigger(TriggerArgs { one, param, stdin }) => {
             let params = param.iter().map(|(name, value)| (name.clone(), Plain(value.clone()))).collect();
-            let request = TriggerRequest { params, stdin: stdin.as_deref().map(input).transpose()? };
-            let view: RunView = agent.send("POST", &path(&one.name, "trigger"), &request)?;
-            let text = if global.json { serde_json::to_string(&view)? } else { view.run.id };
-            terminal::out(&text)?;
-            return Ok(ExitCode::SUCCESS);
+            (one, "trigger", TriggerRequest { params, stdin: stdin.as_deref().map(input).transpose()? })
         }
-        Action::Rm(one) => {
-            agent.tell("DELETE", &format!("/v1/jobs/{}", encoded(&one.name)), None)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Action::Disable(one) => (&one.name, "disable"),
-        Action::Enable(one) => (&one.name, "enable"),
+        Action::Rm(one) => (one, "", TriggerRequest::default()),
+        Action::Disable(one) => (one, "disable", TriggerRequest::default()),
+        Action::Enable(one) => (one, "enable", TriggerRequest::default()),
     };
-    let task: TaskView = agent.send("POST", &path(name, verb), &nothing)?;
-    let text = if global.json { serde_json::to_string(&task)? } else { line(&task) };
+    let door = JobDoor::find(&one.whom, one.at_hub, global)?;
+    if door.is_hub {
+        return at_hub(one, (verb, request), &door, global);
+    }
+    let path = format!("/jobs/{}", encoded(&one.name));
+    let text = match verb {
+        "" => {
+            door.tell("DELETE", &path)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        "trigger" => {
+            let view: RunView = door.send("POST", &format!("{path}/trigger"), &request)?;
+            if global.json { serde_json::to_string(&view)? } else { view.run.id }
+        }
+        _ => {
+            let task: TaskView = door.send("POST", &format!("{path}/{verb}"), &serde_json::json!({}))?;
+            if global.json { serde_json::to_string(&task)? } else { line(&task) }
+        }
+    };
     terminal::out(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(agent: &RunningAgent, name: &str, global: &Global) -> anyhow::Result<ExitCode> {
-    let list: TaskList = agent.ask_for("/v1/jobs")?;
-    let task = list.jobs.into_iter().find(|task| task.job.name == name);
+fn show(one: &One, global: &Global) -> anyhow::Result<ExitCode> {
+    let (door, name) = (JobDoor::find(&one.whom, one.at_hub, global)?, &one.name);
+    let jobs = if door.is_hub {
+        let hosts = door.get::<JobList>("/jobs", Duration::ZERO)?.hosts;
+        let told = hosts.into_iter().flat_map(|host| host.jobs);
+        told.map(serde_json::from_value).collect::<Result<Vec<TaskView>, _>>()?
+    } else {
+        door.get::<TaskList>("/jobs", Duration::ZERO)?.jobs
+    };
+    let task = jobs.into_iter().find(|task| task.job.name == *name);
     let task = task.with_context(|| format!("there is no job {name}; see: fieldpost jobs"))?;
     let text = if global.json { serde_json::to_string(&task)? } else { about(&task) };
     terminal::out(&text)?;

@@ -1,8 +1,9 @@
-//! `fieldpost run`: runs a command on this host as a run of its own, which goes on if the agent or
-//! this client ends; and everything about single runs.
+//! `fieldpost run`: runs a command as a run of its own, on this host or through the hub, which goes on if
+//! the agent or this client ends; and everything about single runs.
 
 mod about;
 pub mod ending;
+mod fanout;
 mod follow;
 mod new;
 
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use fieldpost_model::Period;
 
 use super::Global;
+use super::job_door::Whom;
 
 pub use about::encoded;
 pub use new::{input, pair};
@@ -23,10 +25,16 @@ Examples:
   echo hunter2 | fieldpost run --secret PASSWORD -- ./upload.sh
   fieldpost run logs -f 8f3ac201
   fieldpost run kill 8f3ac201
+  fieldpost run --on web-1 -- systemctl restart nginx
+  fieldpost run --role web --fanout -- uptime
+
+With --on, --role or --label the hub is asked: the one on this machine, or the one named by --hub. A role
+alone means any one agent that holds it (* any at all); with --fanout each of them.
 
 Exit codes of a run that is waited for:
   N       the command's own exit code; 128+N if signal N ended it
   121     the agent cannot be reached, or went away and did not come back
+  122     fan-out: some ended otherwise than others
   123     cancelled, lost, or interrupted by a reboot
   124     over its time, or silent for too long
   125     refused: by the agent, or because a limit cannot be enforced
@@ -67,6 +75,8 @@ struct One {
     /// The run: its id, or enough of its beginning or end
     #[arg(value_name = "ID")]
     id: String,
+    #[command(flatten)]
+    whom: Whom,
 }
 
 #[derive(Debug, clap::Args)]
@@ -112,11 +122,11 @@ struct ResultArgs {
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     match &args.action {
         None => new::run(&args.new, global),
-        Some(Action::Show(one)) => about::show(&one.id, global),
+        Some(Action::Show(one)) => about::show(one, global),
         Some(Action::Logs(logs)) => about::logs(logs, global),
-        Some(Action::Kill(kill)) => about::kill(&kill.one.id, kill.signal.as_deref(), global),
-        Some(Action::Result(result)) => about::result(&result.one.id, result.wait, global),
-        Some(Action::Stats(one)) => about::stats(&one.id, global),
-        Some(Action::Rm(one)) => about::forget(&one.id, global),
+        Some(Action::Kill(kill)) => about::kill(&kill.one, kill.signal.as_deref(), global),
+        Some(Action::Result(result)) => about::result(&result.one, result.wait, global),
+        Some(Action::Stats(one)) => about::stats(one, global),
+        Some(Action::Rm(one)) => about::forget(one, global),
     }
 }

@@ -1,21 +1,24 @@
 //! `fieldpost runs`: what ran, what runs, what waits.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use chrono::{DateTime, Local};
 use fieldpost_model::job::{Cause, Run, RunState};
 use fieldpost_model::{TimeMs, format_bytes};
 
-use super::find::RunningAgent;
+use super::job_door::{JobDoor, Whom};
 use super::run::{encoded, ending};
 use super::{Global, instant, terminal};
-use crate::api::RunList;
+use crate::api::{HubRunList, RunList};
+use crate::hub::RunView;
 
 const EXAMPLES: &str = "\
 Examples:
   fieldpost runs
   fieldpost runs --job backup --since 1d
-  fieldpost runs --state failed,timed_out --json";
+  fieldpost runs --state failed,timed_out --json
+  fieldpost runs --all --state failed --since 1d";
 
 /// List runs: newest first, with what each came to and cost
 #[derive(Debug, clap::Args)]
@@ -36,11 +39,17 @@ pub struct Args {
     /// The newest so many
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
+    /// Of all agents, through the hub
+    #[arg(long, conflicts_with = "on")]
+    all: bool,
+    #[command(flatten)]
+    whom: Whom,
 }
 
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
-    let mut path = format!("/v1/runs?limit={}", args.limit);
+    let door = JobDoor::find(&args.whom, args.all, global)?;
+    let mut path = format!("/runs?limit={}", args.limit);
     if let Some(job) = &args.job {
         path += &format!("&job={}", encoded(job));
     }
@@ -54,28 +63,56 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     if !args.tag.is_empty() {
         path += &format!("&tag={}", encoded(&args.tag.join(",")));
     }
-    let list: RunList = RunningAgent::find(global)?.ask_for(&path)?;
-    let text = if global.json { serde_json::to_string(&list)? } else { table(&list.runs) };
+    let text = if door.is_hub {
+        let list: HubRunList = door.get(&path, Duration::ZERO)?;
+        if global.json { serde_json::to_string(&list)? } else { hub_table(&list.runs) }
+    } else {
+        let list: RunList = door.get(&path, Duration::ZERO)?;
+        if global.json { serde_json::to_string(&list)? } else { table(&list.runs) }
+    };
     terminal::out(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn table(runs: &[Run]) -> String {
     let mut table = terminal::table(["RUN", "JOB", "STATE", "EXIT", "STARTED", "TOOK", "CPU", "PEAK", "WHY"]);
-    let dash = || "-".to_owned();
     for run in runs {
-        let is_counted = !run.usage.source.is_empty();
-        table.add_row([
-            ending::short(&run.id).to_owned(),
-            if run.job.name.is_empty() { dash() } else { run.job.name.clone() },
-            run.state.to_string(),
-            run.outcome.as_ref().map_or_else(dash, |outcome| outcome.code().to_string()),
-            run.started_ms.map_or_else(dash, started),
-            run.took_ms.map_or_else(dash, ending::took),
-            if is_counted { format!("{:.2} s", run.usage.cpu_seconds()) } else { dash() },
-            if is_counted { format_bytes(run.usage.memory_peak_bytes as f64) } else { dash() },
-            why(run),
-        ]);
+        table.add_row(cells(run));
+    }
+    terminal::table_text(&table)
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+fn cells(run: &Run) -> [String; 9] {
+    let is_counted = !run.usage.source.is_empty();
+    [
+        ending::short(&run.id).to_owned(),
+        if run.job.name.is_empty() { dash() } else { run.job.name.clone() },
+        run.state.to_string(),
+        run.outcome.as_ref().map_or_else(dash, |outcome| outcome.code().to_string()),
+        run.started_ms.map_or_else(dash, started),
+        run.took_ms.map_or_else(dash, ending::took),
+        if is_counted { format!("{:.2} s", run.usage.cpu_seconds()) } else { dash() },
+        if is_counted { format_bytes(run.usage.memory_peak_bytes as f64) } else { dash() },
+        why(run),
+    ]
+}
+
+fn hub_table(runs: &[RunView]) -> String {
+    let header = ["RUN", "AGENT", "JOB", "STATE", "EXIT", "STARTED", "TOOK", "CPU", "PEAK", "WHY"];
+    let mut table = terminal::table(header);
+    for view in runs {
+        let [id, job, state, rest @ ..] = cells(&view.run);
+        let agent = view.agent.clone().unwrap_or_else(dash);
+        let state = match view.unknown_since_ms {
+            Some(since_ms) => format!("unknown since {}", started(since_ms)),
+            None => state,
+        };
+        let row = [id, terminal::printable(&agent).into_owned(), job, state];
+        table.add_row(row.into_iter().chain(rest));
     }
     terminal::table_text(&table)
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use fieldpost_link::handler;
-use fieldpost_model::{EventKind, TimeMs};
+use fieldpost_model::{EventKind, RemoteJobs, TimeMs};
 use fieldpost_store::{Closed, Opened, Store, StoreOptions};
 use hyper_util::service::TowerToHyperService;
 use sd_notify::NotifyState;
@@ -27,8 +27,8 @@ use super::process_setup::{bind_socket, bind_tcp, notify, raise_descriptor_limit
 use super::programs_door::ProgramsDoor;
 use super::reloading::{self, Reloading};
 use crate::agent::{
-    Agent, Ceiling, Clock, Hubs, Identity, Introduction, Outbox, Reload, SamplerOptions, ServeHub,
-    SystemClock, UplinkOptions, Uplinks, Witness, agent_id,
+    Agent, Ceiling, Clock, Hubs, Identities, Identity, Introduction, Outbox, Reload, SamplerOptions,
+    ServeHub, SystemClock, UplinkOptions, Uplinks, Witness, agent_id,
 };
 use crate::api::{self, HubPrincipal, Listener, MetricsState};
 use crate::config::{Config, Root};
@@ -106,14 +106,17 @@ pub fn serve(
     tell_own(&own, &agent);
     agent.event(EventKind::Start, start_text(&opened));
     let refused = Arc::new(OnceLock::new());
-    let uplinks = uplinks(&agent, &store, &config, ceiling, on_refused(&config, &refused, &shutdown))?;
+    let jobs = host_jobs.open(&runtime, &config, &agent, &own)?;
+    let on_refused = on_refused(&config, &refused, &shutdown);
+    let highest = Arc::clone(&ceiling);
+    let uplinks = uplinks((&agent, &jobs), &store, &config, ceiling, on_refused)?;
     if let Some((listener, _)) = door {
         uplinks.listen(listener);
     }
     runtime.spawn(Arc::clone(&uplinks).follow_ceiling());
+    runtime.spawn(keep_to_ceiling(jobs.clone(), Arc::clone(&uplinks.identities), highest));
     let sinks = Arc::new(Sinks::start(&store, &config.sinks, &agent.identity.name)?);
     tell_sinks(&own, &sinks);
-    let jobs = host_jobs.open(&runtime, &config, &agent, &own)?;
     let tasks = open_doors(&agent, &uplinks, &jobs, own, (tcp, unix, programs), (shutdown.clone(), reloads));
     dial(&agent, &uplinks);
     jobs.go();
@@ -138,6 +141,26 @@ pub fn serve(
     match refused.get() {
         Some(reason) => bail!("link.exit_on_fail: {reason}"),
         None => Ok(Stopped { closed, again: again.load(Ordering::Acquire) }),
+    }
+}
+
+/// Drops what hubs have defined here that may not (any more) have any command run, reached or not.
+async fn keep_to_ceiling(jobs: Jobs, identities: Arc<Identities>, ceiling: Arc<Ceiling>) {
+    let mut moves = ceiling.moves();
+    loop {
+        moves.mark_unchanged();
+        if let Err(error) = identities.refresh() {
+            tracing::error!("the hubs of this agent are not known: {error:#}");
+        }
+        for hub in jobs.hubs_with_tasks() {
+            let is_free = ceiling.jobs(identities.granted(&hub)) == RemoteJobs::Any;
+            if !is_free && let Err(error) = jobs.take_of_hub(&hub, Vec::new()).await {
+                tracing::error!(hub, "jobs of this hub go on against the ceiling: {error}");
+            }
+        }
+        if moves.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -216,7 +239,7 @@ fn on_refused(config: &Config, refused: &Arc<OnceLock<String>>, shutdown: &Cance
 /// The links to the hubs of this agent. They end last, by themselves, so that what is sealed at
 /// the end still goes over them.
 fn uplinks(
-    agent: &Arc<Agent>,
+    (agent, jobs): (&Arc<Agent>, &Jobs),
     store: &Arc<Store>,
     config: &Config,
     ceiling: Arc<Ceiling>,
@@ -224,13 +247,17 @@ fn uplinks(
 ) -> anyhow::Result<Arc<Uplinks>> {
     let link = &config.link;
     let outbox = Outbox::new(Arc::clone(store), link.push_interval.0);
+    let (serving, record, jobs) = (Arc::clone(agent), Arc::clone(&outbox), jobs.clone());
+    let highest = Arc::clone(&ceiling);
     let introduction = Introduction { boot_id: daemon::boot_id().unwrap_or_default(), ceiling };
-    let (serving, record) = (Arc::clone(agent), Arc::clone(&outbox));
-    let serve_hub = |identities| -> ServeHub {
+    let serve_hub = |identities: Arc<Identities>| -> ServeHub {
         Arc::new(move |hub_id| {
             let (agent, record, hub) =
                 (Arc::clone(&serving), Arc::clone(&record), HubPrincipal(hub_id.to_owned()));
-            let router = api::link_router(agent, record, Arc::clone(&identities), hub);
+            let (known, ceiling, of) = (Arc::clone(&identities), Arc::clone(&highest), hub_id.to_owned());
+            let granted = Arc::new(move || ceiling.jobs(known.granted(&of)));
+            let router =
+                api::link_router(agent, record, Arc::clone(&identities), hub, (jobs.clone(), granted));
             handler(TowerToHyperService::new(router))
         })
     };

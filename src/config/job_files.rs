@@ -118,6 +118,56 @@ pub fn faults_of_text<T: DeserializeOwned>(text: &str, under: Option<&str>) -> V
     told.collect()
 }
 
+/// A text of YAML, or of JSON, which is YAML too, that holds a job under a key.
+pub struct JobText {
+    layer: Layer,
+}
+
+/// Something wrong with such a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobTextFault {
+    /// The key, such as `job.timeout`; empty if it is about the text as a whole.
+    pub key: String,
+    /// What is wrong, and what was probably meant.
+    pub text: String,
+    /// In which line, from 1.
+    pub line: Option<usize>,
+}
+
+impl JobText {
+    /// Takes a text; what it says is read later.
+    pub fn new(text: &str) -> Self {
+        Self { layer: Layer { source: Source::Default, document: Document::read(text) } }
+    }
+
+    /// What it says, or everything that is wrong with it. The job stands under this key.
+    pub fn read<T: DeserializeOwned>(&self, under: &str) -> Result<T, Vec<JobTextFault>> {
+        let known =
+            Value::Mapping([(Value::from(under), yaml::value_from(&every_key()))].into_iter().collect());
+        let mut problems = Vec::new();
+        let tree = sound_tree::<T>(&self.layer, &known, &Config::NAMES, "job:", &mut problems);
+        match yaml::build(&tree) {
+            Ok(read) if problems.is_empty() => return Ok(read),
+            Ok(_) => {}
+            Err(misfit) if problems.is_empty() => {
+                return Err(vec![JobTextFault { key: String::new(), text: misfit.text, line: None }]);
+            }
+            Err(_) => {}
+        }
+        let fault = |problem: Problem| JobTextFault {
+            key: if problem.key.is_top() { String::new() } else { problem.key.to_string() },
+            text: problem.text,
+            line: problem.place.map(|place| place.line),
+        };
+        Err(problems.into_iter().map(fault).collect())
+    }
+
+    /// The line in which the value of this key stands, or of the nearest one above it.
+    pub fn line_of(&self, key: &str) -> Option<usize> {
+        self.layer.document.place_of_value(&KeyPath::indexed(key)).map(|place| place.line)
+    }
+}
+
 /// A tree that has every key, for words that resemble one.
 fn known() -> Value {
     yaml::value_from(&JobFile { jobs: vec![every_key()] })

@@ -26,7 +26,7 @@ pub mod yaml;
 pub use agent::{Api, Config};
 pub use change::{Change, changes, taken_over};
 pub use effective::{Origin, Row};
-pub use job_files::{faults_of_text, job_files};
+pub use job_files::{JobText, JobTextFault, faults_of_text, job_files};
 pub use key::KeyPath;
 pub use load::{Loaded, Request, Setting};
 pub use problem::{Problem, Problems, Source};

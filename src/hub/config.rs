@@ -224,6 +224,20 @@ impl Config {
         self.public_url.clone().unwrap_or_else(own)
     }
 
+    /// What is kept, and for how long.
+    pub fn keeps(&self) -> super::Keeps {
+        let Store { retention, quota, min_free, .. } = &self.store;
+        let ms = |period: Period| u64::try_from(period.0.as_millis()).unwrap_or(u64::MAX);
+        super::Keeps {
+            raw_ms: ms(retention.raw),
+            rollup_1m_ms: ms(retention.rollup_1m),
+            rollup_1h_ms: ms(retention.rollup_1h),
+            events_ms: ms(retention.events),
+            quota_bytes: quota.0,
+            min_free_bytes: min_free.0,
+        }
+    }
+
     /// What is wrong with the values, each with the path of its key; empty when all is well.
     pub fn faults(&self) -> Vec<(String, String)> {
         let mut faults = Faults(Vec::new());

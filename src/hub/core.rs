@@ -9,10 +9,12 @@ use anyhow::Context;
 use fieldpost_link::{Authority, HubUrl, Identity, OuterTls, Pin, ServerTls, outer_server};
 use fieldpost_model::TimeMs;
 use fieldpost_model::hub_record::RecordWriter;
+use fieldpost_model::hub_runs::HubRuns;
 use fieldpost_model::hub_state::{Act, Actor, HubState};
 use fieldpost_store::hub::{AgentLabels, HubReader, HubStore};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use serde::Serialize;
+use tokio::sync::{Notify, watch};
 
 use super::Labels;
 use super::agents::Coverage;
@@ -24,6 +26,8 @@ use super::people::nobodys_password;
 use super::places::Places;
 use super::presence::Described;
 use super::pushed::{self, Pushed};
+use super::targets::Misfit;
+use crate::seal::Seal;
 
 /// What tells the time, in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
@@ -41,6 +45,25 @@ pub struct HubOptions {
     pub labels: Labels,
     /// Series that an agent may describe on its live lane.
     pub live_series_max: usize,
+    /// What is kept, as its config says.
+    pub keeps: Keeps,
+}
+
+/// How long what is kept, milliseconds, and the most bytes that it may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Keeps {
+    /// Samples as they were taken.
+    pub raw_ms: u64,
+    /// Rollups to minutes.
+    pub rollup_1m_ms: u64,
+    /// Rollups to hours.
+    pub rollup_1h_ms: u64,
+    /// What happened to agents.
+    pub events_ms: u64,
+    /// Of the data folder.
+    pub quota_bytes: u64,
+    /// What is left free for others.
+    pub min_free_bytes: u64,
 }
 
 /// The labels of an agent's series. One that was forgotten goes by its id. What others pushed says
@@ -63,6 +86,13 @@ pub struct Hub {
     pub state: Arc<dyn HubState>,
     /// What agents have sent.
     pub store: Arc<dyn RecordWriter>,
+    /// The runs of all agents.
+    pub runs: Arc<dyn HubRuns>,
+    /// Told when runs have changed.
+    pub(super) runs_changed: watch::Sender<u64>,
+    pub(super) seal: Seal,
+    /// Jobs of the hub that an agent does not take, by agent: name and why.
+    pub(super) job_faults: Mutex<HashMap<String, Vec<(String, Misfit)>>>,
     /// Reads what they have sent.
     pub reader: HubReader,
     /// By which labels the series of an agent name it.
@@ -105,7 +135,7 @@ impl Hub {
     /// none yet.
     pub fn new(
         state: Arc<dyn HubState>,
-        store: Arc<HubStore>,
+        (store, runs): (Arc<HubStore>, Arc<dyn HubRuns>),
         keys_folder: &Path,
         options: HubOptions,
         clock: Clock,
@@ -122,6 +152,10 @@ impl Hub {
         Ok(Self {
             state,
             store,
+            runs,
+            runs_changed: watch::Sender::new(0),
+            job_faults: Mutex::default(),
+            seal: Seal::open(keys_folder).context("cannot use the key of the orders' secrets")?,
             pushed,
             scrape_faults: Mutex::default(),
             reader,

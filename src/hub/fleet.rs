@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use fieldpost_model::hub_state::StateResult;
+use fieldpost_model::job::RunState;
 use fieldpost_model::{Selector, TimeMs};
 use fieldpost_store::hub::HubSeries;
 use parking_lot::Mutex;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{AgentView, Hub};
 
@@ -19,6 +21,8 @@ const LOOK_BACK_MS: i64 = 60_000;
 const RATE_MS: i64 = 20_000;
 /// Numbers are looked up anew when they are older; all who look at the page share them.
 const AGE_MS_MAX: i64 = 4_000;
+/// Names of jobs that went wrong, of a host.
+const N_NAMES_MAX: usize = 5;
 /// Series that are read.
 const READ: &str = "{__name__=~\"node_cpu_seconds_total|node_memory_(MemTotal|MemAvailable)_bytes|\
     node_filesystem_(size|avail)_bytes|node_network_(receive|transmit)_bytes_total|node_load1|\
@@ -40,6 +44,52 @@ pub struct FleetHost {
     pub instance: String,
     /// Its numbers; none if there is no fresh sample.
     pub measures: Option<Measures>,
+    /// Its jobs; none if it has told of none.
+    pub jobs: Option<JobsSum>,
+}
+
+/// The jobs of a host: how many, and which of them went wrong.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct JobsSum {
+    /// Definitions that are not disabled.
+    pub n: usize,
+    /// Those of which a run goes on.
+    pub n_active: usize,
+    /// Those whose newest run went wrong.
+    pub n_failing: usize,
+    /// The names of some of these.
+    pub failing: Vec<String>,
+}
+
+impl JobsSum {
+    /// Out of what an agent tells of its tasks.
+    fn of(tasks: &[Value]) -> Self {
+        let mut sum = Self::default();
+        for task in tasks.iter().filter(|task| task["paused"] != true && task["job"]["enabled"] != false) {
+            sum.n += 1;
+            sum.n_active += usize::from(task["active"].as_array().is_some_and(|active| !active.is_empty()));
+            let state = task["last"]["state"].as_str().and_then(|word| word.parse().ok());
+            if state.is_some_and(is_trouble) {
+                sum.n_failing += 1;
+                let name = task["job"]["name"].as_str().filter(|_| sum.failing.len() < N_NAMES_MAX);
+                sum.failing.extend(name.map(str::to_owned));
+            }
+        }
+        sum
+    }
+}
+
+/// Did a run end as nobody wants it?
+fn is_trouble(state: RunState) -> bool {
+    matches!(
+        state,
+        RunState::Failed
+            | RunState::TimedOut
+            | RunState::Killed
+            | RunState::Lost
+            | RunState::InterruptedByReboot
+            | RunState::Refused
+    )
 }
 
 /// What an agent's last samples say. Shares go from 0 to 1; what is not measured there is none.
@@ -94,31 +144,39 @@ pub struct Top {
     pub cores: f64,
 }
 
-/// The numbers of all agents, by their ids, and when they were looked up.
-pub(super) type Kept = Mutex<Option<(TimeMs, Arc<HashMap<String, Measures>>)>>;
+/// What is known of all agents, by their ids, and when it was looked up.
+pub(super) type Kept = Mutex<Option<(TimeMs, Arc<Glance>)>>;
+
+/// Numbers and jobs of all agents, by their ids.
+#[derive(Debug, Default)]
+pub(super) struct Glance {
+    measures: HashMap<String, Measures>,
+    jobs: HashMap<String, JobsSum>,
+}
 
 impl Hub {
     /// All agents of the list with their numbers. May wait for the disk.
     pub fn fleet(&self) -> anyhow::Result<Vec<FleetHost>> {
-        let measures = self.measures()?;
+        let glance = self.glance()?;
         let agents: StateResult<Vec<AgentView>> = self.agents();
         let agents = agents.context("the list of agents cannot be read")?;
         let host = |agent: AgentView| FleetHost {
             instance: self.options.labels.instance_of(&agent.name, &agent.id),
-            measures: measures.get(&agent.id).cloned(),
+            measures: glance.measures.get(&agent.id).cloned(),
+            jobs: glance.jobs.get(&agent.id).cloned(),
             agent,
         };
         Ok(agents.into_iter().map(host).collect())
     }
 
     /// Who comes while the numbers are looked up waits for them.
-    fn measures(&self) -> anyhow::Result<Arc<HashMap<String, Measures>>> {
+    fn glance(&self) -> anyhow::Result<Arc<Glance>> {
         let mut kept = self.fleet.lock();
         let now_ms = self.now_ms();
-        if let Some((at_ms, measures)) = kept.as_ref()
+        if let Some((at_ms, glance)) = kept.as_ref()
             && (0..AGE_MS_MAX).contains(&(now_ms - at_ms))
         {
-            return Ok(Arc::clone(measures));
+            return Ok(Arc::clone(glance));
         }
         let selector = Selector::parse(READ).context("the selector of the fleet's series is wrong")?;
         let mut sums: HashMap<String, Sums> = HashMap::new();
@@ -132,9 +190,12 @@ impl Hub {
         });
         read.context("the hub's store cannot be read")?;
         let measures = sums.into_iter().map(|(agent_id, sums)| (agent_id, sums.measures())).collect();
-        let measures = Arc::new(measures);
-        *kept = Some((now_ms, Arc::clone(&measures)));
-        Ok(measures)
+        let tasks = self.runs.tasks(None).context("the jobs of hosts cannot be read")?;
+        let told = tasks.into_iter().filter(|(_, _, tasks)| !tasks.is_empty());
+        let jobs = told.map(|(agent_id, _, tasks)| (agent_id, JobsSum::of(&tasks))).collect();
+        let glance = Arc::new(Glance { measures, jobs });
+        *kept = Some((now_ms, Arc::clone(&glance)));
+        Ok(glance)
     }
 }
 
@@ -313,6 +374,23 @@ mod tests {
         assert_eq!(found.pressure, Some(Pressure { of: "io".into(), share: 0.2 }));
         assert_eq!(found.top.map(|top| (top.group, (top.cores * 10.0).round())), Some(("a".into(), 6.0)));
         assert_eq!(found.memory, None);
+    }
+
+    #[test]
+    fn jobs_that_went_wrong_are_counted_and_those_that_are_disabled_are_not() {
+        let task = |name: &str, state: &str, paused: bool| {
+            let last = serde_json::json!({ "id": "a", "state": state, "created_ms": 0 });
+            serde_json::json!({ "job": { "name": name }, "paused": paused, "active": ["a"], "last": last })
+        };
+        let sum = JobsSum::of(&[
+            task("a", "failed", false),
+            task("b", "succeeded", false),
+            task("c", "failed", true),
+            task("d", "cancelled", false),
+            serde_json::json!({ "job": { "name": "e" }, "paused": false, "active": [], "last": null }),
+        ]);
+        let failing = vec!["a".to_owned()];
+        assert_eq!(sum, JobsSum { n: 4, n_active: 3, n_failing: 1, failing });
     }
 
     #[test]

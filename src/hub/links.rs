@@ -63,6 +63,8 @@ pub struct Link {
     pub client: Client,
     /// Ends the link.
     pub cancel: CancellationToken,
+    /// Told when there may be an order for it.
+    pub orders: tokio::sync::Notify,
     heard_ms: AtomicI64,
 }
 
@@ -75,6 +77,7 @@ impl Link {
             since_ms: now_ms,
             client: came.client.clone(),
             cancel: CancellationToken::new(),
+            orders: tokio::sync::Notify::new(),
             heard_ms: AtomicI64::new(now_ms),
         }
     }
@@ -115,7 +118,8 @@ impl Link {
         if answer.status().is_success() { Ok(()) } else { Err(refused(answer).await) }
     }
 
-    async fn post(&self, path: &str, body: &impl Serialize) -> anyhow::Result<Response<Received>> {
+    /// Tells the agent something, and gets whatever it answers.
+    pub async fn post(&self, path: &str, body: &impl Serialize) -> anyhow::Result<Response<Received>> {
         let request = Request::post(path).header(HOST, AGENT).header(CONTENT_TYPE, "application/json");
         Ok(self.client.request(request.body(full(serde_json::to_vec(body)?))?).await?)
     }

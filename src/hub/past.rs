@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 
-use fieldpost_model::{Culprits, Entity, Event, EventKind, Lives, ProcessRow, TableKind, TableTick, TimeMs};
+use fieldpost_model::{
+    Culprits, Entity, Event, EventKind, Lives, ProcessRow, TableKind, TableTick, TimeMs, UnitRow,
+};
 use fieldpost_store::record::Note;
 use serde::Serialize;
 
@@ -33,6 +35,18 @@ pub struct PastProcesses {
     /// Every process.
     pub processes: Vec<ProcessRow>,
 }
+
+/// The units of a host at one instant.
+#[derive(Debug, Clone, Serialize)]
+pub struct PastUnits {
+    /// When the table was taken; 0 if there is none of that moment.
+    pub time_ms: TimeMs,
+    /// Every unit.
+    pub units: Vec<UnitRow>,
+}
+
+/// The newest table of a moment, and the one before it.
+type Moment = Option<(TableTick, Option<TableTick>)>;
 
 impl Hub {
     /// Who used an agent's host (by id) between two instants; none where no table is stored. May
@@ -79,10 +93,26 @@ impl Hub {
 
     /// The processes of an agent's host (by id) as they were then. May wait for the disk.
     pub fn processes_at(&self, agent_id: &str, at_ms: TimeMs) -> anyhow::Result<PastProcesses> {
+        let found = self.table_at(agent_id, TableKind::Processes, at_ms)?;
+        Ok(found.map_or(PastProcesses { time_ms: 0, processes: Vec::new() }, |(table, before)| {
+            let processes = ProcessRow::of_table(&table, before.as_ref());
+            PastProcesses { time_ms: table.time_ms, processes }
+        }))
+    }
+
+    /// The units of an agent's host (by id) as they were then. May wait for the disk.
+    pub fn units_at(&self, agent_id: &str, at_ms: TimeMs) -> anyhow::Result<PastUnits> {
+        let found = self.table_at(agent_id, TableKind::Units, at_ms)?;
+        Ok(found.map_or(PastUnits { time_ms: 0, units: Vec::new() }, |(table, before)| PastUnits {
+            time_ms: table.time_ms,
+            units: UnitRow::of_table(&table, before.as_ref()),
+        }))
+    }
+
+    fn table_at(&self, agent_id: &str, kind: TableKind, at_ms: TimeMs) -> anyhow::Result<Moment> {
         let mut entities: HashMap<u64, Entity> = HashMap::new();
         let (mut before, mut table): (Option<TableTick>, Option<TableTick>) = (None, None);
         let from_ms = at_ms.saturating_sub(TABLE_AGE_MS_MAX);
-        let kind = TableKind::Processes;
         self.reader.scan_tables(agent_id, kind, from_ms, at_ms.saturating_add(1), |mut tick| {
             entities.extend(tick.entities.drain(..));
             before = table.replace(tick);
@@ -92,11 +122,7 @@ impl Hub {
             let (entities, rows) = tick.rows.iter().filter_map(of_row).unzip();
             TableTick { entities, rows, ..tick }
         };
-        let (before, table) = (before.map(described), table.map(described));
-        Ok(table.map_or(PastProcesses { time_ms: 0, processes: Vec::new() }, |table| PastProcesses {
-            time_ms: table.time_ms,
-            processes: ProcessRow::of_table(&table, before.as_ref()),
-        }))
+        Ok(table.map(described).map(|table| (table, before.map(described))))
     }
 
     /// What an agent (by id) noted in a span: the newest `limit`, oldest first. May wait for the disk.

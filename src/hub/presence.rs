@@ -1,6 +1,6 @@
 //! What the hub itself measures of each agent, as a Prometheus does of its targets: `up`, so that alerts
 //! on `up == 0` work, how far its newest stored sample lies back, and what people call it, to be joined to
-//! its other series by `instance`.
+//! its other series by `instance`. And what it measures of itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,12 @@ use fieldpost_model::{ABSENT, Kind, TimeMs};
 
 use super::pushed::HUB;
 use super::{Hub, LinkState};
+use crate::telemetry::Cost;
 
 /// How often it is written.
 pub(super) const EVERY: Duration = Duration::from_secs(10);
+/// The label `job` of what the hub says of itself.
+const OWN_JOB: &str = "fieldpost-hub";
 /// The longest that writing may hold up whoever waits for it.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -41,6 +44,7 @@ impl Hub {
         let time_ms = now_ms.div_euclid(every_ms) * every_ms;
         let kept_ms = now_ms - self.options.forget_after.as_millis() as i64;
         let newest = self.store.newest_ms();
+        self.say_itself(time_ms, visit);
         for agent in self.state.agents()? {
             let last_ms = agent.last_seen_ms.unwrap_or(agent.enrolled_ms);
             let is_listed = last_ms >= kept_ms || self.links.get(&agent.id).is_some();
@@ -58,6 +62,48 @@ impl Hub {
             }
         }
         Ok(())
+    }
+
+    /// The label `instance` of the hub's own series: where it is reached.
+    pub fn own_instance(&self) -> String {
+        let url = self.options.urls.first().map(ToString::to_string).unwrap_or_default();
+        url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/').to_owned()
+    }
+
+    /// What the hub says of itself: what it costs, and how its store does.
+    fn say_itself(&self, time_ms: TimeMs, visit: &mut dyn FnMut(Pushed<'_>)) {
+        let instance = self.own_instance();
+        let figures = self.store.figures();
+        let mut say = |name: &str, kind: Kind, help: &str, value: f64| {
+            let labels = [("__name__", name), ("instance", &instance), ("job", OWN_JOB)];
+            let samples = [Sample { time_ms, value, start_ms: None }];
+            let metadata = Some(Metadata { kind, help, unit: "" });
+            visit(Pushed::Series(PushedSeries { labels: &labels, metadata, samples: &samples }));
+        };
+        for (name, help, value) in [
+            ("fieldpost_hub_store_bytes", "Bytes of all that the hub has stored.", figures.bytes as f64),
+            ("fieldpost_hub_links", "Agents that are linked now.", self.links.all().len() as f64),
+            ("fieldpost_hub_queue_bytes", "Bytes that wait to be written.", figures.queue_bytes as f64),
+            (
+                "fieldpost_hub_merge_lag_seconds",
+                "Age of the oldest hour that should have been merged.",
+                figures.merge_lag_ms as f64 / 1_000.0,
+            ),
+        ] {
+            say(name, Kind::Gauge, help, value);
+        }
+        for (name, help, value) in [
+            ("fieldpost_hub_samples_total", "Samples stored since the start.", figures.n_samples_stored),
+            ("fieldpost_hub_items_total", "Items stored since the start.", figures.n_items_stored),
+            ("fieldpost_hub_refused_total", "Items and definitions that were refused.", figures.n_refused),
+        ] {
+            say(name, Kind::Counter, help, value as f64);
+        }
+        if let Some(cost) = Cost::now() {
+            let help = "User and system CPU time.";
+            say("process_cpu_seconds_total", Kind::Counter, help, cost.cpu_seconds);
+            say("process_resident_memory_bytes", Kind::Gauge, "Resident memory.", cost.rss_bytes);
+        }
     }
 
     /// What people say of an agent, as labels. What they say no longer ends at once: two series of an

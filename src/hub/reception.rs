@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::enrol::certificate_of;
 use super::people::token_hash;
-use super::{Hub, Link, intake, renewal};
+use super::{Hub, Link, intake, renewal, runs};
 
 /// An expired certificate may be renewed for this long; after that the host joins anew.
 const RENEWABLE: Period = Period::from_secs(365 * 86_400);
@@ -172,12 +172,14 @@ impl Hub {
         tracing::info!(agent_id, program = came.hello.program, "link up");
         let care = renewal::care(Arc::clone(&self), Arc::clone(&link), came.peer);
         let drawing = self.drawing(&link, visit);
+        let jobs = runs::look_after(Arc::clone(&self), Arc::clone(&link), visit);
         let ended = tokio::select! {
             drawn = drawing => match drawn {
                 Ok(()) => "the agent has told everything".to_owned(),
                 Err(error) => format!("{error:#}"),
             },
             never = care => match never {},
+            never = jobs => match never {},
             why = link.client.closed() => why,
             () = link.cancel.cancelled() => "ended by the hub".to_owned(),
         };
@@ -191,7 +193,10 @@ impl Hub {
         let (hub, link) = (Arc::clone(self), Arc::clone(link));
         match visit {
             Visit::Stay => intake::draw(hub, link).await,
-            Visit::Drain => intake::drain(hub, link).await,
+            Visit::Drain => {
+                intake::drain(Arc::clone(&hub), Arc::clone(&link)).await?;
+                runs::visit(&hub, &link).await
+            }
         }
     }
 

@@ -12,6 +12,11 @@ use super::{Hub, presence};
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 /// How often what has expired is removed.
 const PURGE_EVERY: Duration = Duration::from_secs(3_600);
+/// How often orders are looked at that nobody took in time.
+const EXPIRE_EVERY: Duration = Duration::from_secs(10);
+/// Runs that are over are kept for this long, and so many of all agents.
+const RUNS_KEPT_MS: TimeMs = 90 * 86_400_000;
+const N_RUNS_KEPT: u64 = 1_000_000;
 /// How often files are closed that nobody asks about any more.
 const CLOSE_EVERY: Duration = Duration::from_secs(30);
 /// Expired things are kept for this long, so that people see what became of them.
@@ -21,6 +26,7 @@ const KEPT_MS: TimeMs = 7 * 86_400_000;
 pub async fn keep_up(hub: Arc<Hub>, shutdown: CancellationToken) {
     let mut notes = tokio::time::interval(NOTE_EVERY);
     let mut purges = tokio::time::interval(PURGE_EVERY);
+    let mut expiries = tokio::time::interval(EXPIRE_EVERY);
     let mut closes = tokio::time::interval(CLOSE_EVERY);
     let mut presences = tokio::time::interval(presence::EVERY);
     loop {
@@ -33,6 +39,7 @@ pub async fn keep_up(hub: Arc<Hub>, shutdown: CancellationToken) {
             _ = presences.tick() => Arc::clone(&hub).note_presence().await,
             _ = closes.tick() => hub.reader.forget_idle(),
             _ = purges.tick() => purge(Arc::clone(&hub)).await,
+            _ = expiries.tick() => expire(Arc::clone(&hub)).await,
         }
     }
     hub.note_seen(heard(&hub)).await;
@@ -46,9 +53,18 @@ fn heard(hub: &Hub) -> Vec<(String, TimeMs)> {
 async fn purge(hub: Arc<Hub>) {
     let purged = tokio::task::spawn_blocking(move || {
         let act = hub.act();
-        hub.state.purge_expired(&act, act.now_ms - KEPT_MS)
+        hub.state.purge_expired(&act, act.now_ms - KEPT_MS)?;
+        hub.runs.forget(act.now_ms - RUNS_KEPT_MS, N_RUNS_KEPT)?;
+        anyhow::Ok(())
     });
     if let Ok(Err(error)) = purged.await {
-        tracing::warn!(%error, "cannot remove what has expired");
+        tracing::warn!("cannot remove what has expired: {error:#}");
+    }
+}
+
+async fn expire(hub: Arc<Hub>) {
+    let expired = tokio::task::spawn_blocking(move || hub.expire_orders());
+    if let Ok(Err(error)) = expired.await {
+        tracing::warn!("cannot look which orders have expired: {error:#}");
     }
 }

@@ -27,11 +27,11 @@ use super::keeper_link::Keeper;
 use super::launch::{Launch, Launched, Surroundings, attempt_folder, launch};
 use super::protocol::{ENDED_FILE, Ended, SHIM_LOG_FILE, STARTED_FILE, Start, Started};
 use super::recovery::{self, Found};
-use super::seal::Seal;
 use super::standing::Standing;
 use super::state::State;
 use super::tally::Tallies;
 use super::{durable, end};
+use crate::seal::Seal;
 
 /// So many runs of agents before this one say what is usual.
 const N_REMEMBERED: usize = 500;
@@ -77,6 +77,7 @@ impl Jobs {
             keeper: Keeper::default(),
             state: Mutex::new(State::default()),
             changed: watch::Sender::new(0),
+            written: watch::Sender::new(0),
             runtime: options.runtime,
             ending: AtomicBool::new(false),
             standing,
@@ -90,6 +91,7 @@ impl Jobs {
             hook_places: Arc::new(tokio::sync::Semaphore::new(N_CALLS_MAX)),
         };
         let jobs = Self { shared: Arc::new(shared) };
+        jobs.tell_of_commits();
         if opened.put_aside.is_some() {
             jobs.adopt()?;
         }

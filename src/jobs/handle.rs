@@ -20,12 +20,12 @@ use super::launch::{Surroundings, attempt_folder};
 use super::output::{self, Record};
 use super::protocol::Action;
 use super::sampling::Samples;
-use super::seal::Seal;
 use super::standing::Standing;
 use super::state::State;
 use super::tally::{JobTally, Key, Tallies};
 use super::tasks::{Tasks, faults_of};
 use super::ticker::Ticker;
+use crate::seal::Seal;
 
 /// Runs that are not over, at most: more are refused until some are.
 const N_ACTIVE_MAX: usize = 50_000;
@@ -118,6 +118,8 @@ pub(super) struct Shared {
     pub(super) keeper: Keeper,
     pub(super) state: Mutex<State>,
     pub(super) changed: watch::Sender<u64>,
+    /// Told after each commit.
+    pub(super) written: watch::Sender<u64>,
     pub(super) runtime: Handle,
     pub(super) ending: AtomicBool,
     pub(super) standing: Standing,

@@ -14,6 +14,7 @@
 
 mod account;
 mod again;
+mod changes;
 mod config;
 mod durable;
 mod end;
@@ -33,7 +34,6 @@ mod recovery;
 mod row;
 mod sampling;
 mod schedule;
-mod seal;
 pub mod shim;
 mod shim_link;
 mod standing;
@@ -43,6 +43,7 @@ mod tasks;
 mod ticker;
 mod upkeep;
 
+pub use changes::RunChanges;
 pub use config::Config;
 pub use end::signal_number;
 pub use execution::JobsOptions;
@@ -54,4 +55,4 @@ pub use row::{Levels, LogRow};
 pub use sampling::RunSample;
 pub use standing::KilledAll;
 pub use tally::{JobTally, Key as JobKey};
-pub use tasks::{Given, LastRun, Origin, TaskError, TaskView, faults_of};
+pub use tasks::{Given, LastRun, NotTaken, Origin, TaskError, TaskView, faults_of};

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+mod of_hub;
+
 use anyhow::Context;
 use fieldpost_model::TimeMs;
 use fieldpost_model::job::{Cause, Job, Overlap, ParamValues, Queue, Run, RunState};
@@ -18,6 +20,8 @@ use super::row::Levels;
 use super::schedule::{Due, SET_BACK_MS, Schedule};
 use super::ticker::Ticker;
 use crate::http_client::fault_of_url;
+use of_hub::Definition;
+pub use of_hub::NotTaken;
 
 /// Whatever the scheduler has missed is found after so long.
 const SWEEP_PERIOD: Duration = Duration::from_secs(15);
@@ -37,6 +41,11 @@ pub enum Origin {
     },
     /// By a request.
     Asked,
+    /// At a hub.
+    Hub {
+        /// Which.
+        id: String,
+    },
 }
 
 /// A task.
@@ -106,6 +115,9 @@ pub enum TaskError {
     /// It stands in a file.
     #[error("job {0} is defined in {1}; change that file and reload the agent")]
     InFile(String, PathBuf),
+    /// A hub has defined it.
+    #[error("job {0} is defined at a hub; change it there, or disable it here")]
+    AtHub(String),
     /// It goes on, and must not run twice at a time.
     #[error("job {0} still runs as {1}, and its overlap is forbidden")]
     GoesOn(String, String),
@@ -184,7 +196,13 @@ impl Jobs {
         for row in self.shared.file.tasks()? {
             match row.definition.as_deref().map(serde_json::from_str::<Job>) {
                 Some(Ok(job)) => drop(tasks.all.insert(row.name.clone(), Task::new(job, Origin::Asked, row))),
-                Some(Err(error)) => tracing::error!(job = row.name, %error, "a job is of another version"),
+                Some(Err(error)) => match row.definition.as_deref().map(serde_json::from_str::<Definition>) {
+                    Some(Ok(Definition { hub, job })) => {
+                        let task = Task::new(job, Origin::Hub { id: hub }, row);
+                        drop(tasks.all.insert(task.job.name.clone(), task));
+                    }
+                    _ => tracing::error!(job = row.name, %error, "a job is of another version"),
+                },
                 None => drop(tasks.remembered.insert(row.name.clone(), row)),
             }
         }
@@ -199,7 +217,8 @@ impl Jobs {
         {
             let mut tasks = self.shared.tasks.lock();
             let names: Vec<String> = files.iter().map(|(_, job)| job.name.clone()).collect();
-            let is_gone = |task: &Task| task.origin != Origin::Asked && !names.contains(&task.job.name);
+            let is_gone =
+                |task: &Task| matches!(task.origin, Origin::File { .. }) && !names.contains(&task.job.name);
             let gone: Vec<String> =
                 tasks.all.values().filter(|task| is_gone(task)).map(|task| task.job.name.clone()).collect();
             for name in gone {
@@ -251,6 +270,7 @@ impl Jobs {
             let tasks = self.shared.tasks.lock();
             match tasks.all.get(&name).map(|task| &task.origin) {
                 Some(Origin::File { path }) => return Err(TaskError::InFile(name, path.clone())),
+                Some(Origin::Hub { .. }) => return Err(TaskError::AtHub(name)),
                 None if tasks.all.len() >= N_TASKS_MAX => return Err(TaskError::TooMany(tasks.all.len())),
                 _ => {}
             }
@@ -278,6 +298,9 @@ impl Jobs {
                 None => return Err(TaskError::Unknown(name.to_owned())),
                 Some(Task { origin: Origin::File { path }, .. }) => {
                     return Err(TaskError::InFile(name.to_owned(), path.clone()));
+                }
+                Some(Task { origin: Origin::Hub { .. }, .. }) => {
+                    return Err(TaskError::AtHub(name.to_owned()));
                 }
                 Some(_) => tasks.all.remove(name).and_then(|task| task.ticker),
             }
@@ -312,6 +335,17 @@ impl Jobs {
 
     /// Has a task run now, with what the caller gives it.
     pub async fn trigger(&self, name: &str, given: Given, by: &str) -> Result<Run, TaskError> {
+        self.trigger_as(None, name, given, by).await
+    }
+
+    /// The same as a run of this id.
+    pub async fn trigger_as(
+        &self,
+        id: Option<String>,
+        name: &str,
+        given: Given,
+        by: &str,
+    ) -> Result<Run, TaskError> {
         let mut job = {
             let tasks = self.shared.tasks.lock();
             tasks
@@ -333,7 +367,7 @@ impl Jobs {
             return Err(PostError::Invalid(faults).into());
         }
         job.stdin = given.stdin.or(job.stdin);
-        let new = NewRun { job, params: given.params, by: by.to_owned(), ..NewRun::default() };
+        let new = NewRun { id, job, params: given.params, by: by.to_owned(), ..NewRun::default() };
         Ok(self.post(new).await?)
     }
 

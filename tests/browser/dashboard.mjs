@@ -1,22 +1,11 @@
 // What people do with the dashboard, done by a browser: a real hub, real agents, and a fleet of
 // thousands. Each check is a story; what a story needs done to hosts it asks the test for.
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { check, closePage, given, have, openPage, story } from "./stage.mjs";
+import { defineAndTrigger, offeredToViewer, runAndKill } from "./jobs.mjs";
+import { check, closePage, given, have, isAccessible, openPage, story } from "./stage.mjs";
+import { thousands } from "./thousands.mjs";
 
-const require = createRequire(new URL("../../web/package.json", import.meta.url));
-const AXE = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const USER = { name: "ada", password: "correct horse battery" };
 const HOST = given.host;
-
-/** Nothing on the page that keeps somebody from using it. */
-async function isAccessible(page, where) {
-  await page.evaluate(AXE);
-  const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-  const serious = found.violations.filter((one) => ["serious", "critical"].includes(one.impact));
-  const told = serious.map((one) => `${one.id}: ${one.nodes.slice(0, 3).map((node) => `${node.html} ${node.failureSummary}`).join("\n  ")}`);
-  check(serious.length === 0, `${where}:\n${told.join("\n")}`);
-}
 
 const row = (page, name) => page.locator(`[data-host="${name}"]`);
 
@@ -205,8 +194,11 @@ async function viewer(browser) {
   await closePage(admin);
   const page = await openPage(browser, given.url, { user: guest });
   await row(page, HOST).waitFor();
-  check((await page.getByRole("navigation").getByRole("link").allInnerTexts()).join(" ") === "Fleet Explore Logs Agents Settings", "the views of a viewer");
+  check((await page.getByRole("navigation").getByRole("link").allInnerTexts()).join(" ") === "Fleet Jobs Runs Queues Explore Logs Agents Settings", "the views of a viewer");
   check((await page.getByRole("checkbox").count()) === 0, "a viewer may choose hosts");
+  await offeredToViewer(page);
+  await page.goto(given.url);
+  await row(page, HOST).waitFor();
   await have("hub away");
   await page.getByRole("alert").filter({ hasText: "The hub does not answer" }).waitFor();
   await row(page, HOST).waitFor();
@@ -225,7 +217,7 @@ async function hostile(browser) {
     headers: { origin: given.url },
   });
   check(said.ok(), `setting the status answers ${said.status()}`);
-  for (const view of ["/", `/hosts/${HOST}`, `/hosts/${HOST}?tab=events`, "/agents", "/audit", `/explore?q=${encodeURIComponent(given.hostile)}`, `/hosts/${encodeURIComponent(given.hostile)}`]) {
+  for (const view of ["/", `/hosts/${HOST}`, `/hosts/${HOST}?tab=events`, `/hosts/${HOST}?tab=units`, "/jobs", "/runs", "/agents", "/audit", `/explore?q=${encodeURIComponent(given.hostile)}`, `/hosts/${encodeURIComponent(given.hostile)}`]) {
     await page.goto(given.url + view);
     await page.waitForFunction(() => document.querySelector("main") !== null && document.querySelector(".wait") === null);
     const harmed = await page.evaluate(() => window.harmed === true || document.querySelector('img:not([src="/icon.svg"]), iframe, svg script') !== null);
@@ -243,7 +235,7 @@ async function phone(browser) {
   const context = { viewport: { width: 390, height: 800 }, hasTouch: true, colorScheme: "dark" };
   const page = await openPage(browser, given.url, { user: USER, context });
   await row(page, HOST).waitFor();
-  for (const view of ["/", `/hosts/${HOST}`, `/hosts/${HOST}?tab=processes`, `/hosts/${HOST}?tab=facts`, "/explore?q=node_load1", "/agents", "/users", "/settings"]) {
+  for (const view of ["/", `/hosts/${HOST}`, `/hosts/${HOST}?tab=processes`, `/hosts/${HOST}?tab=facts`, "/explore?q=node_load1", "/jobs", "/runs", "/queues", "/agents", "/users", "/settings"]) {
     await page.goto(given.url + view);
     await page.waitForFunction(() => document.querySelector("main") !== null && document.querySelector(".wait") === null);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
@@ -257,43 +249,16 @@ async function phone(browser) {
   await closePage(page);
 }
 
-/** Two thousand hosts: scrolled, filtered, seen at a glance; few of them are drawn. */
-async function thousands(browser) {
-  const page = await openPage(browser, await have("thousands"), { path: "" });
-  const drawn = () => page.locator("[data-row]").count();
-  await page.locator('[data-row="0"]').waitFor();
-  const loading = performance.now();
-  await page.reload();
-  await page.locator('[data-row="0"]').waitFor();
-  process.stdout.write(`measured ${given.n_large} hosts loaded and drawn in ${Math.round(performance.now() - loading)} ms\n`);
-  await page.getByText(`${given.n_large} hosts`, { exact: true }).waitFor();
-  check((await drawn()) < 100, `${await drawn()} rows are drawn`);
-  const begun = performance.now();
-  for (let at = 0; at <= 10; at += 1) {
-    await page.evaluate((share) => window.scrollTo(0, document.body.scrollHeight * share), at / 10);
-    const inSight = () => [...document.querySelectorAll("[data-row]")].some((row) => row.getBoundingClientRect().bottom > 300 && row.getBoundingClientRect().top < 600);
-    await page.waitForFunction(inSight);
-  }
-  await page.locator(`[data-row="${given.n_large - 1}"]`).waitFor();
-  check((await drawn()) < 100, `${await drawn()} rows are drawn`);
-  await page.evaluate(() => window.scrollTo(0, 0));
-  await page.locator("#search").fill("host-01234");
-  await page.getByText(`1 of ${given.n_large} hosts`).waitFor();
-  await page.locator("#search").fill("role:db");
-  await page.getByText(`${given.n_large / 4} of ${given.n_large} hosts`).waitFor();
-  process.stdout.write(`measured ${given.n_large} hosts scrolled and filtered in ${Math.round(performance.now() - begun)} ms\n`);
-  await page.locator("#search").fill("");
-  await page.getByRole("button", { name: "Grid" }).click();
-  await page.locator(".cell").first().waitFor();
-  check((await page.locator(".cell").count()) < 3_000, "the grid draws what nobody sees");
-  await closePage(page);
-}
-
 await story([
   [[["first admin", firstAdmin]]],
   [
     [["culprit", culprit], ["zoom", zoom], ["outage", outage]],
     [["keyboard", keyboardOnly], ["tokens", tokens], ["thousands", thousands]],
   ],
-  [[["hostile", hostile], ["phone", phone], ["viewer", viewer]]],
+  // Nobody takes the host or the hub away meanwhile.
+  [
+    [["phone", phone]],
+    [["run and kill", (browser) => runAndKill(browser, USER)], ["define and trigger", (browser) => defineAndTrigger(browser, USER)]],
+  ],
+  [[["hostile", hostile], ["viewer", viewer]]],
 ]);

@@ -1,11 +1,13 @@
 // What the checks of the dashboard stand on: one browser for all of them, and the test that started
 // this script at the other end of its pipes, which does to hosts what no page can do.
-import { createInterface } from "node:readline";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
 
 /** The packages of the dashboard's own build: nothing else is installed. */
 const require = createRequire(new URL("../../web/package.json", import.meta.url));
 const { chromium } = require("playwright-core");
+const AXE = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
 /** As long as a page may take for anything: build machines are slow, and nothing here asserts a time. */
 export const PATIENCE_MS = 40_000;
@@ -57,6 +59,15 @@ export async function openPage(browser, url, options = {}) {
 export async function closePage(page) {
   check(page.faults.length === 0, `the page had trouble: ${page.faults.join("\n")}`);
   await page.context().close();
+}
+
+/** Nothing on the page that keeps somebody from using it. */
+export async function isAccessible(page, where) {
+  await page.evaluate(AXE);
+  const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  const serious = found.violations.filter((one) => ["serious", "critical"].includes(one.impact));
+  const told = serious.map((one) => `${one.id}: ${one.nodes.slice(0, 3).map((node) => `${node.html} ${node.failureSummary}`).join("\n  ")}`);
+  check(serious.length === 0, `${where}:\n${told.join("\n")}`);
 }
 
 export function check(holds, otherwise) {

@@ -2,6 +2,8 @@
 //! hub with a real agent, and before one with thousands of them. What a story needs done to hosts
 //! the script asks for here.
 
+mod numbers;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,12 +15,24 @@ use fieldpost_model::hub_state::{Act, Actor, Certificate, Fingerprint, JoinToken
 use fieldpost_store::SqliteHubState;
 use serde_json::{Value, json};
 
-use crate::hub_faults::{joined, program, wait_until_up};
+use crate::hub_faults::{program, wait_until_up};
 
 /// Light enough to run beside a browser, quick enough that nobody waits for windows.
-const CONFIG: &str = "interval: 300ms\nhistory: {interval: 1s}\nstore: {window: 2s}\n";
+const CONFIG: &str = "interval: 300ms\nhistory: {interval: 1s}\nstore: {window: 2s}\nremote_jobs: any\n";
 /// Those of pictures are measured as usual.
-const SHOWN: &str = "interval: 1s\nhistory: {interval: 2s}\n";
+const SHOWN: &str = "interval: 1s\nhistory: {interval: 2s}\nremote_jobs: any\n";
+/// What runs by itself on the hosts of pictures: a line each, for whom it is by the beginning of their names.
+const SHOWN_JOBS: [(&str, &str); 6] = [
+    ("", "{name: rotate-logs, shell: sleep 0.2, every: 20s, jitter: 5s}"),
+    (
+        "web",
+        "{name: import, shell: 's=$(date +%s); sleep 0.$((s%7)); echo done; test $((s%5)) != 0', every: 4s}",
+    ),
+    ("web", "{name: certificates, shell: 'true', cron: '30 2 * * *', tz: Europe/Berlin}"),
+    ("db", "{name: dump, shell: 'i=0; while [ $i -lt 40000 ]; do i=$((i+1)); done', every: 9s, timeout: 1h}"),
+    ("db", "{name: vacuum, shell: sleep 0.5, every: 15s, queue: {name: database, width: 1}}"),
+    ("cache", "{name: flush, shell: 'exit 3', every: 25s}"),
+];
 /// What pictures show was recorded for so long, before and after the backup began.
 const SHOWN_FOR: [Duration; 2] = [Duration::from_secs(130), Duration::from_secs(50)];
 /// Hosts of pictures: the first is looked at, another one is down, a third one rests.
@@ -34,6 +48,8 @@ const HOST: &str = "web1";
 const BURNER: &str = "burner-a9";
 /// What a page that takes names for markup would run.
 const HOSTILE: &str = "<img src=x onerror=window.harmed=true>";
+/// Its role.
+const ROLE: &str = "web";
 /// Hosts of the large fleet; a quarter of them has the role `db`.
 const N_LARGE: usize = 2_000;
 
@@ -79,8 +95,8 @@ impl Stage {
     }
 
     /// The address at which the first admin is made, as the hub has printed it.
-    fn first_admin(&mut self) -> String {
-        let said = self.hub.process().said();
+    fn first_admin_of(hub: &mut Hub) -> String {
+        let said = hub.process().said();
         let found = said.split_whitespace().find(|word| word.contains("/#")).map(str::to_owned);
         found.unwrap_or_else(|| panic!("no link in {said}"))
     }
@@ -89,14 +105,18 @@ impl Stage {
 #[test]
 fn people_find_their_way_through_the_dashboard() {
     let hub = Hub::start(program(), "").unwrap();
-    let agent = joined(&hub, CONFIG, HOST);
+    let agent = Agent::start(program(), CONFIG).unwrap();
+    let joined = agent.join(&hub.join_string().unwrap(), &["--name", HOST, "--role", ROLE]).unwrap();
+    assert!(joined.status.success(), "{joined:?}");
     wait_until_up(&hub, &agent, HOST);
     let mut stage = Stage::new(hub, agent);
     stage.large = Some(LargeFleet::new());
     let _hostile = stage.process(HOSTILE, "/bin/sleep", &["1000"]);
-    let mut given = given(&mut stage);
+    let link = Stage::first_admin_of(&mut stage.hub);
+    let mut given = given(&mut stage, &link);
     given["burner"] = BURNER.into();
     given["hostile"] = HOSTILE.into();
+    given["role"] = ROLE.into();
     given["n_large"] = N_LARGE.into();
     play("dashboard.mjs", &given.to_string(), |what| stage.have(what));
 }
@@ -106,12 +126,13 @@ fn people_find_their_way_through_the_dashboard() {
 #[ignore = "takes pictures, by `make screens`"]
 fn pictures_of_all_views_are_taken() {
     let hub = Hub::start(program(), "").unwrap();
-    let mut agents: Vec<Agent> = SHOWN_HOSTS.iter().map(|name| joined(&hub, SHOWN, name)).collect();
+    let mut agents: Vec<Agent> = SHOWN_HOSTS.iter().map(|name| with_jobs(&hub, name)).collect();
     agents.iter().zip(SHOWN_HOSTS).for_each(|(agent, name)| wait_until_up(&hub, agent, name));
     let mut stage = Stage::new(hub, agents.remove(0));
     let screens = std::env::var_os("FIELDPOST_SCREENS")
         .map_or_else(|| stage.scratch.path().join("screens"), |folder| repository().join(folder));
-    let mut given = given(&mut stage);
+    let link = Stage::first_admin_of(&mut stage.hub);
+    let mut given = given(&mut stage, &link);
     given["screens"] = screens.to_string_lossy().into();
     given["rested"] = SHOWN_HOSTS[3].into();
     let mut running: Vec<Process> = SHOWN_WORK
@@ -130,9 +151,20 @@ fn pictures_of_all_views_are_taken() {
     });
 }
 
+/// A host of pictures, and what runs there by itself.
+fn with_jobs(hub: &Hub, name: &str) -> Agent {
+    let scratch = Scratch::new().unwrap();
+    let jobs = SHOWN_JOBS.iter().filter(|(whose, _)| name.starts_with(whose));
+    let lines: String = jobs.map(|(_, job)| format!("  - {job}\n")).collect();
+    scratch.write("config/jobs.d/jobs.yaml", &format!("jobs:\n{lines}")).unwrap();
+    let agent = Agent::start_in(scratch, program(), SHOWN, &[]).unwrap();
+    agent.join_hub(hub, name).unwrap();
+    agent
+}
+
 /// What every script is given. The browser finds its libraries and fonts where the peers are, and no
 /// other fonts: a page is as wide everywhere.
-fn given(stage: &mut Stage) -> Value {
+fn given(stage: &mut Stage, first_admin: &str) -> Value {
     let fonts = peer("fonts-liberation", "usr/share/fonts").unwrap();
     let fonts = format!(
         "<fontconfig><dir>{}</dir><cachedir>{}</cachedir></fontconfig>",
@@ -148,7 +180,7 @@ fn given(stage: &mut Stage) -> Value {
         "library_path": format!("{libraries}:{machine}/pulseaudio"),
         "fonts": stage.scratch.path().join("fonts.conf"),
         "url": format!("http://{}", stage.hub.address()),
-        "first_admin": stage.first_admin(),
+        "first_admin": first_admin,
         "host": HOST,
     })
 }
@@ -183,26 +215,30 @@ fn fill(data: &Path) {
     let now_ms = fieldpost_bed::now_ms();
     let act = Act { actor: Actor::Hub, address: None, now_ms };
     for n in 0..N_LARGE {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&(n as u64).to_be_bytes());
-        let role = ["db", "web", "queue", "cache"][n % 4];
-        let agent = NewAgent {
-            id: format!("{n:032x}"),
-            certificate: Certificate {
-                serial: format!("{n:02x}"),
-                key: Fingerprint(key),
-                issued_ms: now_ms,
-                expires_ms: now_ms + 86_400_000,
-            },
-            name: format!("host-{n:05}"),
-            roles: [role.to_owned()].into_iter().collect(),
-            labels: Default::default(),
-            version: "made up".to_owned(),
-            mode: Mode::Push,
-            allow_jobs: "off".to_owned(),
-        };
-        state.admit_agent(&act, &agent).unwrap();
+        admit(&state, &act, n, &format!("host-{n:05}"), ["db", "web", "queue", "cache"][n % 4]);
     }
+}
+
+/// Enters an agent that was never there.
+fn admit(state: &SqliteHubState, act: &Act, n: usize, name: &str, role: &str) {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&(n as u64).to_be_bytes());
+    let agent = NewAgent {
+        id: format!("{n:032x}"),
+        certificate: Certificate {
+            serial: format!("{n:02x}"),
+            key: Fingerprint(key),
+            issued_ms: act.now_ms,
+            expires_ms: act.now_ms + 86_400_000,
+        },
+        name: name.to_owned(),
+        roles: [role.to_owned()].into_iter().collect(),
+        labels: Default::default(),
+        version: "made up".to_owned(),
+        mode: Mode::Push,
+        allow_jobs: "off".to_owned(),
+    };
+    state.admit_agent(act, &agent).unwrap();
 }
 
 /// Runs a script of tests/browser to its end, and does what it asks for.

@@ -12,8 +12,8 @@ use fieldpost::hub::{Hub as Core, HubOptions, Labels, TokenWish};
 use fieldpost_bed::{Agent, Hub, Scratch, copy_folder, free_port, wait_for};
 use fieldpost_link::Authority;
 use fieldpost_model::hub_state::{Act, Actor, Certificate, Fingerprint};
-use fieldpost_store::SqliteHubState;
 use fieldpost_store::hub::{HubStore, HubStoreOptions};
+use fieldpost_store::{SqliteHubRuns, SqliteHubState};
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -47,12 +47,14 @@ impl TimedHub {
             late_after: std::time::Duration::from_secs(30),
             forget_after: std::time::Duration::from_secs(7 * 86_400),
             live_series_max: 10_000,
+            keeps: fieldpost::hub::Keeps::default(),
             urls: vec![format!("http://127.0.0.1:{port}").parse().unwrap()],
             labels: Labels::default(),
         };
         let record = Arc::new(store);
-        let core =
-            Core::new(Arc::new(state), Arc::clone(&record), &data.join("keys"), options, clock).unwrap();
+        let runs = Arc::new(SqliteHubRuns::open(data, clock()).unwrap());
+        let rooms = (Arc::clone(&record), runs as _);
+        let core = Core::new(Arc::new(state), rooms, &data.join("keys"), options, clock).unwrap();
         let core = Arc::new(core);
         let listener = runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", port))).unwrap();
         let shutdown = CancellationToken::new();

@@ -135,21 +135,26 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // Shims stand in the folders of their runs; their commands end with them.
-        let Ok(store) = self.agent.store().canonicalize() else { return };
-        for pid in processes() {
-            if std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&store))
-                && pid != self.agent.process().pid()
-            {
-                signal(pid, rustix::process::Signal::KILL);
-            }
+        end_runs(&mut self.agent);
+    }
+}
+
+/// Ends whatever runs of this agent there are.
+pub fn end_runs(agent: &mut Agent) {
+    // Shims stand in the folders of their runs; their commands end with them.
+    let Ok(store) = agent.store().canonicalize() else { return };
+    for pid in processes() {
+        if std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&store))
+            && pid != agent.process().pid()
+        {
+            signal(pid, rustix::process::Signal::KILL);
         }
-        for cgroup in cgroups(&store.join("jobs/runs")) {
-            let _none_of_version_1 = std::fs::write(cgroup.join("cgroup.kill"), "1");
-            let _removed_by_its_shim = wait_for("end of a run", || {
-                (!cgroup.exists() || std::fs::remove_dir(&cgroup).is_ok()).then_some(())
-            });
-        }
+    }
+    for cgroup in cgroups(&store.join("jobs/runs")) {
+        let _none_of_version_1 = std::fs::write(cgroup.join("cgroup.kill"), "1");
+        let _removed_by_its_shim = wait_for("end of a run", || {
+            (!cgroup.exists() || std::fs::remove_dir(&cgroup).is_ok()).then_some(())
+        });
     }
 }
 

@@ -55,6 +55,7 @@ mod jobs;
 mod kill9;
 mod live;
 mod node_exporter;
+mod orders;
 mod packaging;
 mod page;
 mod pair;

@@ -455,7 +455,11 @@ fn otlp_logs_are_stored_and_read_a_page_at_a_time() {
     let part = page(&format!("agent={source}&from={}&to={now_ms}", now_ms - 2_000));
     assert_eq!(part["records"].as_array().unwrap().len(), 2);
     assert_eq!(part["records"][0]["attributes"][0], serde_json::json!(["disk", "sda"]));
-    for (query, status) in [("agent=nobody", 404), ("", 400), ("agent=push-x&after=1", 400)] {
+    let newest = page("order=newest&severity=17&text=SDA&limit=1");
+    assert_eq!(newest["records"][0]["time_ms"], now_ms);
+    assert_eq!(newest["senders"][&source], "test");
+    assert_eq!(page("severity=18")["records"], serde_json::json!([]));
+    for (query, status) in [("agent=nobody", 404), ("order=x", 400), ("agent=push-x&after=1", 400)] {
         assert_eq!(ask(query).status, status, "{query}");
     }
 }

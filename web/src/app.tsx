@@ -4,6 +4,11 @@ import { lostSince } from "./api/client";
 import { exactInstant } from "./format";
 import { FleetPage } from "./fleet/page";
 import { HostPage } from "./host/page";
+import { JobPage } from "./jobs/detail";
+import { JobsPage } from "./jobs/page";
+import { QueuesPage } from "./jobs/queues";
+import { RunPage } from "./jobs/run";
+import { RunsPage } from "./jobs/runs";
 import { AgentsPage } from "./pages/agents";
 import { AuditPage } from "./pages/audit";
 import { ExplorePage } from "./pages/explore";
@@ -17,7 +22,7 @@ import { HostSearch } from "./parts/host-search";
 import { Empty } from "./parts/messages";
 import { UserMenu } from "./parts/user-menu";
 import { isHelpOpen } from "./keys";
-import { hostOfPath, path } from "./router";
+import { hostOfPath, jobOfPath, path, runOfPath } from "./router";
 import { isAdmin, isKnown, who } from "./session";
 
 export function App() {
@@ -35,6 +40,9 @@ export function App() {
 
 const VIEWS = [
   { to: "/", name: "Fleet", admin: false },
+  { to: "/jobs", name: "Jobs", admin: false },
+  { to: "/runs", name: "Runs", admin: false },
+  { to: "/queues", name: "Queues", admin: false },
   { to: "/explore", name: "Explore", admin: false },
   { to: "/logs", name: "Logs", admin: false },
   { to: "/agents", name: "Agents", admin: false },
@@ -45,7 +53,7 @@ const VIEWS = [
 ];
 
 function TopBar() {
-  const here = hostOfPath.value ? "/" : path.value;
+  const here = hostOfPath.value ? "/" : jobOfPath.value ? "/jobs" : runOfPath.value ? "/runs" : path.value;
   return (
     <header class="bar">
       <a class="brand" href="/" aria-label="Fieldpost, to the fleet">
@@ -78,15 +86,23 @@ function Lost() {
 }
 
 function View() {
-  const title = useComputed(() => hostOfPath.value ?? VIEWS.find((view) => view.to === path.value)?.name ?? "Not found");
+  const title = useComputed(() => hostOfPath.value ?? jobOfPath.value ?? (runOfPath.value ? `Run ${runOfPath.value.slice(-8)}` : null) ?? VIEWS.find((view) => view.to === path.value)?.name ?? "Not found");
   useSignalEffect(() => {
     document.title = `${title.value} · Fieldpost`;
   });
   const host = hostOfPath.value;
   if (host) return <HostPage key={host} name={host} />;
+  if (jobOfPath.value) return <JobPage key={jobOfPath.value} name={jobOfPath.value} />;
+  if (runOfPath.value) return <RunPage key={runOfPath.value} id={runOfPath.value} />;
   switch (path.value) {
     case "/":
       return <FleetPage />;
+    case "/jobs":
+      return <JobsPage />;
+    case "/runs":
+      return <RunsPage />;
+    case "/queues":
+      return <QueuesPage />;
     case "/explore":
       return <ExplorePage />;
     case "/logs":

@@ -4,6 +4,7 @@ import "./style/base.css";
 import "./style/shell.css";
 import "./style/fleet.css";
 import "./style/host.css";
+import "./style/jobs.css";
 import { render } from "preact";
 import { App } from "./app";
 import { begin } from "./session";

@@ -42,10 +42,16 @@ export function param(name: string, otherwise = "") {
 }
 
 /** The host that the address names, if it is that of a host. */
-export const hostOfPath = computed(() => {
-  const found = /^\/hosts\/([^/]+)$/.exec(path.value);
-  return found ? decodeURIComponent(found[1]!) : null;
-});
+export const hostOfPath = computed(() => behind("hosts"));
+
+/** What stands behind one of these: the name of a job, the id of a run. */
+export const jobOfPath = computed(() => behind("jobs"));
+export const runOfPath = computed(() => behind("runs"));
+
+function behind(kind: string): string | null {
+  const [, first, name, ...rest] = path.value.split("/");
+  return first === kind && name && rest.length === 0 ? decodeURIComponent(name) : null;
+}
 
 export function hostLink(name: string, more: Record<string, string> = {}): string {
   const search = new URLSearchParams(more).toString();

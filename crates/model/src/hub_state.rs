@@ -1,4 +1,4 @@
-//! The hub's state: agents, join tokens, users, settings and the audit log, as plain types and
+//! The hub's state: agents, join tokens, users, orders, jobs, settings and the audit log, as plain types and
 //! one trait. Whoever keeps it (SQLite today) does each change and its audit entry in one
 //! transaction. Synchronous: the caller chooses the thread. No clock and no chance in here: what
 //! time it is comes with each call, secrets are made by the caller and arrive as hashes.
@@ -9,6 +9,7 @@ mod enrol;
 mod error;
 mod hashes;
 mod limits;
+mod orders;
 mod users;
 
 pub use agents::{AgentRecord, AgentStatus, Certificate, Hello, Labels, Mode, Roles, Status};
@@ -20,6 +21,7 @@ pub use limits::{
     LABELS_MAX, NAME_BYTES_MAX, ROLES_MAX, TEXT_BYTES_MAX, check_agent_id, check_agent_name, check_labels,
     check_roles, check_text, check_user_name, default_agent_name,
 };
+pub use orders::{ANY_ROLE, HubJob, ORDER_LIFE_MS_MAX, Order, OrderState, Ordered, Target};
 pub use users::{ApiToken, NewApiToken, NewSession, NewUser, Role, Scope, Session, SignInRefusal, User};
 
 use crate::TimeMs;
@@ -218,8 +220,46 @@ pub trait Audit {
     fn verify_audit(&self, witness: Option<&AuditHead>) -> StateResult<AuditVerdict>;
 }
 
+/// Orders for runs, until the agents have them; and the jobs that are defined at the hub.
+pub trait Orders {
+    /// Keeps orders that go together, all or none: on the disk when this returns. Refused if there
+    /// is an order of one of the ids.
+    fn add_orders(&self, act: &Act, orders: &[Order]) -> StateResult<()>;
+
+    /// One of them.
+    fn order(&self, id: &str) -> StateResult<Option<Order>>;
+
+    /// Those of this agent that are not settled, or of which somebody wants the end, the oldest
+    /// first; and those that any agent may take.
+    fn orders_for(&self, agent_id: &str) -> StateResult<Vec<Order>>;
+
+    /// Those that are not settled, of all agents, the oldest first; or all that never came to an agent.
+    fn undelivered_orders(&self, only_open: bool) -> StateResult<Vec<Order>>;
+
+    /// Notes that an order is about to be sent to this agent: from now on no other one gets it, and
+    /// nobody can call it off. `false`: it is not to be had any more.
+    fn claim_order(&self, id: &str, agent_id: &str, now_ms: TimeMs) -> StateResult<bool>;
+
+    /// Settles an order; `false`: it is settled already, or was sent and cannot be called off. What
+    /// people do (and the hub does not) is written into the audit log.
+    fn settle_order(&self, act: &Act, id: &str, state: OrderState, reason: &str) -> StateResult<bool>;
+
+    /// Notes that somebody wants the end of a run that may have arrived at its agent already, or
+    /// (none) that the agent was told.
+    fn wish_order_killed(&self, act: &Act, id: &str, by: Option<&str>) -> StateResult<()>;
+
+    /// The jobs that are defined here, by name.
+    fn hub_jobs(&self) -> StateResult<Vec<HubJob>>;
+
+    /// Keeps a job, in place of any of its name.
+    fn put_hub_job(&self, act: &Act, job: &HubJob) -> StateResult<()>;
+
+    /// Forgets a job; its runs stay.
+    fn remove_hub_job(&self, act: &Act, name: &str) -> StateResult<()>;
+}
+
 /// All of the hub's state.
-pub trait HubState: Agents + JoinTokens + Users + Sessions + Audit + Send + Sync {
+pub trait HubState: Agents + JoinTokens + Users + Sessions + Audit + Orders + Send + Sync {
     /// Who this hub is: 32 hexadecimal digits, made with the state.
     fn hub_id(&self) -> StateResult<String>;
 

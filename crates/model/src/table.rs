@@ -179,3 +179,102 @@ impl ProcessRow {
             .collect()
     }
 }
+
+/// A unit (cgroup) for people, from two rows of the history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnitRow {
+    /// Last part of its path.
+    pub name: String,
+    /// Its whole path.
+    pub path: String,
+    /// When it began; 0 where nobody knows.
+    pub start_ms: TimeMs,
+    /// Share of one core since the table before, 1.0 = one core busy; none where it is not known.
+    pub cpu_cores: Option<f64>,
+    /// Memory, page cache included, bytes.
+    pub memory_bytes: Option<u64>,
+    /// Bytes read per second since the table before.
+    pub read_bytes_per_second: Option<f64>,
+    /// Bytes written per second since the table before.
+    pub written_bytes_per_second: Option<f64>,
+    /// Share of time in which some task of it waited for a processor (PSI).
+    pub cpu_waiting: Option<f64>,
+    /// The same for memory.
+    pub memory_waiting: Option<f64>,
+    /// The same for disks.
+    pub io_waiting: Option<f64>,
+    /// Processes in it.
+    pub processes: Option<u64>,
+}
+
+impl UnitRow {
+    fn new(entity: &Entity, now: &[i64; 8], before: Option<&[i64; 8]>, seconds: f64) -> Self {
+        let rate = |column: usize| {
+            let before = before?[column];
+            (before >= 0 && now[column] >= before).then(|| (now[column] - before) as f64 / seconds)
+        };
+        let seconds_per_second = |column: usize| rate(column).map(|microseconds| microseconds / 1e6);
+        Self {
+            name: entity.name.clone(),
+            path: entity.command.clone(),
+            start_ms: entity.start_ms,
+            cpu_cores: seconds_per_second(0),
+            memory_bytes: u64::try_from(now[1]).ok(),
+            read_bytes_per_second: rate(2),
+            written_bytes_per_second: rate(3),
+            cpu_waiting: seconds_per_second(4),
+            memory_waiting: seconds_per_second(5),
+            io_waiting: seconds_per_second(6),
+            processes: u64::try_from(now[7]).ok(),
+        }
+    }
+
+    /// All units of a table whose rows all have their entity beside them, in the same order; rates
+    /// are against the table before.
+    pub fn of_table(table: &TableTick, before: Option<&TableTick>) -> Vec<Self> {
+        let seconds = before.map_or(0.0, |before| (table.time_ms - before.time_ms) as f64 / 1_000.0);
+        let mut earlier = HashMap::new();
+        if let Some(before) = before.filter(|_| seconds > 0.0) {
+            for ((_, entity), row) in before.entities.iter().zip(&before.rows) {
+                earlier.insert(entity.command.as_str(), &row.values);
+            }
+        }
+        let rows = table.entities.iter().zip(&table.rows);
+        rows.map(|((_, entity), row)| {
+            Self::new(entity, &row.values, earlier.get(entity.command.as_str()).copied(), seconds)
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(time_ms: TimeMs, values: [i64; 8]) -> TableTick {
+        let entity = Entity {
+            pid: 0,
+            start_ms: 0,
+            name: "a.service".into(),
+            command: "/system.slice/a.service".into(),
+            unit: String::new(),
+            group: String::new(),
+            uid: 0,
+            parent: 0,
+        };
+        let rows = vec![EntityRow { key: 7, values }];
+        TableTick { kind: TableKind::Units, time_ms, entities: vec![(7, entity)], rows }
+    }
+
+    #[test]
+    fn units_have_rates_against_the_table_before_and_nothing_where_nothing_is_known() {
+        let before = table(0, [1_000_000, 5, 100, -1, 0, 0, 0, 3]);
+        let now = table(10_000, [6_000_000, 9, 1_100, -1, 2_000_000, 0, 0, -1]);
+        let [unit] = &UnitRow::of_table(&now, Some(&before))[..] else { panic!("one unit") };
+        assert_eq!((unit.cpu_cores, unit.memory_bytes), (Some(0.5), Some(9)));
+        assert_eq!((unit.read_bytes_per_second, unit.written_bytes_per_second), (Some(100.0), None));
+        assert_eq!((unit.cpu_waiting, unit.processes), (Some(0.2), None));
+        let [first] = &UnitRow::of_table(&now, None)[..] else { panic!("one unit") };
+        assert_eq!((first.cpu_cores, first.memory_bytes), (None, Some(9)));
+    }
+}

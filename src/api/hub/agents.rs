@@ -90,6 +90,8 @@ pub async fn set_status(
             hub.state.set_agent_status(&act, agent, change.status, change.comment.as_deref())?;
             changed.extend(hub.agent(agent)?);
         }
+        // What waited for this may go out now.
+        changed.iter().for_each(|agent| hub.tell_of_orders(&agent.id));
         Ok(Json(changed))
     })
     .await

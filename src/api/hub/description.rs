@@ -45,6 +45,31 @@ const RANGE: &[(&str, &str)] = &[
 const LISTED: &[(&str, &str)] =
     &[("match[]", "string"), ("start", "string"), ("end", "string"), ("limit", "integer")];
 
+/// What may be asked of runs.
+const RUNS: &[(&str, &str)] = &[
+    ("agent", "string"),
+    ("job", "string"),
+    ("domain", "string"),
+    ("state", "string"),
+    ("tag", "string"),
+    ("batch", "string"),
+    ("since", "integer"),
+    ("after", "string"),
+    ("limit", "integer"),
+];
+
+/// What may be asked of the output of a run.
+const LOGS: &[(&str, &str)] = &[
+    ("agent", "string"),
+    ("after", "integer"),
+    ("limit", "integer"),
+    ("levels", "string"),
+    ("text", "string"),
+    ("since", "integer"),
+    ("until", "integer"),
+    ("follow", "boolean"),
+];
+
 /// What a route is for.
 struct Entry {
     route: &'static str,
@@ -93,6 +118,11 @@ const ENTRIES: &[Entry] = &[
     Entry::get("GET /users", "The same: users", "text/html"),
     Entry::get("GET /tokens", "The same: API tokens", "text/html"),
     Entry::get("GET /audit", "The same: the audit log", "text/html"),
+    Entry::get("GET /jobs", "The same: what is defined, when it runs next, how it went", "text/html"),
+    Entry::get("GET /jobs/{job}", "The same: a job", "text/html"),
+    Entry::get("GET /runs", "The same: runs of all hosts", "text/html"),
+    Entry::get("GET /runs/{run}", "The same: a run", "text/html"),
+    Entry::get("GET /queues", "The same: what queues up", "text/html"),
     Entry::get("GET /settings", "The same: the hub about itself", "text/html"),
     Entry::get("GET /app.js", "Its script", "text/javascript"),
     Entry::get("GET /app.css", "Its style", "text/css"),
@@ -127,6 +157,8 @@ const ENTRIES: &[Entry] = &[
     )
     .asking(&[("from", "integer"), ("to", "integer")]),
     Entry::get("GET /api/v1/agents/{agent}/processes", "The processes of the host at a moment", "Processes")
+        .asking(&[("at", "integer")]),
+    Entry::get("GET /api/v1/agents/{agent}/units", "The units of the host at a moment", "Units")
         .asking(&[("at", "integer")]),
     Entry::get("GET /api/v1/agents/{agent}/events", "What the agent noted of itself", "Events")
         .asking(&[("from", "integer"), ("to", "integer")]),
@@ -189,13 +221,17 @@ const ENTRIES: &[Entry] = &[
         ("from", "integer"),
         ("to", "integer"),
     ]),
-    Entry::get("GET /api/v1/logs", "Log records that others pushed, the oldest first", "LogPage").asking(&[
-        ("agent", "string"),
-        ("from", "integer"),
-        ("to", "integer"),
-        ("after", "string"),
-        ("limit", "integer"),
-    ]),
+    Entry::get("GET /api/v1/logs", "Log records that others pushed, of one sender or of all", "LogPage")
+        .asking(&[
+            ("agent", "string"),
+            ("from", "integer"),
+            ("to", "integer"),
+            ("order", "string"),
+            ("severity", "integer"),
+            ("text", "string"),
+            ("after", "string"),
+            ("limit", "integer"),
+        ]),
     Entry::get(
         "GET /api/v1/live",
         "Ticks of chosen agents as they come: events `tick`, `event` and `link`",
@@ -210,6 +246,61 @@ const ENTRIES: &[Entry] = &[
         "PollChange",
         "Agent",
     ),
+    Entry::get("GET /api/v1/runs", "Runs of all agents, newest first", "RunList").asking(RUNS),
+    Entry::with(
+        "POST /api/v1/runs",
+        "Order a run of one agent, of any one that holds roles and labels, or (fanout) of each of them",
+        "RunOrder",
+        "RunsOrdered",
+    )
+    .making(),
+    Entry::get("GET /api/v1/runs/{id}", "A run, by its id or enough of its beginning or end", "Run")
+        .asking(&[("agent", "string")]),
+    Entry::get("GET /api/v1/runs/{id}/result", "The same when it is over, or after `wait`", "Run")
+        .asking(&[("agent", "string"), ("wait", "string")]),
+    Entry::get(
+        "GET /api/v1/runs/{id}/logs",
+        "What it says, a line of JSON (LogRow) each; followed until it is over",
+        "application/x-ndjson",
+    )
+    .asking(LOGS),
+    Entry::get("GET /api/v1/runs/{id}/stats", "What it costs", "RunStats").asking(&[("agent", "string")]),
+    Entry::with("POST /api/v1/runs/{id}/kill", "End it, or send it a signal", "KillRequest", "KillAnswer")
+        .asking(&[("agent", "string")]),
+    Entry::get("GET /api/v1/agents/{agent}/ping", "How long it takes to the agent and back", "Pong"),
+    Entry::with(
+        "POST /api/v1/agents/{agent}/restart",
+        "Have an agent start anew: at once, or as soon as it is online",
+        "",
+        "Object",
+    ),
+    Entry::with(
+        "POST /api/v1/agents/{agent}/killall",
+        "Have an agent end all its runs, or those of one job",
+        "KillAllRequest",
+        "Object",
+    ),
+    Entry::with(
+        "POST /api/v1/targets",
+        "Who would get an order, and why others would not",
+        "TargetQuestion",
+        "Matches",
+    ),
+    Entry::get("GET /api/v1/queues", "What queues up at the agents", "QueueList"),
+    Entry::get("GET /api/v1/jobs", "Definitions of jobs: the hub's, and those of hosts", "JobList")
+        .asking(&[("agent", "string")]),
+    Entry::with("POST /api/v1/jobs", "Define a job at the hub", "JobWish", "HubJob"),
+    Entry::with(
+        "POST /api/v1/jobs/check",
+        "What is wrong with a definition, in YAML or JSON, and who would run it; changes nothing",
+        "JobWish",
+        "JobCheck",
+    ),
+    Entry::with("PUT /api/v1/jobs/{name}", "Define a job at the hub, under this name", "JobWish", "HubJob"),
+    Entry::with("DELETE /api/v1/jobs/{name}", "Forget a job of the hub; its runs stay", "", ""),
+    Entry::with("POST /api/v1/jobs/{name}/enable", "Have it run by itself again", "", "HubJob"),
+    Entry::with("POST /api/v1/jobs/{name}/disable", "Leave its slots out", "", "HubJob"),
+    Entry::with("POST /api/v1/jobs/{name}/trigger", "Have it run now", "", "RunsOrdered").making(),
     Entry::with("POST /api/v1/write", "Hand in samples by Prometheus remote write 1.0 or 2.0", PROTOBUF, ""),
     Entry::with("POST /v1/metrics", "Hand in metrics by OTLP/HTTP", PROTOBUF, PROTOBUF),
     Entry::with("POST /v1/logs", "Hand in logs by OTLP/HTTP", PROTOBUF, PROTOBUF),

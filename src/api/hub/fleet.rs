@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::blocking;
 use crate::api::problem::Problem;
-use crate::hub::FleetHost;
+use crate::hub::{FleetHost, Keeps};
 
 /// All agents at a glance.
 #[derive(Debug, Serialize)]
@@ -37,6 +37,10 @@ pub struct About {
     /// Agents leave the list when nothing was heard of them for so long.
     forget_after_ms: u64,
     n_links: usize,
+    /// How long what is kept, and how much.
+    keeps: Keeps,
+    /// The label `instance` of the hub's own series.
+    instance: String,
     store: RecordFigures,
 }
 
@@ -52,6 +56,8 @@ pub async fn about(State(hub): super::State) -> Result<Json<About>, Problem> {
             late_after_ms: millis(hub.options.late_after),
             forget_after_ms: millis(hub.options.forget_after),
             n_links: hub.links.all().len(),
+            keeps: hub.options.keeps,
+            instance: hub.own_instance(),
             store: hub.store.figures(),
         }))
     })

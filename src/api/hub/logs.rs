@@ -1,29 +1,51 @@
-//! Log records that others pushed: a span of a source, the oldest first, a page at a time.
+//! Log records that others pushed: of one sender or of all, by time, level and text, a page at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::{Query, State};
 use fieldpost_model::{LogEntry, TimeMs};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::blocking;
 use crate::api::problem::Problem;
-use crate::hub::LogPlace;
+use crate::hub::{LogAsk, LogPlace};
 
 /// Records of a page, unless fewer are asked for.
 const N_RECORDS_MAX: usize = 500;
 /// The span that is meant where none is given.
 const SPAN_MS: TimeMs = 24 * 3_600_000;
+/// Questions that are answered at the same time: a word that is nowhere is looked for in all of a span.
+static TURNS: Semaphore = Semaphore::const_new(2);
+
+/// In which order.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    #[default]
+    Oldest,
+    Newest,
+}
 
 /// Whose logs, and of which span.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
-    /// `push-` and the id of the API token by which they were pushed; or an agent.
-    agent: String,
+    /// `push-` and the id of the API token by which they were pushed; or an agent. All where it is not
+    /// given.
+    agent: Option<String>,
     /// First instant, milliseconds since 1970; a day before `to` where it is not given.
     from: Option<TimeMs>,
     /// First instant after the span; now where it is not given.
     to: Option<TimeMs>,
+    /// What comes first.
+    #[serde(default)]
+    order: Order,
+    /// The least severity, 1 to 24.
+    severity: Option<u8>,
+    /// What they say, in letters large or small.
+    text: Option<String>,
     /// The `next` of the page before.
     after: Option<String>,
     /// The most records.
@@ -33,13 +55,22 @@ pub struct Ask {
 /// A page of log records.
 #[derive(Debug, Serialize)]
 pub struct LogPage {
-    agent_id: String,
     from_ms: TimeMs,
     to_ms: TimeMs,
-    /// The oldest first.
-    records: Vec<LogEntry>,
+    /// In the order that was asked for.
+    records: Vec<LogLine>,
+    /// The names of those who sent them, by their ids.
+    senders: BTreeMap<String, String>,
     /// The `after` of the next page; none after the last.
     next: Option<String>,
+}
+
+/// A record and whose it is.
+#[derive(Debug, Serialize)]
+struct LogLine {
+    agent_id: String,
+    #[serde(flatten)]
+    entry: LogEntry,
 }
 
 /// A page of log records.
@@ -51,17 +82,31 @@ pub async fn logs(State(hub): super::State, Query(ask): Query<Ask>) -> Result<Js
     }
     let after = ask.after.as_deref().map(str::parse::<LogPlace>).transpose().map_err(Problem::bad_request)?;
     let limit = ask.limit.unwrap_or(N_RECORDS_MAX).clamp(1, N_RECORDS_MAX);
+    let turn = TURNS.acquire().await.map_err(|error| Problem::failed(&anyhow::Error::new(error)))?;
     blocking(hub, move |hub| {
-        let source = hub.log_source(&ask.agent).map_err(|error| Problem::failed(&error))?;
-        let agent_id = source.ok_or_else(|| super::agents::unknown(&ask.agent))?;
-        // One more than asked for tells whether there is another page.
-        let found = hub.logs(&agent_id, (from_ms, to_ms), after, limit + 1);
-        let mut found = found.map_err(|error| Problem::failed(&error))?;
+        // Held until the work is done, not only until the client has gone.
+        let _turn = turn;
+        let source = |name: &String| hub.log_source(name)?.ok_or_else(|| super::agents::unknown(name));
+        let wanted = LogAsk {
+            agent_id: ask.agent.as_ref().map(source).transpose()?,
+            from_ms,
+            to_ms,
+            after,
+            is_newest_first: ask.order == Order::Newest,
+            severity: ask.severity.unwrap_or(0),
+            text: ask.text.unwrap_or_default(),
+            // One more than asked for tells whether there is another page.
+            limit: limit + 1,
+        };
+        let mut found = hub.logs(&wanted)?;
         let is_more = found.len() > limit;
         found.truncate(limit);
+        let ids: BTreeSet<&str> = found.iter().map(|(place, _)| place.agent_id.as_str()).collect();
+        let senders = hub.senders(&ids)?;
         let next = found.last().filter(|_| is_more).map(|(place, _)| place.to_string());
-        let records = found.into_iter().map(|(_, entry)| entry).collect();
-        Ok(Json(LogPage { agent_id, from_ms, to_ms, records, next }))
+        let line = |(place, entry): (LogPlace, LogEntry)| LogLine { agent_id: place.agent_id, entry };
+        let records = found.into_iter().map(line).collect();
+        Ok(Json(LogPage { from_ms, to_ms, records, senders, next }))
     })
     .await
 }

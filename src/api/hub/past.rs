@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::blocking;
 use crate::api::problem::Problem;
-use crate::hub::{Blame, Hub, PastProcesses};
+use crate::hub::{Blame, Hub, PastProcesses, PastUnits};
 
 /// Questions about tables that are answered at the same time; a long span takes a core for seconds.
 static TURNS: Semaphore = Semaphore::const_new(2);
@@ -91,6 +91,15 @@ pub async fn processes(
     Query(moment): Query<Moment>,
 ) -> Result<Json<PastProcesses>, Problem> {
     about_agent(hub, agent, move |hub, id| Ok(hub.processes_at(id, moment.at)?)).await
+}
+
+/// The units of the host at a moment.
+pub async fn units(
+    State(hub): super::State,
+    Path(agent): Path<String>,
+    Query(moment): Query<Moment>,
+) -> Result<Json<PastUnits>, Problem> {
+    about_agent(hub, agent, move |hub, id| Ok(hub.units_at(id, moment.at)?)).await
 }
 
 /// What an agent noted.

@@ -7,7 +7,7 @@ use fieldpost_model::format_span;
 use fieldpost_model::hub_state::{Mode, Status};
 
 use super::RunningHub;
-use crate::api::StatusChange;
+use crate::api::{Pong, RestartAnswer, StatusChange};
 use crate::cli::{Global, instant, terminal};
 use crate::hub::{AgentView, Coverage, LinkState};
 
@@ -61,6 +61,16 @@ enum Action {
         /// Its new name
         new_name: String,
     },
+    /// Call an agent over its link, and say how long it took
+    Ping {
+        /// Its name
+        name: String,
+    },
+    /// Have an agent start anew: at once, or as soon as it is online
+    Restart {
+        /// Its name
+        name: String,
+    },
 }
 
 /// Does what was asked for.
@@ -76,6 +86,17 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
             let path = format!("/api/v1/agents/{name}/name");
             let _: AgentView = hub.send("POST", &path, &serde_json::json!({ "name": new_name }))?;
             terminal::out(&format!("{name} is now {new_name}"))?;
+        }
+        Some(Action::Ping { name }) => {
+            let pong: Pong = hub.ask_for(&format!("/api/v1/agents/{name}/ping"))?;
+            let text = format!("{name} answers in {:.1} ms", pong.round_trip_ms);
+            terminal::out(&if global.json { serde_json::to_string(&pong)? } else { text })?;
+        }
+        Some(Action::Restart { name }) => {
+            let path = format!("/api/v1/agents/{name}/restart");
+            let answer: RestartAnswer = hub.send("POST", &path, &serde_json::json!({}))?;
+            let when = if answer.now { "now" } else { "as soon as it is online" };
+            terminal::out(&format!("{name} starts anew {when}"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

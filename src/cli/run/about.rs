@@ -2,30 +2,38 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::bail;
 use fieldpost_model::job::{Cause, Run, RunStat};
 use fieldpost_model::{Period, format_bytes};
 
-use super::super::find::RunningAgent;
+use super::super::job_door::JobDoor;
 use super::super::{Global, instant, process_setup, terminal};
 use super::follow::{self, Show};
-use super::{LogsArgs, ending};
+use super::{LogsArgs, One, ending};
 use crate::api::{KillAnswer, KillRequest, RunStats, RunView};
 
 /// Samples that are drawn.
 const GRAPH_WIDTH: usize = 60;
 
-fn get(global: &Global, id: &str) -> anyhow::Result<RunView> {
-    RunningAgent::find(global)?.ask_for(&format!("/v1/runs/{id}"))
+fn door(one: &One, global: &Global) -> anyhow::Result<JobDoor> {
+    JobDoor::find(&one.whom, false, global)
+}
+
+fn get(door: &JobDoor, id: &str) -> anyhow::Result<RunView> {
+    door.get(&format!("/runs/{}", encoded(id)), Duration::ZERO)
 }
 
 /// Everything that is known of a run.
-pub fn show(id: &str, global: &Global) -> anyhow::Result<ExitCode> {
-    let RunView { run, position } = get(global, id)?;
+pub fn show(one: &One, global: &Global) -> anyhow::Result<ExitCode> {
+    let door = door(one, global)?;
+    let told: serde_json::Value = door.get(&format!("/runs/{}", encoded(&one.id)), Duration::ZERO)?;
     if global.json {
-        terminal::out(&serde_json::to_string(&RunView { run, position })?)?;
+        terminal::out(&told.to_string())?;
         return Ok(ExitCode::SUCCESS);
     }
+    let RunView { run, position } = serde_json::from_value(told.clone())?;
     let mut lines: Vec<(String, String)> = Vec::new();
     let mut add = |name: &str, value: String| {
         if !value.is_empty() {
@@ -33,6 +41,10 @@ pub fn show(id: &str, global: &Global) -> anyhow::Result<ExitCode> {
         }
     };
     add("run", run.id.clone());
+    add("agent", told["agent"].as_str().unwrap_or_default().to_owned());
+    if let Some(since_ms) = told["unknown_since_ms"].as_i64() {
+        add("unknown", format!("since {}: its agent is gone", instant::show(since_ms)));
+    }
     add("job", run.job.name.clone());
     add("domain", run.job.domain.clone());
     add("command", run.argv().join(" "));
@@ -116,7 +128,8 @@ fn output(run: &Run) -> String {
 
 /// What a run has said.
 pub fn logs(args: &LogsArgs, global: &Global) -> anyhow::Result<ExitCode> {
-    let id = get(global, &args.one.id)?.run.id;
+    let door = door(&args.one, global)?;
+    let id = get(&door, &args.one.id)?.run.id;
     let mut query = String::new();
     if let Some(levels) = &args.levels {
         query += &format!("&levels={}", encoded(levels));
@@ -128,14 +141,14 @@ pub fn logs(args: &LogsArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let runtime = process_setup::client_runtime()?;
     runtime.block_on(async {
         if args.follow {
-            return follow::rows(global, &id, args.after, &show).await;
+            return follow::rows(&door, &id, args.after, &show).await;
         }
         let mut after = args.after;
         loop {
             let began = after;
-            let path = format!("/v1/runs/{id}/logs?after={after}");
+            let path = format!("/runs/{id}/logs?after={after}");
             // All rows are asked for and chosen from here, so that one knows how far one is.
-            follow::stream(global, &path, |row| {
+            follow::stream(&door, &path, |row| {
                 after = row.seq;
                 if chosen(args, row)? { follow::put(row, &show) } else { Ok(()) }
             })
@@ -163,10 +176,10 @@ pub fn encoded(text: &str) -> String {
 }
 
 /// Ends a run.
-pub fn kill(id: &str, signal: Option<&str>, global: &Global) -> anyhow::Result<ExitCode> {
+pub fn kill(one: &One, signal: Option<&str>, global: &Global) -> anyhow::Result<ExitCode> {
     let request = KillRequest { signal: signal.map(str::to_owned) };
-    let path = format!("/v1/runs/{id}/kill");
-    let answer: KillAnswer = RunningAgent::find(global)?.send("POST", &path, &request)?;
+    let path = format!("/runs/{}/kill", encoded(&one.id));
+    let answer: KillAnswer = door(one, global)?.send("POST", &path, &request)?;
     let text = if global.json {
         serde_json::to_string(&answer)?
     } else {
@@ -177,10 +190,10 @@ pub fn kill(id: &str, signal: Option<&str>, global: &Global) -> anyhow::Result<E
 }
 
 /// How a run ended, and what it gave.
-pub fn result(id: &str, wait: Option<Period>, global: &Global) -> anyhow::Result<ExitCode> {
-    let agent = RunningAgent::find(global)?;
+pub fn result(one: &One, wait: Option<Period>, global: &Global) -> anyhow::Result<ExitCode> {
     let wait = wait.unwrap_or_default();
-    let run = agent.wait_for::<RunView>(&format!("/v1/runs/{id}/result?wait={wait}"), wait.0)?.run;
+    let path = format!("/runs/{}/result?wait={wait}", encoded(&one.id));
+    let run = door(one, global)?.get::<RunView>(&path, wait.0)?.run;
     if global.json {
         terminal::out(&serde_json::to_string(&run)?)?;
     } else {
@@ -194,8 +207,9 @@ pub fn result(id: &str, wait: Option<Period>, global: &Global) -> anyhow::Result
 }
 
 /// What a run has cost, and while it goes on how that came to be.
-pub fn stats(id: &str, global: &Global) -> anyhow::Result<ExitCode> {
-    let stats: RunStats = RunningAgent::find(global)?.ask_for(&format!("/v1/runs/{id}/stats"))?;
+pub fn stats(one: &One, global: &Global) -> anyhow::Result<ExitCode> {
+    let path = format!("/runs/{}/stats", encoded(&one.id));
+    let stats: RunStats = door(one, global)?.get(&path, Duration::ZERO)?;
     let text = if global.json { serde_json::to_string(&stats)? } else { stats_text(&stats) };
     terminal::out(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -270,7 +284,11 @@ fn graph(values: &[f64]) -> String {
 }
 
 /// Forgets a run.
-pub fn forget(id: &str, global: &Global) -> anyhow::Result<ExitCode> {
-    RunningAgent::find(global)?.tell("DELETE", &format!("/v1/runs/{id}"), None)?;
+pub fn forget(one: &One, global: &Global) -> anyhow::Result<ExitCode> {
+    let door = door(one, global)?;
+    if door.is_hub {
+        bail!("a run is forgotten at its own agent: fieldpost run rm, on that host");
+    }
+    door.tell("DELETE", &format!("/runs/{}", encoded(&one.id)))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,8 @@ use super::super::terminal;
 
 /// The agent cannot be reached.
 pub const UNREACHABLE: u8 = 121;
+/// Of several runs some ended otherwise than others.
+pub const PARTLY: u8 = 122;
 /// Nobody knows how it ended, or it never began.
 pub const NO_OUTCOME: u8 = 123;
 /// Over its time.

@@ -8,11 +8,10 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Local};
 use fieldpost_model::job::Run;
 
-use super::super::find::RunningAgent;
-use super::super::{Global, exit};
+use super::super::exit;
+use super::super::job_door::JobDoor;
 use super::ending;
 use crate::api::RunView;
-use crate::http_client::LocalClient;
 use crate::jobs::LogRow;
 
 /// An agent that went away is waited for so long: one that is restarted or upgraded is back by then.
@@ -21,6 +20,7 @@ const ABSENCE_MAX: Duration = Duration::from_secs(60);
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// Asked for at a time: then the agent answers how the run stands.
 const WAIT: &str = "30s";
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How rows are shown.
 #[derive(Debug, Clone, Default)]
@@ -34,19 +34,19 @@ pub struct Show {
 }
 
 /// Shows rows behind `after`, and returns when there will be no more.
-pub async fn rows(global: &Global, id: &str, after: u64, show: &Show) -> anyhow::Result<()> {
+pub async fn rows(door: &JobDoor, id: &str, after: u64, show: &Show) -> anyhow::Result<()> {
     let mut after = after;
     let mut absent_since: Option<Instant> = None;
     loop {
-        let path = format!("/v1/runs/{id}/logs?follow=true&after={after}{}", show.query);
+        let path = format!("/runs/{id}/logs?follow=true&after={after}{}", show.query);
         let began = after;
-        match stream(global, &path, |row| {
+        match stream(door, &path, |row| {
             after = row.seq;
             put(row, show)
         })
         .await
         {
-            Ok(()) if is_over(global, id).await.unwrap_or(false) => return Ok(()),
+            Ok(()) if is_over(door, id).await.unwrap_or(false) => return Ok(()),
             Ok(()) => {}
             Err(error) if is_closed_output(&error) => return Err(error),
             Err(error) => tracing::debug!("the agent went away: {error:#}"),
@@ -68,34 +68,29 @@ fn is_closed_output(error: &anyhow::Error) -> bool {
     })
 }
 
-async fn is_over(global: &Global, id: &str) -> anyhow::Result<bool> {
-    let client = LocalClient::new(RunningAgent::find(global)?.socket())?;
-    let (_, body) = client.ask("GET", &format!("/v1/runs/{id}"), None).await?;
-    Ok(serde_json::from_slice::<RunView>(&body)?.run.state.is_final())
+async fn is_over(door: &JobDoor, id: &str) -> anyhow::Result<bool> {
+    let view: RunView = door.json("GET", &format!("/runs/{id}"), None, Duration::ZERO).await?;
+    Ok(view.run.state.is_final())
 }
 
 /// Asks once, and gives each row as it comes.
 pub async fn stream(
-    global: &Global,
+    door: &JobDoor,
     path: &str,
     mut take: impl FnMut(&LogRow) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let client = LocalClient::without_deadline(RunningAgent::find(global)?.socket())?;
     let mut rest = Vec::new();
-    client
-        .follow(path, |bytes| {
-            rest.extend_from_slice(bytes);
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = rest.drain(..=end).collect();
-                if line.len() > 1 {
-                    take(
-                        &serde_json::from_slice(&line).context("the agent's answer is of another version")?,
-                    )?;
-                }
+    door.follow(path, |bytes| {
+        rest.extend_from_slice(bytes);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            if line.len() > 1 {
+                take(&serde_json::from_slice(&line).context("the agent's answer is of another version")?)?;
             }
-            Ok(())
-        })
-        .await
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Shows one row: what was said on the standard error goes there, all else to the output.
@@ -127,10 +122,10 @@ fn stamped(row: &LogRow, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Waits until the run is over, also across an absence of the agent.
-pub async fn end(global: &Global, id: &str) -> anyhow::Result<Run> {
+pub async fn end(door: &JobDoor, id: &str) -> anyhow::Result<Run> {
     let mut absent_since: Option<Instant> = None;
     loop {
-        match standing(global, id).await {
+        match standing(door, id).await {
             Ok(run) if run.state.is_final() => return Ok(run),
             Ok(_) => absent_since = None,
             Err(error) => {
@@ -144,11 +139,7 @@ pub async fn end(global: &Global, id: &str) -> anyhow::Result<Run> {
     }
 }
 
-async fn standing(global: &Global, id: &str) -> anyhow::Result<Run> {
-    let client = LocalClient::with_deadline(RunningAgent::find(global)?.socket(), Duration::from_secs(60))?;
-    let (code, body) = client.ask("GET", &format!("/v1/runs/{id}/result?wait={WAIT}"), None).await?;
-    if code != 200 {
-        bail!("the agent refused ({code}): {}", String::from_utf8_lossy(&body).trim());
-    }
-    Ok(serde_json::from_slice::<RunView>(&body).context("the agent's answer is of another version")?.run)
+async fn standing(door: &JobDoor, id: &str) -> anyhow::Result<Run> {
+    let path = format!("/runs/{id}/result?wait={WAIT}");
+    Ok(door.json::<RunView>("GET", &path, None, WAIT_MAX).await?.run)
 }

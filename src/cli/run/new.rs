@@ -4,18 +4,26 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use fieldpost_model::hub_state::Target;
 use fieldpost_model::job::{CpuShare, Job, Limits, Queue};
 use fieldpost_model::{ByteSize, Period};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::super::find::RunningAgent;
+use super::super::job_door::{JobDoor, Whom};
 use super::super::jobs::line;
+use super::super::jobs_at_hub::hub_line;
 use super::super::{Global, exit, process_setup, terminal};
 use super::follow::Show;
-use super::{ending, follow};
-use crate::api::{KillRequest, Problem, RunRequest, RunView};
-use crate::http_client::LocalClient;
+use super::{ending, fanout, follow};
+use crate::api::{
+    HubJobView, JobWish, KillRequest, Problem, RunOrder, RunRequest, RunView, RunsOrdered, TargetQuestion,
+};
+use crate::hub::Matches;
 use crate::jobs::TaskView;
 
 /// What a run reads is held in memory, bytes.
@@ -96,6 +104,23 @@ pub struct New {
     /// Say its id and do not wait for it
     #[arg(long)]
     detach: bool,
+    #[command(flatten)]
+    whom: Whom,
+    /// On an agent that holds this role, through the hub; may be given again
+    #[arg(long, value_name = "ROLE")]
+    role: Vec<String>,
+    /// On an agent that has this label; may be given again
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    label: Vec<(String, String)>,
+    /// On each agent that matches, instead of any one
+    #[arg(long)]
+    fanout: bool,
+    /// Do not ask, however many agents match
+    #[arg(long)]
+    yes: bool,
+    /// How long the hub keeps it for an agent that is away; a day without it
+    #[arg(long, value_name = "SPAN")]
+    expires: Option<Period>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -151,6 +176,23 @@ impl New {
         })
     }
 
+    /// For whom it is; none: for this host.
+    fn target(&self) -> anyhow::Result<Option<Target>> {
+        let target = Target {
+            agent: self.whom.on.clone(),
+            roles: self.role.iter().cloned().collect(),
+            labels: self.label.iter().cloned().collect(),
+            fanout: self.fanout,
+        };
+        if target == Target::default() {
+            return Ok(None);
+        }
+        match target.fault() {
+            Some(fault) => Err(exit::failure(exit::USAGE, format!("error: the target {fault}"))),
+            None => Ok(Some(target)),
+        }
+    }
+
     /// Values never come from the command line, where everybody on the host could read them.
     fn secrets(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let mut secrets = BTreeMap::new();
@@ -198,28 +240,79 @@ pub fn input(path: &Path) -> anyhow::Result<String> {
 /// Starts the run and, unless it is to be left alone, follows it to its end.
 pub fn run(new: &New, global: &Global) -> anyhow::Result<ExitCode> {
     let job = new.job()?;
+    let target = new.target()?;
+    let unreachable =
+        |error: anyhow::Error| exit::failure(ending::UNREACHABLE, exit::code_and_text(&error).1);
+    let door = JobDoor::find(&new.whom, target.is_some(), global).map_err(unreachable)?;
+    let target = match (target, door.is_hub) {
+        (None, true) => bail!("only a hub is here: say who runs it, by --on NAME or --role ROLE"),
+        (target, _) => target,
+    };
+    // Ids name the run; of which agent it is need not be said again.
+    let door = Arc::new(door.of_any());
     if job.is_scheduled() || job.keep {
-        return define(new, &job, global);
+        return define(new, job, target, &door, global);
     }
-    let request = RunRequest { id: new.id.clone(), job, secrets: new.secrets()? };
     let runtime = process_setup::client_runtime()?;
     runtime.block_on(async {
-        let run = post(global, &request).await?;
+        let (id, line) = match target {
+            None => {
+                let request = RunRequest { id: new.id.clone(), job, secrets: new.secrets()? };
+                let run: RunView = post(&door, &request).await?;
+                (run.run.id.clone(), serde_json::to_string(&run)?)
+            }
+            Some(target) => {
+                let mut ordered = order(new, job, target, &door).await?;
+                let text = serde_json::to_string(&ordered)?;
+                if new.fanout && !new.detach {
+                    return Ok(ExitCode::from(fanout::wait(door, ordered).await?));
+                }
+                let ids: Vec<String> = ordered.runs.iter().map(|view| view.run.id.clone()).collect();
+                if let Some(view) = ordered.runs.pop().filter(|view| !view.run.reason().is_empty()) {
+                    terminal::err(&format!("waits: {}", terminal::printable(view.run.reason())));
+                }
+                (ids.join("\n"), text)
+            }
+        };
         if new.detach {
-            let text = if global.json { serde_json::to_string(&run)? } else { run.run.id };
-            terminal::out(&text)?;
+            terminal::out(if global.json { &line } else { &id })?;
             return Ok(ExitCode::SUCCESS);
         }
         let left = tokio::select! {
-            done = waited_for(global, &run.run.id) => return done,
-            left = asked_at_interrupt(global, &run.run.id) => left?,
+            done = waited_for(&door, &id, global) => return done,
+            left = asked_at_interrupt(&door, &id) => left?,
         };
         Ok(ExitCode::from(left))
     })
 }
 
+/// Has the hub order it; with fan-out who is meant is shown before.
+async fn order(new: &New, job: Job, target: Target, door: &JobDoor) -> anyhow::Result<RunsOrdered> {
+    if new.fanout {
+        let question = TargetQuestion { target: target.clone(), named: false };
+        let body = Some(serde_json::to_vec(&question)?);
+        let found: Matches = door.json("POST", "/targets", body, Duration::ZERO).await?;
+        fanout::confirm(&found, new.yes)?;
+    }
+    let order = RunOrder {
+        id: new.id.clone(),
+        job: Some(job),
+        named: None,
+        target,
+        secrets: new.secrets()?,
+        expires: new.expires,
+    };
+    post(door, &order).await
+}
+
 /// A job that runs by itself from now on.
-fn define(new: &New, job: &Job, global: &Global) -> anyhow::Result<ExitCode> {
+fn define(
+    new: &New,
+    job: Job,
+    target: Option<Target>,
+    door: &JobDoor,
+    global: &Global,
+) -> anyhow::Result<ExitCode> {
     if !new.secret.is_empty() {
         bail!(
             "a job that runs by itself takes its secrets from files: write it into jobs.d, with secret_files"
@@ -228,21 +321,27 @@ fn define(new: &New, job: &Job, global: &Global) -> anyhow::Result<ExitCode> {
     if new.id.is_some() {
         bail!("--id is for one run; a job that runs by itself goes by its --name");
     }
-    let task: TaskView = RunningAgent::find(global)?.send("POST", "/v1/jobs", job)?;
-    let text = if global.json { serde_json::to_string(&task)? } else { line(&task) };
+    let text = match target {
+        Some(target) => {
+            let wish = JobWish { job, target, paused: false };
+            let defined: HubJobView = door.send("POST", "/jobs", &wish)?;
+            if global.json { serde_json::to_string(&defined)? } else { hub_line(&defined) }
+        }
+        None => {
+            let task: TaskView = door.send("POST", "/jobs", &job)?;
+            if global.json { serde_json::to_string(&task)? } else { line(&task) }
+        }
+    };
     terminal::out(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn post(global: &Global, request: &RunRequest) -> anyhow::Result<RunView> {
-    let agent = RunningAgent::find(global)
-        .map_err(|error| exit::failure(ending::UNREACHABLE, exit::code_and_text(&error).1))?;
-    let client = LocalClient::new(agent.socket())?;
-    let asked = client.ask("POST", "/v1/runs", Some(serde_json::to_vec(request)?)).await;
+async fn post<T: DeserializeOwned>(door: &JobDoor, request: &impl Serialize) -> anyhow::Result<T> {
+    let asked = door.ask("POST", "/runs", Some(serde_json::to_vec(request)?), Duration::ZERO).await;
     let unreachable = |error: anyhow::Error| exit::failure(ending::UNREACHABLE, format!("error: {error:#}"));
     let (code, body) = asked.map_err(unreachable)?;
     if code == 201 {
-        return serde_json::from_slice(&body).context("the agent's answer is of another version");
+        return serde_json::from_slice(&body).context("the answer is of another version");
     }
     let text = match serde_json::from_slice::<Problem>(&body) {
         Ok(problem) => problem.detail,
@@ -252,14 +351,14 @@ async fn post(global: &Global, request: &RunRequest) -> anyhow::Result<RunView> 
 }
 
 /// Shows what it says, and its end.
-async fn waited_for(global: &Global, id: &str) -> anyhow::Result<ExitCode> {
+async fn waited_for(door: &JobDoor, id: &str, global: &Global) -> anyhow::Result<ExitCode> {
     let show = Show { json: false, ..Show::default() };
     if global.json {
         // The answer is the run; what it said is asked for by `run logs`.
-    } else if let Err(error) = follow::rows(global, id, 0, &show).await {
+    } else if let Err(error) = follow::rows(door, id, 0, &show).await {
         return Err(exit::failure(ending::UNREACHABLE, format!("error: {error:#}")));
     }
-    let run = follow::end(global, id).await?;
+    let run = follow::end(door, id).await?;
     if global.json {
         terminal::out(&serde_json::to_string(&run)?)?;
     } else {
@@ -269,7 +368,7 @@ async fn waited_for(global: &Global, id: &str) -> anyhow::Result<ExitCode> {
 }
 
 /// Waits for Ctrl-C; then a person says what is to become of the run. Who is no person leaves it.
-async fn asked_at_interrupt(global: &Global, id: &str) -> anyhow::Result<u8> {
+async fn asked_at_interrupt(door: &JobDoor, id: &str) -> anyhow::Result<u8> {
     loop {
         tokio::signal::ctrl_c().await.context("cannot listen to Ctrl-C")?;
         let short = ending::short(id);
@@ -280,10 +379,8 @@ async fn asked_at_interrupt(global: &Global, id: &str) -> anyhow::Result<u8> {
                 std::io::stdin().read_line(&mut line).map(|_| line)
             });
             if answer.await??.trim().eq_ignore_ascii_case("y") {
-                let agent = RunningAgent::find(global)?;
-                let client = LocalClient::new(agent.socket())?;
                 let body = serde_json::to_vec(&KillRequest::default())?;
-                client.ask("POST", &format!("/v1/runs/{id}/kill"), Some(body)).await?;
+                door.ask("POST", &format!("/runs/{id}/kill"), Some(body), Duration::ZERO).await?;
                 // Its end is told as any other is.
                 continue;
             }

@@ -1,14 +1,14 @@
 //! Log records that others push, as items of the stream of logs of their pseudo-agent: what happened
 //! within one minute lies together, so that a span is found without reading all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Context;
 use fieldpost_formats::otlp::{self, LogRecord, Rejections};
 use fieldpost_model::{Frame, Item, LogEntry, Seq, Stream, TimeMs};
 use fieldpost_store::codec::checksum;
-use fieldpost_store::hub::LogPlace;
+use fieldpost_store::hub::{LogAsk, LogPlace};
 use fieldpost_store::record::encode_logs;
 
 use super::{PREFIX, PushFault, Pushed, Refused, Waiting, is_pseudo, reject, settled};
@@ -138,15 +138,25 @@ impl Hub {
         Ok(self.state.agent(name)?.map(|agent| agent.id))
     }
 
-    /// The first `limit` log records of a span, or of those after the given one, the oldest first.
-    pub fn logs(
-        &self,
-        agent_id: &str,
-        span_ms: (TimeMs, TimeMs),
-        after: Option<LogPlace>,
-        limit: usize,
-    ) -> anyhow::Result<Vec<(LogPlace, LogEntry)>> {
-        self.reader.logs(agent_id, span_ms, after, limit).context("cannot read the logs")
+    /// The first log records of those that are asked for, in the order that is asked for.
+    pub fn logs(&self, ask: &LogAsk) -> anyhow::Result<Vec<(LogPlace, LogEntry)>> {
+        self.reader.logs(ask).context("cannot read the logs")
+    }
+
+    /// Who has sent these records, by their ids: agents, and tokens of those who push.
+    pub fn senders(&self, ids: &BTreeSet<&str>) -> anyhow::Result<BTreeMap<String, String>> {
+        let tokens = match ids.iter().any(|id| id.starts_with(PREFIX)) {
+            true => self.state.api_tokens()?,
+            false => Vec::new(),
+        };
+        let name = |id: &str| -> anyhow::Result<String> {
+            if let Some(token) = id.strip_prefix(PREFIX) {
+                let known = tokens.iter().find(|known| known.id == token);
+                return Ok(known.map_or_else(|| id.to_owned(), |known| known.name.clone()));
+            }
+            Ok(self.state.agent(id)?.map_or_else(|| id.to_owned(), |agent| agent.name))
+        };
+        ids.iter().map(|id| Ok(((*id).to_owned(), name(id)?))).collect()
     }
 }
 

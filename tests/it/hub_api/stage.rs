@@ -17,7 +17,7 @@ use fieldpost_model::hub_state::{
     Act, Actor, Certificate, Fingerprint, Mode, NewAgent, NewApiToken, NewSession, NewUser, Role, Scope,
 };
 use fieldpost_store::hub::{HubStore, HubStoreOptions};
-use fieldpost_store::{SqliteHubState, secret_hash};
+use fieldpost_store::{SqliteHubRuns, SqliteHubState, secret_hash};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -85,10 +85,11 @@ impl Stage {
             urls: vec!["https://hub.example:7700".parse().unwrap()],
             labels: Labels::default(),
             live_series_max: 10_000,
+            keeps: fieldpost::hub::Keeps::default(),
         };
         let clock = Arc::new(|| NOW_MS);
-        let hub =
-            Arc::new(Hub::new(Arc::new(state), Arc::new(store), &data.join("keys"), options, clock).unwrap());
+        let record = (Arc::new(store), Arc::new(SqliteHubRuns::open(&data, NOW_MS).unwrap()) as _);
+        let hub = Arc::new(Hub::new(Arc::new(state), record, &data.join("keys"), options, clock).unwrap());
         let shutdown = CancellationToken::new();
         let tcp = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let (address, socket) = (tcp.local_addr().unwrap(), data.join("hub.sock"));

@@ -30,9 +30,11 @@ export function learnTime(hubNow: number): void {
   clockOffset = hubNow - Date.now();
 }
 
+/** A body that is a text goes as it is: YAML, as somebody wrote it. */
 export async function ask<T>(method: string, path: string, body?: unknown, abort?: AbortSignal): Promise<T> {
-  const headers: Record<string, string> = body === undefined ? {} : { "content-type": "application/json" };
-  return send<T>(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: abort });
+  const isText = typeof body === "string";
+  const headers: Record<string, string> = body === undefined ? {} : { "content-type": isText ? "application/yaml" : "application/json" };
+  return send<T>(path, { method, headers, body: body === undefined || isText ? body : JSON.stringify(body), signal: abort });
 }
 
 export function get<T>(path: string, abort?: AbortSignal): Promise<T> {

@@ -787,6 +787,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/agents/{agent}/units": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The units of the host at a moment
+         * @description Needs: role viewer.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    at?: number;
+                };
+                header?: never;
+                path: {
+                    agent: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Units"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/agents/{agent}/v1/{rest}": {
         parameters: {
             query?: never;
@@ -1355,6 +1407,380 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Definitions of jobs: the hub's, and those of hosts
+         * @description Needs: role viewer.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    agent?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["JobList"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /**
+         * Define a job at the hub
+         * @description Needs: role operator.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["JobWish"];
+                };
+            };
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["HubJob"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What is wrong with a definition, in YAML or JSON, and who would run it; changes nothing
+         * @description Needs: role viewer.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["JobWish"];
+                };
+            };
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["JobCheck"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Define a job at the hub, under this name
+         * @description Needs: role operator.
+         */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["JobWish"];
+                };
+            };
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["HubJob"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        /**
+         * Forget a job of the hub; its runs stay
+         * @description Needs: role operator.
+         */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{name}/disable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Leave its slots out
+         * @description Needs: role operator.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["HubJob"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{name}/enable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have it run by itself again
+         * @description Needs: role operator.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["HubJob"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{name}/trigger": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have it run now
+         * @description Needs: role operator.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["RunsOrdered"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/label/{name}/values": {
         parameters: {
             query?: never;
@@ -1558,7 +1984,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Log records that others pushed, the oldest first
+         * Log records that others pushed, of one sender or of all
          * @description Needs: role viewer.
          */
         get: {
@@ -1567,6 +1993,9 @@ export interface paths {
                     agent?: string;
                     from?: number;
                     to?: number;
+                    order?: string;
+                    severity?: number;
+                    text?: string;
                     after?: string;
                     limit?: number;
                 };
@@ -2061,6 +2490,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/queues": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What queues up at the agents
+         * @description Needs: role viewer.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["QueueList"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/read": {
         parameters: {
             query?: never;
@@ -2140,6 +2617,372 @@ export interface paths {
                     };
                     content: {
                         "application/json": components["schemas"]["Queried"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Runs of all agents, newest first
+         * @description Needs: role viewer.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    agent?: string;
+                    job?: string;
+                    domain?: string;
+                    state?: string;
+                    tag?: string;
+                    batch?: string;
+                    since?: number;
+                    after?: string;
+                    limit?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["RunList"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /**
+         * Order a run of one agent, of any one that holds roles and labels, or (fanout) of each of them
+         * @description Needs: role operator.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["RunOrder"];
+                };
+            };
+            responses: {
+                /** @description Done */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["RunsOrdered"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A run, by its id or enough of its beginning or end
+         * @description Needs: role viewer.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    agent?: string;
+                };
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Run"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{id}/kill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End it, or send it a signal
+         * @description Needs: role operator.
+         */
+        post: {
+            parameters: {
+                query?: {
+                    agent?: string;
+                };
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["KillRequest"];
+                };
+            };
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["KillAnswer"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{id}/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What it says, a line of JSON (LogRow) each; followed until it is over
+         * @description Needs: role viewer.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    agent?: string;
+                    after?: number;
+                    limit?: number;
+                    levels?: string;
+                    text?: string;
+                    since?: number;
+                    until?: number;
+                    follow?: boolean;
+                };
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/x-ndjson": unknown;
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{id}/result": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The same when it is over, or after `wait`
+         * @description Needs: role viewer.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    agent?: string;
+                    wait?: string;
+                };
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Run"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{id}/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What it costs
+         * @description Needs: role viewer.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    agent?: string;
+                };
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["RunStats"];
                     };
                 };
                 /** @description Refused or failed */
@@ -2560,6 +3403,58 @@ export interface paths {
         };
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/targets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Who would get an order, and why others would not
+         * @description Needs: role viewer.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["TargetQuestion"];
+                };
+            };
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Matches"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         delete?: never;
         options?: never;
         head?: never;
@@ -3430,6 +4325,104 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The same: what is defined, when it runs next, how it went
+         * @description Needs: nobody has to sign in.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "text/html": unknown;
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/jobs/{job}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The same: a job
+         * @description Needs: nobody has to sign in.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    job: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "text/html": unknown;
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/logs": {
         parameters: {
             query?: never;
@@ -3446,6 +4439,152 @@ export interface paths {
                 query?: never;
                 header?: never;
                 path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "text/html": unknown;
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/queues": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The same: what queues up
+         * @description Needs: nobody has to sign in.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "text/html": unknown;
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The same: runs of all hosts
+         * @description Needs: nobody has to sign in.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "text/html": unknown;
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/runs/{run}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The same: a run
+         * @description Needs: nobody has to sign in.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    run: string;
+                };
                 cookie?: never;
             };
             requestBody?: never;
@@ -3733,6 +4872,8 @@ export interface components {
         About: {
             forget_after_ms: number;
             hub_id: string;
+            instance: string;
+            keeps: components["schemas"]["Keeps"];
             late_after_ms: number;
             n_links: number;
             now_ms: number;
@@ -3884,11 +5025,118 @@ export interface components {
         };
         FleetHost: components["schemas"]["Agent"] & {
             instance: string;
+            jobs: components["schemas"]["JobsSum"] | null;
             measures: components["schemas"]["Measures"] | null;
         };
         Fullest: {
             mountpoint: string;
             share: number;
+        };
+        HostJob: {
+            active: string[];
+            job: components["schemas"]["Job"];
+            last?: {
+                created_ms: number;
+                id: string;
+                /** @enum {string} */
+                state: "scheduled" | "queued" | "starting" | "running" | "stopping" | "succeeded" | "failed" | "timed_out" | "killed" | "cancelled" | "lost" | "interrupted_by_reboot" | "refused";
+            } | null;
+            next_ms?: number | null;
+            origin: {
+                /** @enum {string} */
+                kind: "file" | "asked" | "hub";
+                path?: string;
+            };
+            paused: boolean;
+            schedule: string;
+        };
+        HostJobs: {
+            agent: string;
+            agent_id: string;
+            jobs: components["schemas"]["HostJob"][];
+            said_ms: number;
+        };
+        HubJob: {
+            by: string;
+            changed_ms: number;
+            chosen?: string | null;
+            chosen_agent?: string | null;
+            job: components["schemas"]["Job"];
+            paused: boolean;
+            schedule: string;
+            target: components["schemas"]["Target"];
+        };
+        Job: {
+            args?: string[];
+            at?: string | null;
+            catch_up?: unknown;
+            command?: string;
+            cron?: string | null;
+            dir?: string | null;
+            domain?: string;
+            enabled?: boolean;
+            env?: {
+                [key: string]: string;
+            };
+            every?: components["schemas"]["Period"] | null;
+            group?: string | null;
+            hooks?: Record<string, never>[];
+            jitter?: components["schemas"]["Period"];
+            keep?: boolean;
+            kill_grace?: components["schemas"]["Period"];
+            limits?: components["schemas"]["Limits"];
+            limits_required?: boolean;
+            loglevels?: string | null;
+            name?: string;
+            /** @enum {string} */
+            output?: "plain" | "levels";
+            output_timeout?: components["schemas"]["Period"];
+            /** @enum {string} */
+            overlap?: "forbid" | "queue" | "replace" | "allow";
+            queue?: components["schemas"]["Queue"] | null;
+            restart?: Record<string, never> | null;
+            retry?: Record<string, never> | null;
+            secret_files?: {
+                [key: string]: string;
+            };
+            shell?: string | null;
+            stats_interval?: components["schemas"]["Period"];
+            stdin?: string | null;
+            success_codes?: number[];
+            tags?: {
+                [key: string]: string;
+            };
+            timeout?: components["schemas"]["Period"];
+            tz?: string | null;
+            user?: string | null;
+            version?: number;
+        } & {
+            [key: string]: unknown;
+        };
+        JobCheck: {
+            faults: {
+                key: string;
+                line?: number | null;
+                text: string;
+            }[];
+            matches: components["schemas"]["Matches"];
+            schedule: string;
+            wish?: components["schemas"]["JobWish"] | null;
+        };
+        JobList: {
+            hosts: components["schemas"]["HostJobs"][];
+            hub: components["schemas"]["HubJob"][];
+        };
+        JobWish: {
+            job: components["schemas"]["Job"];
+            paused?: boolean;
+            target: components["schemas"]["Target"];
+        };
+        JobsSum: {
+            failing: string[];
+            n: number;
+            n_active: number;
+            n_failing: number;
         };
         JoinToken: {
             created_by?: string;
@@ -3902,11 +5150,31 @@ export interface components {
             uses?: number;
             uses_max?: number;
         };
+        Keeps: {
+            events_ms: number;
+            min_free_bytes: number;
+            quota_bytes: number;
+            raw_ms: number;
+            rollup_1h_ms: number;
+            rollup_1m_ms: number;
+        };
+        KillAnswer: {
+            /** @enum {string} */
+            done: "called_off" | "asked" | "already";
+            id: string;
+            text: string;
+        };
+        KillRequest: {
+            signal?: string | null;
+        };
+        Limits: {
+            [key: string]: unknown;
+        };
         LogPage: {
-            agent_id: string;
             from_ms: number;
             next?: string | null;
             records: {
+                agent_id: string;
                 attributes: string[][];
                 body: string;
                 resource: string[][];
@@ -3914,7 +5182,32 @@ export interface components {
                 severity_text: string;
                 time_ms: number;
             }[];
+            senders: {
+                [key: string]: string;
+            };
             to_ms: number;
+        };
+        LogRow: {
+            base64?: string;
+            level: number;
+            missing_bytes?: number;
+            seq: number;
+            text?: string;
+            time_ms: number;
+        };
+        Match: {
+            agent: string;
+            agent_id: string;
+            link: {
+                since_ms?: number;
+                /** @enum {string} */
+                state: "up" | "late" | "between" | "down" | "never";
+            };
+            waits: string;
+        };
+        Matches: {
+            matches: components["schemas"]["Match"][];
+            others: components["schemas"]["Misfit"][];
         };
         Measures: {
             cores: number;
@@ -3928,8 +5221,19 @@ export interface components {
             time_ms: number;
             top: components["schemas"]["Top"] | null;
         };
+        Misfit: {
+            agent: string;
+            reason: string;
+        };
         Name: {
             name: string;
+        };
+        NamedJob: {
+            name: string;
+            params?: {
+                [key: string]: string;
+            };
+            stdin?: string | null;
         };
         NewPassword: {
             password: string;
@@ -3939,6 +5243,8 @@ export interface components {
             role: "viewer" | "operator" | "admin";
         };
         Object: Record<string, never>;
+        /** @description A span such as `90s`, `5m` or `1d` */
+        Period: string;
         PollChange: {
             address?: string | null;
             interval_seconds?: number | null;
@@ -3994,6 +5300,150 @@ export interface components {
             status: "success" | "error";
             warnings?: string[];
         };
+        Queue: {
+            name: string;
+            priority?: number;
+            width?: number;
+        };
+        QueueList: {
+            queues: components["schemas"]["QueueView"][];
+        };
+        QueueView: {
+            agent: string;
+            queue: string;
+            running: components["schemas"]["QueuedRun"][];
+            unknown_since_ms?: number | null;
+            waiting: components["schemas"]["QueuedRun"][];
+            width: number | null;
+        };
+        QueuedRun: {
+            created_ms: number;
+            id: string;
+            job: string;
+            priority: number;
+            /** @enum {string} */
+            state: "scheduled" | "queued" | "starting" | "running" | "stopping" | "succeeded" | "failed" | "timed_out" | "killed" | "cancelled" | "lost" | "interrupted_by_reboot" | "refused";
+        };
+        Run: {
+            agent: string | null;
+            agent_id: string | null;
+            asked_by?: string;
+            attempt?: number;
+            batch: string;
+            cause: components["schemas"]["RunCause"];
+            changes: components["schemas"]["RunChange"][];
+            created_ms: number;
+            data?: {
+                level: number;
+                text: string;
+            } | null;
+            delivered: boolean;
+            due_ms?: number | null;
+            ended_ms?: number | null;
+            id: string;
+            job: components["schemas"]["Job"];
+            limits: components["schemas"]["RunLimit"][];
+            marks?: string[];
+            outcome?: components["schemas"]["RunOutcome"] | null;
+            output: components["schemas"]["RunOutput"];
+            pid?: number | null;
+            secret_names?: string[];
+            started_ms?: number | null;
+            /** @enum {string} */
+            state: "scheduled" | "queued" | "starting" | "running" | "stopping" | "succeeded" | "failed" | "timed_out" | "killed" | "cancelled" | "lost" | "interrupted_by_reboot" | "refused";
+            stats?: {
+                [key: string]: components["schemas"]["RunStat"];
+            };
+            took_ms?: number | null;
+            unknown_since_ms?: number | null;
+            usage: components["schemas"]["RunUsage"];
+        };
+        RunCause: {
+            /** @enum {string} */
+            kind: "asked" | "slot" | "kept" | "retry";
+            late?: boolean;
+            number?: number;
+            of?: string;
+            slot_ms?: number;
+        };
+        RunChange: {
+            reason?: string;
+            /** @enum {string} */
+            state: "scheduled" | "queued" | "starting" | "running" | "stopping" | "succeeded" | "failed" | "timed_out" | "killed" | "cancelled" | "lost" | "interrupted_by_reboot" | "refused";
+            time_ms: number;
+        };
+        RunLimit: {
+            by?: string | null;
+            limit: string;
+            reason?: string;
+        };
+        RunList: {
+            next: string | null;
+            runs: components["schemas"]["Run"][];
+        };
+        RunOrder: {
+            expires?: components["schemas"]["Period"];
+            id?: string | null;
+            job?: components["schemas"]["Job"];
+            named?: components["schemas"]["NamedJob"];
+            secrets?: {
+                [key: string]: string;
+            };
+            target: components["schemas"]["Target"];
+        };
+        RunOutcome: {
+            code?: number;
+            error?: string;
+            /** @enum {string} */
+            kind: "exited" | "signalled" | "not_started";
+            signal?: number;
+        };
+        RunOutput: {
+            dropped_bytes: number;
+            kept_bytes: number;
+            lines: number;
+            lost_bytes: number;
+            stderr_bytes: number;
+            stdout_bytes: number;
+        };
+        RunSample: {
+            time_ms: number;
+        } & {
+            [key: string]: number;
+        };
+        RunStat: {
+            count: number;
+            /** @enum {string} */
+            kind: "gauge" | "count" | "timing" | "set";
+            last: number;
+            max: number;
+            min: number;
+            p50?: number | null;
+            p95?: number | null;
+            sum: number;
+        };
+        RunStats: {
+            samples: components["schemas"]["RunSample"][];
+            /** @enum {string} */
+            state: "scheduled" | "queued" | "starting" | "running" | "stopping" | "succeeded" | "failed" | "timed_out" | "killed" | "cancelled" | "lost" | "interrupted_by_reboot" | "refused";
+            usage: components["schemas"]["RunUsage"];
+        };
+        RunUsage: {
+            cpu_system_seconds: number;
+            cpu_user_seconds: number;
+            files_max: number;
+            io_read_bytes: number;
+            io_write_bytes: number;
+            memory_peak_bytes: number;
+            oom_kills: number;
+            processes_max: number;
+            source: string;
+            threads_max: number;
+        };
+        RunsOrdered: {
+            batch: string;
+            runs: components["schemas"]["Run"][];
+        };
         Secret: {
             secret: string;
         };
@@ -4011,6 +5461,18 @@ export interface components {
             comment?: string | null;
             /** @enum {string} */
             status: "online" | "offline" | "maintenance";
+        };
+        Target: {
+            agent?: string | null;
+            fanout?: boolean;
+            labels?: {
+                [key: string]: string;
+            };
+            roles?: string[];
+        };
+        TargetQuestion: {
+            named?: boolean;
+            target: components["schemas"]["Target"];
         };
         TokenMade: {
             expires_ms: number;
@@ -4031,6 +5493,23 @@ export interface components {
         Top: {
             cores: number;
             group: string;
+        };
+        Unit: {
+            cpu_cores: number | null;
+            cpu_waiting: number | null;
+            io_waiting: number | null;
+            memory_bytes: number | null;
+            memory_waiting: number | null;
+            name: string;
+            path: string;
+            processes: number | null;
+            read_bytes_per_second: number | null;
+            start_ms: number;
+            written_bytes_per_second: number | null;
+        };
+        Units: {
+            time_ms: number;
+            units: components["schemas"]["Unit"][];
         };
         User: {
             created_by: string;

@@ -29,7 +29,7 @@ export function Legend(props: { frame: Frame; unit: Unit; pointer: Signal<number
         return (
           <li key={line.name}>
             <i style={{ background: colorOf(line.color, index) }} />
-            <span class="cut">{line.name || "all"}</span>
+            <span class="cut">{line.name || (frame.lines.length > 1 ? "all" : "")}</span>
             <b class="num" title={value == null ? undefined : String(value)}>
               {readable(unit, value)}
             </b>

@@ -175,6 +175,7 @@ export const PANELS: Panel[] = [
     title: "Disk utilisation",
     unit: "share",
     most: 8,
+    peak: { name: "highest", of: (series, span) => `max(rate(${series("node_disk_io_time_seconds_total", NO_DISK)}[${span}]))` },
     sources: { busy: rate("node_disk_io_time_seconds_total", "device", NO_DISK) },
     lines: [{ per: "busy", value: (of) => whole(of("busy")) }],
   },
@@ -240,6 +241,7 @@ export const PANELS: Panel[] = [
     id: "sockets",
     title: "Sockets",
     unit: "count",
+    peak: { name: "most established", of: (series) => `sum(${series("node_netstat_Tcp_CurrEstab")})` },
     sources: {
       tcp: gauge("node_sockstat_TCP_inuse"),
       wait: gauge("node_sockstat_TCP_tw"),
@@ -259,6 +261,10 @@ export const PANELS: Panel[] = [
     unit: "share",
     top: 1,
     most: 64,
+    peak: {
+      name: "highest of a core",
+      of: (series, span) => `1 - min(sum by (cpu) (rate(${series("node_cpu_seconds_total", [["mode", "=~", "idle|iowait"]])}[${span}])))`,
+    },
     sources: {
       busy: rate("node_cpu_seconds_total", "cpu", [["mode", "!~", "idle|iowait"]]),
       all: rate("node_cpu_seconds_total", "cpu"),
@@ -269,6 +275,7 @@ export const PANELS: Panel[] = [
     id: "switches",
     title: "Kernel",
     unit: "count/s",
+    peak: { name: "most context switches", of: (series, span) => `sum(rate(${series("node_context_switches_total")}[${span}]))` },
     sources: {
       switches: rate("node_context_switches_total"),
       interrupts: rate("node_intr_total"),
@@ -284,6 +291,7 @@ export const PANELS: Panel[] = [
     id: "paging",
     title: "Swap and paging",
     unit: "count/s",
+    peak: { name: "highest, swapped", of: (series, span) => `sum(rate(${series("node_vmstat_pswpin")}[${span}])) + sum(rate(${series("node_vmstat_pswpout")}[${span}]))` },
     sources: { in: rate("node_vmstat_pswpin"), out: rate("node_vmstat_pswpout"), major: rate("node_vmstat_pgmajfault") },
     lines: [
       { name: "pages swapped in", color: "blue", value: (of) => of("in") },

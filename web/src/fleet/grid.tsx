@@ -1,8 +1,8 @@
 // The fleet as a dense grid: a cell a host, its colour how busy it is, its mark what is wrong with it.
-import { useSignal } from "@preact/signals";
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useRef } from "preact/hooks";
 import type { Host } from "../api/types";
 import { percent } from "../format";
+import { useSeen } from "../parts/seen";
 import { healthOf, healthWord, isUnwell, Mark } from "../parts/state";
 import { hostLink, param, setParams } from "../router";
 
@@ -18,25 +18,9 @@ function shareOf(host: Host): number | null {
 
 export function Grid({ hosts }: { hosts: Host[] }) {
   const own = useRef<HTMLDivElement>(null);
-  const size = useSignal({ width: 1000, from: 0, to: 40 });
   const isNamed = hosts.length <= N_NAMED_MAX;
   const cell = isNamed ? { width: 116, height: 34 } : { width: 26, height: 26 };
-  useLayoutEffect(() => {
-    const measure = () => {
-      const box = own.current?.getBoundingClientRect();
-      if (!box) return;
-      const from = Math.max(0, Math.floor(-box.top / cell.height) - 4);
-      const to = Math.ceil((window.innerHeight - box.top) / cell.height) + 4;
-      size.value = { width: box.width, from, to };
-    };
-    measure();
-    window.addEventListener("scroll", measure, { passive: true });
-    window.addEventListener("resize", measure);
-    return () => {
-      window.removeEventListener("scroll", measure);
-      window.removeEventListener("resize", measure);
-    };
-  }, [isNamed, hosts.length]);
+  const size = useSeen(own, hosts.length, 4, () => cell.height);
   const perRow = Math.max(1, Math.floor(size.value.width / cell.width));
   const first = size.value.from * perRow;
   const seen = hosts.slice(first, size.value.to * perRow);

@@ -20,6 +20,7 @@ function matchesWord(host: Host, word: string): boolean {
   if (state !== undefined) {
     const health = healthOf(host);
     if (state === "unwell") return isUnwell(health);
+    if (state === "failing") return (host.jobs?.n_failing ?? 0) > 0;
     return state === "strained" ? strain(host) > 0 : health === state;
   }
   return words(host).includes(word);
@@ -39,7 +40,7 @@ export function strain(host: Host): number {
 }
 
 export type Sort =
-  | "need" | "name" | "state" | "lag" | "cpu" | "memory" | "disk" | "network" | "load" | "pressure" | "top" | "coverage";
+  | "need" | "name" | "state" | "lag" | "cpu" | "memory" | "disk" | "network" | "load" | "pressure" | "top" | "jobs" | "coverage";
 
 type Weigh = (host: Host) => number | string;
 
@@ -55,6 +56,7 @@ const WEIGHTS: Record<Exclude<Sort, "need">, Weigh> = {
   load: (host) => (host.measures?.load ?? -1) / Math.max(1, host.measures?.cores ?? 1),
   pressure: (host) => host.measures?.pressure?.share ?? -1,
   top: (host) => host.measures?.top?.cores ?? -1,
+  jobs: (host) => (host.jobs ? host.jobs.n_failing + host.jobs.n / 1e6 : -1),
   coverage: (host) => (host.coverage.of_ms ? -host.coverage.share : -2),
 };
 

@@ -1,11 +1,12 @@
 // All hosts, a row each. Only rows that are seen are drawn, however many there are.
 import { useComputed, useSignal } from "@preact/signals";
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import type { Host } from "../api/types";
 import { bytesPerSecond, exactInstant, percent, span } from "../format";
 import { add } from "../keys";
 import { Meter, Sparkline } from "../parts/meters";
-import { healthOf, isUnwell, State } from "../parts/state";
+import { useSeen } from "../parts/seen";
+import { healthOf, isUnwell, Mark, State } from "../parts/state";
 import { hostLink, params, setParams } from "../router";
 import { isOperator } from "../session";
 import { chosen, toggle } from "./bulk";
@@ -20,6 +21,8 @@ const YOUNG_MS = 900_000;
 /** Rows drawn beyond those that are seen. */
 const MORE = 8;
 
+const isPhone = window.matchMedia("(max-width: 760px)");
+
 const COLUMNS: { sort: Sort | null; title: string; class: string; hint?: string }[] = [
   { sort: "name", title: "Host", class: "c-name" },
   { sort: "state", title: "State", class: "c-state" },
@@ -33,32 +36,16 @@ const COLUMNS: { sort: Sort | null; title: string; class: string; hint?: string 
   { sort: "load", title: "Load", class: "c-load num", hint: "Load of the last minute; sorted by load per core" },
   { sort: "pressure", title: "Waiting", class: "c-pressure", hint: "Largest share of time that tasks waited for CPU, memory or disks (PSI)" },
   { sort: "top", title: "Busiest process", class: "c-top", hint: "Group of processes that uses most CPU now" },
+  { sort: "jobs", title: "Jobs", class: "c-jobs num", hint: "Jobs whose newest run went wrong; of how many there are" },
   { sort: "coverage", title: "Covered", class: "c-coverage num", hint: "What the hub has of the last 24 hours" },
 ];
 
 export function FleetTable({ lines }: { lines: Line[] }) {
   const own = useRef<HTMLDivElement>(null);
-  const seen = useSignal({ from: 0, to: 40 });
-  const height = useSignal(ROW);
   const active = useSignal(-1);
   const n = lines.length;
-  useLayoutEffect(() => {
-    const measure = () => {
-      height.value = window.matchMedia("(max-width: 760px)").matches ? ROW_PHONE : ROW;
-      const top = own.current?.getBoundingClientRect().top ?? 0;
-      const from = Math.max(0, Math.floor(-top / height.value) - MORE);
-      const to = Math.ceil((window.innerHeight - top) / height.value) + MORE;
-      if (from !== seen.peek().from || to !== seen.peek().to) seen.value = { from, to };
-    };
-    measure();
-    window.addEventListener("scroll", measure, { passive: true });
-    window.addEventListener("resize", measure);
-    return () => {
-      window.removeEventListener("scroll", measure);
-      window.removeEventListener("resize", measure);
-    };
-  }, [n]);
-  const { from, to } = seen.value;
+  const seen = useSeen(own, n, MORE, () => (isPhone.matches ? ROW_PHONE : ROW));
+  const { from, to, height } = seen.value;
   const slice = lines.slice(from, to);
   useEffect(() => {
     const timer = window.setTimeout(() => want(slice.flatMap((line) => ("host" in line ? [line.host] : []))), 120);
@@ -72,7 +59,7 @@ export function FleetTable({ lines }: { lines: Line[] }) {
       while (latest.current[next] && !("host" in latest.current[next]!)) next += by;
       if (!latest.current[next]) return;
       active.value = next;
-      const top = (own.current?.getBoundingClientRect().top ?? 0) + next * height.peek();
+      const top = (own.current?.getBoundingClientRect().top ?? 0) + next * seen.peek().height;
       if (top < 100 || top > window.innerHeight - 80) window.scrollBy({ top: top - window.innerHeight / 2 });
       requestAnimationFrame(() => own.current?.querySelector<HTMLElement>(`[data-row="${next}"] a`)?.focus());
     };
@@ -84,10 +71,10 @@ export function FleetTable({ lines }: { lines: Line[] }) {
   return (
     <div class="hosts" role="table" aria-label="Hosts" aria-rowcount={n + 1}>
       <Head />
-      <div ref={own} role="rowgroup" class="rows" style={{ height: `${n * height.value}px` }}>
+      <div ref={own} role="rowgroup" class="rows" style={{ height: `${n * height}px` }}>
         {slice.map((line, index) => {
           const at = from + index;
-          const style = { transform: `translateY(${at * height.value}px)` };
+          const style = { transform: `translateY(${at * height}px)` };
           return "host" in line ? (
             <Row key={`${line.host.id}-${at}`} host={line.host} at={at} style={style} />
           ) : (
@@ -212,10 +199,26 @@ function Row({ host, at, style }: { host: Host; at: number; style: { transform: 
           <span class="muted">–</span>
         )}
       </span>
+      <span role="cell" class="c-jobs num">
+        <Jobs host={host} />
+      </span>
       <span role="cell" class="c-coverage num">
         <Covered host={host} />
       </span>
     </div>
+  );
+}
+
+function Jobs({ host: { name, jobs } }: { host: Host }) {
+  if (!jobs) return <span class="muted">–</span>;
+  if (jobs.n_failing === 0) {
+    return <span class="muted" title={`${jobs.n} jobs, ${jobs.n_active} running; none went wrong last`}>{jobs.n}</span>;
+  }
+  const names = jobs.failing.join(", ") + (jobs.n_failing > jobs.failing.length ? ", …" : "");
+  return (
+    <a class="over bad" href={`/jobs?which=bad&q=${encodeURIComponent(name)}`} title={`Went wrong last: ${names}`}>
+      <Mark health="down" /> {jobs.n_failing} <span class="hidden">went wrong</span>
+    </a>
   );
 }
 

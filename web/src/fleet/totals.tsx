@@ -18,6 +18,7 @@ export function Totals() {
   const isChosen = (query: string) => params.value.get("q") === query;
   const choose = (query: string) => setParams({ q: isChosen(query) ? null : query });
   const strained = hosts.value.filter((host) => strain(host) > 0).length;
+  const failing = hosts.value.filter((host) => (host.jobs?.n_failing ?? 0) > 0).length;
   return (
     <section class="totals" aria-label="Totals">
       <div class="states">
@@ -35,6 +36,12 @@ export function Totals() {
             </span>
           </button>
         ))}
+        {failing > 0 && (
+          <button type="button" class="total" aria-pressed={isChosen("state:failing")} onClick={() => choose("state:failing")}>
+            <strong>{failing}</strong>
+            <span class="bad">Jobs went wrong</span>
+          </button>
+        )}
         {strained > 0 && (
           <button type="button" class="total" aria-pressed={isChosen("state:strained")} onClick={() => choose("state:strained")}>
             <strong>{strained}</strong>

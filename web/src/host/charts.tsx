@@ -14,6 +14,8 @@ import { useLoaded } from "../parts/loaded";
 import { Problem } from "../parts/messages";
 import { params, setParams } from "../router";
 import { Blamed } from "./blamed";
+import { RunLane } from "./run-lane";
+import { useRunsOf } from "./runs-of";
 import { COMPARED, SpanBar } from "./span-bar";
 import { isFollowed, showSpan, spanAt, type Span } from "./span";
 
@@ -67,6 +69,7 @@ export function Charts({ agent, instance }: { agent: Agent; instance: string }) 
   const again = Math.max(isFollowed.value ? AGAIN_FOLLOWED_MS : AGAIN_MS, width / AGAIN_PARTS);
   const asked = useAsked(span, useTurns(span.last, again));
   const blamed = useAsked(span, useTurns(span.last, Math.max(AGAIN_MS, width / BLAME_AGAIN_PARTS)));
+  const runs = useRunsOf(agent.name, useAsked(span, useTurns(span.last, Math.max(AGAIN_MS, width / AGAIN_PARTS))));
   const notes = useNotes(agent, useAsked(span, useTurns(span.last, Math.max(AGAIN_MS, width / AGAIN_PARTS))));
   return (
     <div class="host-grid">
@@ -77,6 +80,7 @@ export function Charts({ agent, instance }: { agent: Agent; instance: string }) 
           <Where span={span} pointer={pointer} live={live} />
         </div>
         <Gaps stretches={notes.stretches} />
+        <RunLane name={agent.name} of={runs} span={span} pointer={pointer} />
         <div class="panels">
           {PANELS.map((panel) => (
             <PanelBox
@@ -94,7 +98,7 @@ export function Charts({ agent, instance }: { agent: Agent; instance: string }) 
         </div>
       </section>
       <aside class="aside">
-        <Blamed name={agent.name} span={blamed} isFollowed={span.last !== null} />
+        <Blamed name={agent.name} span={blamed} runs={runs.runs} isFollowed={span.last !== null} />
       </aside>
     </div>
   );

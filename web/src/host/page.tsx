@@ -17,10 +17,12 @@ import { Charts } from "./charts";
 import { EventsTab } from "./events";
 import { Facts } from "./facts";
 import { ProcessesTab } from "./processes";
+import { UnitsTab } from "./units";
 
 const TABS = [
   ["", "Charts"],
   ["processes", "Processes"],
+  ["units", "Units"],
   ["events", "Events"],
   ["facts", "Facts"],
 ] as const;
@@ -86,6 +88,8 @@ function Body({ agent, instance }: { agent: Agent; instance: string }) {
   switch (tab.value) {
     case "processes":
       return <ProcessesTab agent={agent} />;
+    case "units":
+      return <UnitsTab agent={agent} />;
     case "events":
       return <EventsTab agent={agent} />;
     case "facts":
@@ -143,6 +147,11 @@ function Head({ agent, instance }: { agent: Agent; instance: string }) {
         <span class="muted" title={agent.newest_ms ? `Stored up to ${exactInstant(agent.newest_ms)}` : undefined}>
           Lag {span(agent.lag_ms)} · covered {of_ms ? `${Math.floor(share * 1000) / 10} % of ${span(of_ms)}` : percent(null)} · {agent.version}
         </span>
+        {isOperator.value && (
+          <a class="button" href={`/runs?new=1&on=${encodeURIComponent(agent.name)}`}>
+            Run something…
+          </a>
+        )}
         {isOperator.value && (
           <select
             aria-label="What people say of this host"

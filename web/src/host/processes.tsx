@@ -2,48 +2,25 @@
 import { useComputed } from "@preact/signals";
 import { get, now } from "../api/client";
 import type { Agent, Process, Processes } from "../api/types";
-import { bytes, bytesPerSecond, exact, exactInstant, instant, longSpan, readInstant } from "../format";
+import { bytes, bytesPerSecond, exactInstant, longSpan } from "../format";
+import { number, ordered, Sorted, type Column } from "../parts/columns";
 import { useLoaded } from "../parts/loaded";
 import { Empty, Problem, Waiting } from "../parts/messages";
 import { param, setParams } from "../router";
+import { Moment, momentOf } from "./moment";
 
 /** How often the table is taken anew while it is that of now, milliseconds. */
 const EVERY_MS = 2_000;
 /** Rows that are drawn, unless more are asked for. */
 const N_SHOWN = 200;
 
-const at = param("at");
 const text = param("p");
 const sort = param("psort", "cpu");
 const group = param("by");
 const all = param("all");
 
 type Row = Process & { n: number };
-interface Column {
-  key: string;
-  title: string;
-  of: (row: Row) => number | string | null;
-  show: (row: Row) => string;
-  class?: string;
-  hint?: (row: Row) => string;
-}
-
-const number = (key: string, title: string, of: (row: Row) => number | null | undefined, show: (value: number) => string): Column => ({
-  key,
-  title,
-  of: (row) => of(row) ?? null,
-  show: (row) => {
-    const value = of(row);
-    return value == null ? "–" : show(value);
-  },
-  hint: (row) => {
-    const value = of(row);
-    return value == null ? "Not known" : exact(value);
-  },
-  class: "num",
-});
-
-const COLUMNS: Column[] = [
+const COLUMNS: Column<Row>[] = [
   { key: "name", title: "Process", of: (row) => row.name.toLowerCase(), show: (row) => row.name, class: "p-name" },
   number("pid", "PID", (row) => row.pid, String),
   number("cpu", "CPU", (row) => row.cpu_cores, (cores) => `${(cores * 100).toFixed(1)} %`),
@@ -89,20 +66,8 @@ function fits(row: Process, wanted: string): boolean {
   return `${row.name} ${row.command} ${row.unit} ${row.group} ${row.pid}`.toLowerCase().includes(low);
 }
 
-function ordered(rows: Row[], by: string): Row[] {
-  const key = by.replace(/^-/, "");
-  const column = COLUMNS.find((one) => one.key === key) ?? COLUMNS[2]!;
-  const turn = by.startsWith("-") ? -1 : 1;
-  return rows.toSorted((a, b) => {
-    const [x, y] = [column.of(a), column.of(b)];
-    if (x === null || y === null) return x === y ? a.pid - b.pid : x === null ? 1 : -1;
-    const order = typeof x === "string" ? (x < (y as string) ? -1 : x > (y as string) ? 1 : 0) : (y as number) - x;
-    return turn * order || a.pid - b.pid;
-  });
-}
-
 export function ProcessesTab({ agent }: { agent: Agent }) {
-  const moment = Number(at.value) || null;
+  const moment = momentOf();
   const isAway = agent.link.state !== "up";
   // Of a host that cannot be asked the last table that is stored.
   const then = moment ?? (isAway ? (agent.newest_ms ?? null) : null);
@@ -112,13 +77,13 @@ export function ProcessesTab({ agent }: { agent: Agent }) {
   );
   const shown = useComputed(() => {
     const rows = (data.value?.processes ?? []).filter((row) => fits(row, text.value));
-    return ordered(summed(rows, group.value), sort.value);
+    return ordered(summed(rows, group.value), COLUMNS, sort.value, (a, b) => a.pid - b.pid);
   });
   const n = data.value?.processes.length ?? 0;
   return (
     <section class="panel processes" aria-label="Processes">
       <header>
-        <Moment moment={moment} taken={data.value?.time_ms ?? 0} isAway={isAway} />
+        <Moment taken={data.value?.time_ms ?? 0} isAway={isAway} />
         <span class="room" />
         <input
           type="search"
@@ -151,69 +116,18 @@ export function ProcessesTab({ agent }: { agent: Agent }) {
   );
 }
 
-function Moment({ moment, taken, isAway }: { moment: number | null; taken: number; isAway: boolean }) {
-  const base = moment ?? (taken || now());
-  const step = (seconds: number) => setParams({ at: String(base + seconds * 1000) });
-  return (
-    <>
-      <div class="segments" role="group" aria-label="Moment">
-        <button type="button" aria-pressed={moment === null} onClick={() => setParams({ at: null })}>
-          {isAway ? "Last" : "Now"}
-        </button>
-        <button type="button" aria-label="A minute earlier" onClick={() => step(-60)}>
-          −1 min
-        </button>
-        <button type="button" aria-label="Ten seconds earlier" onClick={() => step(-10)}>
-          −10 s
-        </button>
-        <button type="button" aria-label="Ten seconds later" disabled={moment === null} onClick={() => step(10)}>
-          +10 s
-        </button>
-      </div>
-      <input
-        class="moment"
-        aria-label="At this moment"
-        title="A moment: 03:12, or 2026-11-21 03:12:00"
-        value={instant(taken || base)}
-        onChange={(event) => {
-          const typed = readInstant(event.currentTarget.value);
-          if (typed !== null) setParams({ at: String(typed) });
-        }}
-      />
-    </>
-  );
-}
-
 function Table({ rows }: { rows: Row[] }) {
-  const key = sort.value.replace(/^-/, "");
   const drawn = all.value ? rows : rows.slice(0, N_SHOWN);
   return (
     <div class="scroll">
-      <table class="list dense">
-        <thead>
-          <tr>
-            {COLUMNS.map((column) => (
-              <th key={column.key} class={column.class} aria-sort={column.key === key ? (sort.value.startsWith("-") ? "ascending" : "descending") : undefined}>
-                <button type="button" onClick={() => setParams({ psort: sort.value === column.key ? `-${column.key}` : column.key })}>
-                  {column.title}
-                  {column.key === key && <span aria-hidden="true">{sort.value.startsWith("-") ? " ↑" : " ↓"}</span>}
-                </button>
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {drawn.map((row) => (
-            <tr key={`${row.pid} ${row.start_ms} ${row.name}`} class={(row.cpu_cores ?? 0) >= 0.5 ? "busy" : ""}>
-              {COLUMNS.map((column) => (
-                <td key={column.key} class={column.class} title={column.hint?.(row)}>
-                  {column.show(row)}
-                </td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <Sorted
+        columns={COLUMNS}
+        rows={drawn}
+        sort={sort.value}
+        onSort={(by) => setParams({ psort: by })}
+        keyOf={(row) => `${row.pid} ${row.start_ms} ${row.name}`}
+        rowClass={(row) => ((row.cpu_cores ?? 0) >= 0.5 ? "busy" : "")}
+      />
       {drawn.length < rows.length && (
         <p class="more">
           <button type="button" onClick={() => setParams({ all: "1" })}>

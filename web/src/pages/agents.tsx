@@ -11,6 +11,7 @@ import { useLoaded } from "../parts/loaded";
 import { Empty, Problem, Waiting } from "../parts/messages";
 import { CopyLine } from "../parts/secret";
 import { State } from "../parts/state";
+import { Sure } from "../parts/sure";
 import { hostLink, params, setParams } from "../router";
 import { isAdmin } from "../session";
 
@@ -181,32 +182,6 @@ function Acts({ agent, again }: { agent: Agent; again: () => void }) {
         />
       )}
     </>
-  );
-}
-
-export function Sure(props: { title: string; text: string; run: () => Promise<unknown>; onClose: () => void }) {
-  const [problem, setProblem] = useState("");
-  const submit = async (event: SubmitEvent) => {
-    event.preventDefault();
-    try {
-      await props.run();
-      props.onClose();
-    } catch (error) {
-      setProblem(words(error));
-    }
-  };
-  return (
-    <Dialog title={props.title} onClose={props.onClose}>
-      <form class="fields" onSubmit={submit}>
-        <p>{props.text}</p>
-        <Problem text={problem} />
-        <div class="acts">
-          <button class="primary" autofocus>
-            {props.title}
-          </button>
-        </div>
-      </form>
-    </Dialog>
   );
 }
 

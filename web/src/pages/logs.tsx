@@ -1,17 +1,19 @@
-// Log records that others pushed to the hub: of one sender, by time, level and text.
-import { useComputed, useSignal } from "@preact/signals";
-import { useEffect, useState } from "preact/hooks";
-import { get, now, words } from "../api/client";
-import type { ApiToken, LogPage } from "../api/types";
+// Logs over all senders by time, level and text, the newest first: what others pushed to the hub, and the messages
+// of runs.
+import { useSignal } from "@preact/signals";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { get, isAborted, now, words } from "../api/client";
+import type { ApiToken } from "../api/types";
+import { hosts } from "../fleet/store";
 import { exactInstant, instant } from "../format";
 import { SpanBar } from "../host/span-bar";
 import { spanAt } from "../host/span";
+import { runLink } from "../jobs/links";
 import { Empty, Problem, Waiting } from "../parts/messages";
 import { useLoaded } from "../parts/loaded";
-import { param, params, setParams } from "../router";
+import { hostLink, param, params, setParams } from "../router";
 import { isAdmin } from "../session";
-
-type LogRecord = LogPage["records"][number];
+import { OF_RUNS, records, type Asked, type Page, type Told } from "./log-records";
 
 const source = param("source");
 const text = param("q");
@@ -25,62 +27,60 @@ const LEVELS: [number, string][] = [
   [13, "Warnings and above"],
   [17, "Errors"],
 ];
+/** Who types is not asked for every letter, milliseconds. */
+const TYPING_MS = 250;
+/** Hosts that are offered by name; others are reached by the link of their runs. */
+const N_OFFERED_MAX = 200;
 
 function look(severity: number): string {
   return severity >= 17 ? "bad" : severity >= 13 ? "late" : "muted";
 }
 
-function word(record: LogRecord): string {
-  const words = ["", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
-  return record.severity_text || words[Math.ceil(record.severity / 4)] || "–";
-}
-
-export function LogsPage() {
-  const senders = useLoaded<ApiToken[]>("senders", 0, (abort) => (isAdmin.value ? get("/api/v1/api-tokens", abort) : Promise.resolve([])));
-  const known = (senders.data.value ?? []).filter((token) => token.scope === "ingest" || token.scope === "admin");
-  const records = useSignal<LogRecord[] | null>(null);
-  const next = useSignal<string | null>(null);
+/** The records that the address asks for, a page after the other. */
+function useRecords() {
+  const page = useSignal<(Page & { asked: Asked }) | null>(null);
   const [problem, setProblem] = useState("");
-  const [isBusy, setBusy] = useState(false);
-  const chosen = source.value || (known[0] ? `push-${known[0].id}` : "");
+  const [isBusy, setBusy] = useState(true);
+  const under = useRef<AbortController | null>(null);
   const load = async (after: string | null) => {
-    if (!chosen) return;
+    under.current?.abort();
+    const abort = new AbortController();
+    under.current = abort;
     setBusy(true);
-    const { fromMs, toMs } = spanAt(now());
-    const ask = new URLSearchParams({ agent: chosen, from: String(Math.floor(fromMs)), to: String(Math.ceil(toMs)), ...(after ? { after } : {}) });
+    const before = after ? page.peek() : null;
+    const asked = before?.asked ?? { ...spanAt(now()), source: source.value, severity: Number(level.value) || 0, text: text.value };
     try {
-      const page = await get<LogPage>(`/api/v1/logs?${ask.toString()}`);
-      records.value = [...(after ? (records.peek() ?? []) : []), ...page.records];
-      next.value = page.next ?? null;
+      const found = await records(asked, after, abort.signal);
+      const all = before ? [...before.records, ...found.records] : found.records;
+      page.value = { ...found, asked, records: all, senders: { ...before?.senders, ...found.senders } };
       setProblem("");
     } catch (error) {
-      records.value = null;
+      if (isAborted(error)) return;
+      page.value = null;
       setProblem(words(error));
     }
     setBusy(false);
   };
-  const span = `${params.value.get("last") ?? ""} ${params.value.get("from") ?? ""} ${params.value.get("to") ?? ""}`;
-  useEffect(() => void load(null), [chosen, span]);
-  const shown = useComputed(() => {
-    const wanted = text.value.toLowerCase();
-    const least = Number(level.value) || 0;
-    return (records.value ?? []).filter((one) => one.severity >= least && `${one.body} ${one.attributes.flat().join(" ")}`.toLowerCase().includes(wanted));
-  });
+  const asked = [source.value, level.value, text.value, ...["last", "from", "to"].map((name) => params.value.get(name) ?? "")].join("\n");
+  const isFirst = useRef(true);
+  useEffect(() => {
+    const timer = window.setTimeout(() => void load(null), isFirst.current ? 0 : TYPING_MS);
+    isFirst.current = false;
+    return () => window.clearTimeout(timer);
+  }, [asked]);
+  useEffect(() => () => under.current?.abort(), []);
+  return { page, problem, isBusy, load };
+}
+
+export function LogsPage() {
+  const { page, problem, isBusy, load } = useRecords();
+  const found = page.value;
+  const isFiltered = source.value !== "" || text.value !== "" || Number(level.value) > 0;
   return (
     <main>
       <div class="head">
         <h1>Logs</h1>
-        {known.length > 0 ? (
-          <select aria-label="Sender" value={chosen} onChange={(event) => setParams({ source: event.currentTarget.value })}>
-            {known.map((token) => (
-              <option key={token.id} value={`push-${token.id}`}>
-                {token.name}
-              </option>
-            ))}
-          </select>
-        ) : (
-          <input aria-label="Sender" placeholder="push-… (id of the sender's API token)" value={source.value} onChange={(event) => setParams({ source: event.currentTarget.value })} />
-        )}
+        <Sources seen={found?.senders ?? {}} />
         <select aria-label="Level" value={level.value} onChange={(event) => setParams({ level: event.currentTarget.value === "0" ? null : event.currentTarget.value })}>
           {LEVELS.map(([least, name]) => (
             <option key={least} value={String(least)}>
@@ -90,6 +90,9 @@ export function LogsPage() {
         </select>
         <input type="search" aria-label="Text" placeholder="Text" value={text.value} onInput={(event) => setParams({ q: event.currentTarget.value })} />
         <span class="room" />
+        <span class="muted" role="status">
+          {found ? `${found.records.length}${found.next ? "+" : ""} records` : ""}
+        </span>
         <button type="button" onClick={() => void load(null)}>
           Look again
         </button>
@@ -98,64 +101,131 @@ export function LogsPage() {
         <SpanBar withCompare={false} />
       </div>
       <Problem text={problem} />
-      {isBusy && !records.value && <Waiting what="Asking for records" />}
-      {!chosen && !isBusy && (
-        <Empty title="Nobody sends logs yet">
-          <p>
-            Programs and collectors hand in logs by OTLP/HTTP at <code>/v1/logs</code>, with an API token of scope ingest.
-          </p>
-          {isAdmin.value && (
-            <a class="button" href="/tokens">
-              Make a token
-            </a>
-          )}
-        </Empty>
-      )}
-      {records.value && shown.value.length === 0 && (
-        <Empty title="No record fits">
-          <p>Nothing of this level and text was sent in this span.</p>
-        </Empty>
-      )}
-      {shown.value.length > 0 && (
-        <section class="panel">
-          <div class="scroll">
-            <table class="list dense log">
-              <thead>
-                <tr>
-                  <th>When</th>
-                  <th>Level</th>
-                  <th>Message</th>
-                </tr>
-              </thead>
-              <tbody>
-                {shown.value.map((record, index) => (
-                  <tr key={index}>
-                    <td class="nowrap muted" title={exactInstant(record.time_ms)}>
-                      {instant(record.time_ms)}
-                    </td>
-                    <td class={`level ${look(record.severity)}`}>{word(record)}</td>
-                    <td class="body">
-                      {record.body}{" "}
-                      {record.attributes.map(([name, value]) => (
-                        <span key={name} class="chip">
-                          {name}={value}
-                        </span>
-                      ))}
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
-          {next.value && (
+      {found && found.missing.length > 0 && <p class="note">Without {found.missing.slice(0, 8).join(", ")}: they did not answer.</p>}
+      {isBusy && !found && !problem && <Waiting what="Asking for records" />}
+      {found?.records.length === 0 && <Nothing isFiltered={isFiltered} />}
+      {found && found.records.length > 0 && (
+        <section class="panel" aria-busy={isBusy}>
+          <Records records={found.records} />
+          {found.next && (
             <p class="more">
-              <button type="button" disabled={isBusy} onClick={() => void load(next.value)}>
-                Later records
+              <button type="button" disabled={isBusy} onClick={() => void load(found.next)}>
+                Older records
               </button>
             </p>
           )}
         </section>
       )}
     </main>
+  );
+}
+
+/** Admins know all who may push; others those who were seen here. */
+function Sources({ seen }: { seen: Record<string, string> }) {
+  const senders = useLoaded<ApiToken[]>("senders", 0, (abort) => (isAdmin.value ? get("/api/v1/api-tokens", abort) : Promise.resolve([])));
+  const known = new Map(Object.entries(seen));
+  for (const token of senders.data.value ?? []) {
+    if (token.scope === "ingest" || token.scope === "admin") known.set(`push-${token.id}`, token.name);
+  }
+  const isOther = source.value !== "" && !source.value.startsWith(OF_RUNS) && !known.has(source.value);
+  if (isOther) known.set(source.value, source.value);
+  const ofHost = source.value.slice(OF_RUNS.length + 1);
+  const offered = hosts.value.slice(0, N_OFFERED_MAX).map((host) => host.name);
+  if (ofHost && source.value.startsWith(OF_RUNS) && !offered.includes(ofHost)) offered.unshift(ofHost);
+  return (
+    <select aria-label="Sender" value={source.value} onChange={(event) => setParams({ source: event.currentTarget.value })}>
+      <option value="">All who push logs</option>
+      {[...known].map(([id, name]) => (
+        <option key={id} value={id}>
+          {name}
+        </option>
+      ))}
+      <option value={OF_RUNS}>Messages of runs, all hosts</option>
+      {offered.map((name) => (
+        <option key={name} value={`${OF_RUNS}:${name}`}>
+          Runs on {name}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+function Records({ records: shown }: { records: Told[] }) {
+  return (
+    <div class="scroll">
+      <table class="list dense log">
+        <thead>
+          <tr>
+            <th>When</th>
+            <th>Level</th>
+            <th>Who</th>
+            <th>Message</th>
+          </tr>
+        </thead>
+        <tbody>
+          {shown.map((record, index) => (
+            <tr key={index}>
+              <td class="nowrap muted" title={exactInstant(record.time_ms)}>
+                {instant(record.time_ms)}
+              </td>
+              <td class={`level ${look(record.severity)}`}>{record.word}</td>
+              <td class="nowrap log-who">
+                <Who record={record} />
+              </td>
+              <td class="body">
+                {record.body}{" "}
+                {record.attributes.map(([name, value]) => (
+                  <span key={name} class="chip">
+                    {name}={value}
+                  </span>
+                ))}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Who({ record: { who, host, run, time_ms } }: { record: Told }) {
+  const around = { from: String(time_ms - 300_000), to: String(time_ms + 300_000) };
+  return (
+    <>
+      {run ? <a href={runLink(run)}>{who}</a> : who}
+      {host !== null && (
+        <>
+          {" "}
+          <a class="muted" href={hostLink(host, around)} title="What the host did then">
+            {host}
+          </a>
+        </>
+      )}
+    </>
+  );
+}
+
+function Nothing({ isFiltered }: { isFiltered: boolean }) {
+  if (isFiltered) {
+    return (
+      <Empty title="No record fits">
+        <p>Nothing of this sender, level and text was sent in this span.</p>
+        <button type="button" onClick={() => setParams({ source: null, level: null, q: null })}>
+          Show all
+        </button>
+      </Empty>
+    );
+  }
+  return (
+    <Empty title="Nothing was sent in this span">
+      <p>
+        Programs and collectors hand in logs by OTLP/HTTP at <code>/v1/logs</code>, with an API token of scope ingest.
+      </p>
+      {isAdmin.value && (
+        <a class="button" href="/tokens">
+          Make a token
+        </a>
+      )}
+    </Empty>
   );
 }

@@ -7,7 +7,7 @@ import { Dialog } from "../parts/dialog";
 import { useLoaded } from "../parts/loaded";
 import { Empty, Problem, Waiting } from "../parts/messages";
 import { CopyLine } from "../parts/secret";
-import { Sure } from "./agents";
+import { Sure } from "../parts/sure";
 
 const SCOPES = [
   ["ingest", "ingest: hands in samples and logs, sees nothing"],

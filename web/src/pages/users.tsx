@@ -8,7 +8,7 @@ import { useLoaded } from "../parts/loaded";
 import { Problem, Waiting } from "../parts/messages";
 import { CopyLine } from "../parts/secret";
 import { who } from "../session";
-import { Sure } from "./agents";
+import { Sure } from "../parts/sure";
 
 const ROLES: [Role, string][] = [
   ["viewer", "viewer: sees everything but people and secrets"],

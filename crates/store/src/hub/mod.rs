@@ -44,7 +44,7 @@ mod writer;
 pub use backup::HubBackup;
 pub use coverage::{Coverage, Stretch};
 pub use harvest::{Harvest, Spend, TakeSamples};
-pub use logs::LogPlace;
+pub use logs::{LogAsk, LogPlace};
 pub use options::HubStoreOptions;
 pub use reader::{AgentLabels, HubReader, HubSeries};
 pub use stats::HubStoreStats;

@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod enrol;
 mod open;
+mod orders;
 mod rows;
 mod sessions;
 mod tokens;
@@ -215,6 +216,7 @@ impl HubState for SqliteHubState {
                 "DELETE FROM api_tokens WHERE expires_ms < ?1 OR revoked_ms < ?1",
                 "DELETE FROM sessions WHERE expires_ms < ?1",
                 "DELETE FROM sign_ins WHERE expires_ms < ?1",
+                "DELETE FROM orders WHERE is_open = 0 AND changed_ms < ?1 AND expires_ms < ?1",
             ] {
                 n_removed += transaction.execute(sql, [before_ms])? as u64;
             }

@@ -24,7 +24,10 @@ const PAGE_BYTES: u32 = 4_096;
 
 /// One step takes a file from the version of its place in this list to the next one. A step that
 /// was released is never changed: add another one behind it.
-const STEPS: &[Step] = &[|transaction| transaction.execute_batch(include_str!("../sql/hub_state.sql"))];
+const STEPS: &[Step] = &[
+    |transaction| transaction.execute_batch(include_str!("../sql/hub_state.sql")),
+    |transaction| transaction.execute_batch(include_str!("../sql/hub_orders.sql")),
+];
 
 pub(super) type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
 

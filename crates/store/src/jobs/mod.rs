@@ -78,6 +78,9 @@ pub enum Written {
 /// Called when changes are on the disk, or are not going to be.
 pub type OnWritten = Box<dyn FnOnce(Written) + Send>;
 
+/// Called from the writer's thread after each commit; it must not wait.
+pub type OnChange = Box<dyn Fn() + Send + Sync>;
+
 /// Changes that go together, and who waits for them.
 pub(crate) struct Submission {
     pub(crate) changes: Vec<JobsChange>,
@@ -90,6 +93,7 @@ pub struct JobsFile {
     inbox: Mutex<Option<SyncSender<Submission>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     readers: Mutex<Vec<Connection>>,
+    told: Arc<Mutex<Option<OnChange>>>,
 }
 
 impl JobsFile {
@@ -99,18 +103,26 @@ impl JobsFile {
         let (path, connection, opened) = open::open(folder, now_ms)?;
         let (inbox, submissions) = sync_channel(N_WAITING_MAX);
         let of_writer = path.clone();
+        let told = Arc::new(Mutex::new(None));
+        let telling = Arc::clone(&told);
         let writer = std::thread::Builder::new()
             .name("jobs-store".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || writer::run(&of_writer, connection, &submissions))
+            .spawn(move || writer::run(&of_writer, connection, &submissions, &telling))
             .map_err(StoreError::io("start the writer of", &path))?;
         let file = Self {
             path,
             inbox: Mutex::new(Some(inbox)),
             writer: Mutex::new(Some(writer)),
             readers: Mutex::default(),
+            told,
         };
         Ok((file, opened))
+    }
+
+    /// Has somebody called after each commit, in place of whoever was before.
+    pub fn on_change(&self, told: OnChange) {
+        *self.told.lock() = Some(told);
     }
 
     /// Has changes written, all or none, in the order in which they come; `done` is called from

@@ -1,6 +1,7 @@
 //! Questions about runs and tasks.
 
 use fieldpost_model::TimeMs;
+use fieldpost_model::hub_runs::{RunCursor, RunVersion};
 use fieldpost_model::job::{Run, RunState};
 use rusqlite::types::{Type, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
@@ -55,6 +56,30 @@ impl JobsFile {
     /// Runs, newest first.
     pub fn runs(&self, query: &RunQuery) -> Result<RunPage, StoreError> {
         self.read(|connection| page(connection, query))
+    }
+
+    /// Under which numbering changes are, and the number of the newest one.
+    pub fn changes_head(&self) -> Result<RunCursor, StoreError> {
+        let sql = "SELECT spool, version FROM numbering";
+        self.read(|connection| {
+            connection.prepare_cached(sql)?.query_row([], |row| {
+                Ok(RunCursor { spool: row.get(0)?, version: row.get::<_, i64>(1)?.unsigned_abs() })
+            })
+        })
+    }
+
+    /// Runs that changed behind this change, in the order of their newest ones.
+    pub fn changes(&self, after: RunVersion, limit: usize) -> Result<Vec<(RunVersion, Run)>, StoreError> {
+        let sql = "SELECT version, record FROM runs WHERE version > ?1 ORDER BY version LIMIT ?2";
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map((after, limit), |row| {
+                Ok((row.get::<_, i64>(0)?.unsigned_abs(), record(row, 1)?))
+            })?;
+            rows.collect()
+        })
     }
 
     /// Runs that are not over, the oldest first.

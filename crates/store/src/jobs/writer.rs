@@ -5,21 +5,29 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use fieldpost_model::job::Run;
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
-use super::{JobsChange, Submission, TaskRow, Written, open};
+use super::{JobsChange, OnChange, Submission, TaskRow, Written, open};
 use crate::folder::beside;
 use crate::{StoreError, database};
 
 /// Submissions that are committed together, at most.
 const N_TOGETHER_MAX: usize = 256;
+/// Ids of forgotten orders that are kept, the newest.
+const N_FORGOTTEN_MAX: i64 = 100_000;
 /// The log is copied into the file beyond this size.
 const WAL_BYTES_COPIED: u64 = 1 << 20;
 /// The log is emptied beyond this size.
 const WAL_BYTES_MAX: u64 = 16 << 20;
 
 /// Writes until nobody can submit any more.
-pub(super) fn run(path: &Path, connection: Connection, inbox: &Receiver<Submission>) {
+pub(super) fn run(
+    path: &Path,
+    connection: Connection,
+    inbox: &Receiver<Submission>,
+    told: &Mutex<Option<OnChange>>,
+) {
     let mut connection = Some(connection);
     while let Ok(first) = inbox.recv() {
         let mut batch = vec![first];
@@ -36,6 +44,9 @@ pub(super) fn run(path: &Path, connection: Connection, inbox: &Receiver<Submissi
         };
         match written {
             Ok(answers) => {
+                if let Some(told) = &*told.lock() {
+                    told();
+                }
                 batch.into_iter().zip(answers).for_each(|(submission, answer)| (submission.done)(answer));
                 if let Some(connection) = &connection {
                     tend_log(path, connection);
@@ -87,8 +98,9 @@ fn apply(connection: &Connection, change: &JobsChange) -> rusqlite::Result<()> {
     let n_rows = match change {
         JobsChange::AddRun(run) => {
             let (tags, record) = (json(&run.job.tags)?, json(run)?);
-            sql("INSERT INTO runs (id, job, domain, state, is_final, created_ms, ended_ms, tags, output_bytes, record)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?
+            let version = next_version(connection)?;
+            sql("INSERT INTO runs (id, job, domain, state, is_final, created_ms, ended_ms, tags, output_bytes, record,
+                 version) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?
             .execute(params![
                 run.id,
                 run.job.name,
@@ -99,22 +111,25 @@ fn apply(connection: &Connection, change: &JobsChange) -> rusqlite::Result<()> {
                 run.ended_ms,
                 tags,
                 output_bytes(run),
-                record
+                record,
+                version
             ])?
         }
         JobsChange::PutRun(run) => {
-            sql("UPDATE runs SET state = ?2, is_final = ?3, ended_ms = ?4, record = ?5, output_bytes = ?6
-                 WHERE id = ?1")?
+            let version = next_version(connection)?;
+            sql("UPDATE runs SET state = ?2, is_final = ?3, ended_ms = ?4, record = ?5, output_bytes = ?6,
+                 version = ?7 WHERE id = ?1")?
             .execute(params![
                 run.id,
                 run.state.as_str(),
                 run.state.is_final(),
                 run.ended_ms,
                 json(run)?,
-                output_bytes(run)
+                output_bytes(run),
+                version
             ])?
         }
-        JobsChange::RemoveRun(id) => sql("DELETE FROM runs WHERE id = ?1")?.execute([id])?,
+        JobsChange::RemoveRun(id) => remove(connection, id)?,
         JobsChange::PutTask(TaskRow { name, definition, paused, slot_ms, ticker, changed_ms }) => {
             sql("INSERT OR REPLACE INTO tasks VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
                 .execute(params![name, definition, paused, slot_ms, ticker, changed_ms])?
@@ -127,6 +142,22 @@ fn apply(connection: &Connection, change: &JobsChange) -> rusqlite::Result<()> {
     };
     tracing::trace!(n_rows, "written");
     Ok(())
+}
+
+fn next_version(connection: &Connection) -> rusqlite::Result<i64> {
+    let sql = "UPDATE numbering SET version = version + 1 RETURNING version";
+    connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
+}
+
+/// Forgets a run. Of one that a hub ordered the id stays, for the order may come again.
+fn remove(connection: &Connection, id: &str) -> rusqlite::Result<usize> {
+    let sql = "INSERT OR IGNORE INTO forgotten (id) SELECT id FROM runs WHERE id = ?1 AND
+        record ->> '$.asked_by' LIKE 'hub %'";
+    if connection.prepare_cached(sql)?.execute([id])? > 0 {
+        let sql = "DELETE FROM forgotten WHERE number <= (SELECT max(number) FROM forgotten) - ?1";
+        connection.prepare_cached(sql)?.execute([N_FORGOTTEN_MAX])?;
+    }
+    connection.prepare_cached("DELETE FROM runs WHERE id = ?1")?.execute([id])
 }
 
 fn output_bytes(run: &Run) -> i64 {

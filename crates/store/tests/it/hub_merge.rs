@@ -9,7 +9,7 @@ use fieldpost_model::{
     ABSENT, ENDED, Event, EventKind, Frame, Intervals, Item, LogEntry, Period, Stream, TimeMs,
 };
 use fieldpost_store::codec::encode_window;
-use fieldpost_store::hub::{HubReader, HubSeries, HubStore};
+use fieldpost_store::hub::{HubReader, HubSeries, HubStore, LogAsk};
 use fieldpost_store::record::{Note, encode_logs, encode_note};
 use fieldpost_store::{Rollup, Samples};
 
@@ -121,16 +121,31 @@ fn logs_stay_readable_a_page_at_a_time_and_go_with_the_samples() {
     };
     let frames = (1..=15).rev().map(|seq| Frame::Item(logs(seq))).collect();
     append(&store, Batch { stream: Stream::Logs, frames, ..batch(2, []) });
-    let read = || {
-        let (mut all, mut after) = (Vec::new(), None);
+    let usual = LogAsk { from_ms: START_MS, to_ms: i64::MAX, limit: 7, ..LogAsk::default() };
+    let read_all = |ask: &LogAsk| {
+        let (mut all, mut ask) = (Vec::new(), ask.clone());
         loop {
-            let page = bench.reader().logs(&agent_id(2), (START_MS, i64::MAX), after, 7).unwrap();
+            let page = bench.reader().logs(&ask).unwrap();
             let Some((place, _)) = page.last() else { return all };
-            after = Some(*place);
+            ask.after = Some(place.clone());
             all.extend(page.into_iter().map(|(_, entry)| entry.body));
         }
     };
     let expected: Vec<String> = (1..=15).flat_map(|seq| (0..5).map(move |n| format!("{seq} {n}"))).collect();
+    // Of one and of all, either way, and only what says something.
+    let read = || {
+        let back = read_all(&LogAsk { is_newest_first: true, ..usual.clone() });
+        assert!(back.iter().rev().eq(&expected), "{back:?}");
+        let said = read_all(&LogAsk { text: "4 3".to_owned(), ..usual.clone() });
+        assert_eq!(said, ["4 3", "14 3"]);
+        assert!(read_all(&LogAsk { text: "SHOP".to_owned(), severity: 10, ..usual.clone() }).is_empty());
+        read_all(&LogAsk {
+            agent_id: Some(agent_id(2)),
+            severity: 9,
+            text: "SHOP".to_owned(),
+            ..usual.clone()
+        })
+    };
     assert_eq!(read(), expected);
     let store = reopen(&bench, &store, START_MS + 25 * HOUR_MS);
     assert!(store.tend(PATIENCE));

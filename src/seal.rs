@@ -1,4 +1,5 @@
-//! Secrets at rest: sealed with a key that is not in the database, each for one run only.
+//! Secrets at rest, of runs and of orders for them: sealed with a key that is not in the database, each
+//! for one run only.
 
 use std::collections::BTreeMap;
 use std::path::Path;

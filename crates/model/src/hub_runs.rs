@@ -1,0 +1,142 @@
+//! The runs of all agents at the hub: one trait, and what goes in and comes out of it. Each is a copy
+//! of what its agent keeps, drawn in the order of changes; how it is kept is its implementation's own
+//! affair.
+
+use std::error::Error;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::TimeMs;
+use crate::job::{Run, RunState};
+
+/// A change of an agent's runs: numbers grow, and a run that changed again has the newer one only.
+pub type RunVersion = u64;
+
+/// Where a hub is in the changes of an agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunCursor {
+    /// Under which numbering: another one begins anew.
+    pub spool: String,
+    /// All changes up to this one are here.
+    pub version: RunVersion,
+}
+
+/// A line of what an agent says of its runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunNews {
+    /// Where what follows begins: the first line.
+    From(RunCursor),
+    /// A run as it is since this change.
+    Run {
+        /// The number of the change.
+        version: RunVersion,
+        /// The run.
+        run: Box<Run>,
+    },
+    /// All tasks of the host, as the agent tells them.
+    Tasks(Vec<Value>),
+    /// Nothing is new.
+    Nothing,
+}
+
+/// A run as the hub has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownRun {
+    /// The id of its agent; empty while an order waits for whoever takes it.
+    pub agent_id: String,
+    /// What was ordered together has the same; empty for what no hub ordered.
+    pub batch: String,
+    /// The number of its newest change; 0: the agent has not told of it yet.
+    pub version: RunVersion,
+    /// The run.
+    pub run: Run,
+}
+
+/// Place of a run in the list: newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunPlace {
+    /// When it was accepted.
+    pub created_ms: TimeMs,
+    /// Its number at the hub.
+    pub number: i64,
+}
+
+/// Which runs; without any condition all, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct RunWish {
+    /// Of these agents, by id; none named: of any.
+    pub agents: Vec<String>,
+    /// Of this job.
+    pub job: Option<String>,
+    /// Of this domain.
+    pub domain: Option<String>,
+    /// In one of these states; none named: in any.
+    pub states: Vec<RunState>,
+    /// With all of these tags.
+    pub tags: Vec<(String, String)>,
+    /// Ordered together.
+    pub batch: Option<String>,
+    /// Accepted at this instant or later.
+    pub since_ms: Option<TimeMs>,
+    /// Only those that are not over.
+    pub going_on: bool,
+    /// Behind this one in the list.
+    pub after: Option<RunPlace>,
+    /// So many at most.
+    pub limit: usize,
+}
+
+/// Some runs, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct KnownRuns {
+    /// The runs.
+    pub runs: Vec<KnownRun>,
+    /// Where to go on, if there may be more.
+    pub next: Option<RunPlace>,
+}
+
+/// Why the runs could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("the hub's runs cannot be used")]
+pub struct RunsFault(#[source] Box<dyn Error + Send + Sync>);
+
+impl RunsFault {
+    /// For this reason.
+    pub fn new(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(reason.into())
+    }
+}
+
+/// The runs of all agents. Synchronous: the caller chooses the thread. What it holds can be asked for
+/// again, as long as the agents keep it.
+pub trait HubRuns: Send + Sync {
+    /// Where the hub is in the changes of an agent.
+    fn cursor(&self, agent_id: &str) -> Result<RunCursor, RunsFault>;
+
+    /// Takes changes in, with the cursor behind them: all or none.
+    fn take(&self, agent_id: &str, cursor: &RunCursor, runs: &[(RunVersion, Run)]) -> Result<(), RunsFault>;
+
+    /// Takes in what an agent says of its tasks.
+    fn take_tasks(&self, agent_id: &str, tasks: &[Value], now_ms: TimeMs) -> Result<(), RunsFault>;
+
+    /// What agents have said of their tasks, and when, by agent; of all, or of this one.
+    fn tasks(&self, agent_id: Option<&str>) -> Result<Vec<(String, TimeMs, Vec<Value>)>, RunsFault>;
+
+    /// Shows orders as runs, until their agents tell of them: one that has told is believed.
+    fn show_orders(&self, orders: &[KnownRun]) -> Result<(), RunsFault>;
+
+    /// The runs of this id, or of this beginning or end of one, two at most: enough to tell whether
+    /// there is one.
+    fn find(&self, part: &str, agent_id: Option<&str>) -> Result<Vec<KnownRun>, RunsFault>;
+
+    /// Runs, newest first.
+    fn runs(&self, wish: &RunWish) -> Result<KnownRuns, RunsFault>;
+
+    /// Forgets runs that ended before this instant, or are older than the newest so many.
+    fn forget(&self, before_ms: TimeMs, n_kept: u64) -> Result<u64, RunsFault>;
+
+    /// Forgets all of an agent.
+    fn forget_agent(&self, agent_id: &str) -> Result<(), RunsFault>;
+}

@@ -1,0 +1,118 @@
+//! Questions about the runs of all agents.
+
+use fieldpost_model::TimeMs;
+use fieldpost_model::hub_runs::{KnownRun, KnownRuns, RunPlace, RunWish};
+use fieldpost_model::job::Run;
+use rusqlite::types::{Type, Value};
+use rusqlite::{Connection, Row, params_from_iter};
+
+const COLUMNS: &str = "agent, batch, version, record, created_ms, number";
+/// Characters of an id by whose end runs are found.
+const TAIL_CHARS: usize = 8;
+
+fn known(row: &Row<'_>) -> rusqlite::Result<(KnownRun, RunPlace)> {
+    let text: String = row.get(3)?;
+    let run: Run = serde_json::from_str(&text)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(3, Type::Text, Box::new(error)))?;
+    let (agent_id, batch) = (row.get(0)?, row.get(1)?);
+    let place = RunPlace { created_ms: row.get(4)?, number: row.get(5)? };
+    Ok((KnownRun { agent_id, batch, version: row.get::<_, i64>(2)?.unsigned_abs(), run }, place))
+}
+
+/// By the whole id, else by its beginning or its last eight.
+pub(super) fn find(
+    connection: &Connection,
+    part: &str,
+    agent_id: Option<&str>,
+) -> rusqlite::Result<Vec<KnownRun>> {
+    let of_agent = if agent_id.is_some() { "agent = ?2" } else { "?2 = ?2" };
+    let agent_id = agent_id.unwrap_or_default();
+    let tail: String = part.chars().rev().take(TAIL_CHARS).collect::<Vec<_>>().into_iter().rev().collect();
+    let by_tail = part.len() >= TAIL_CHARS;
+    let ways: &[&str] = if by_tail {
+        &[
+            "id = ?1",
+            "substr(id, -8) = ?3 AND substr(id, -length(?1)) = ?1",
+            "id >= ?1 AND id < ?1 || char(1114111)",
+        ]
+    } else {
+        &["id = ?1", "id >= ?1 AND id < ?1 || char(1114111)"]
+    };
+    for way in ways {
+        // Named in each, so that all take the same values.
+        let sql = format!("SELECT {COLUMNS} FROM runs WHERE {way} AND {of_agent} AND ?3 = ?3 LIMIT 2");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let found = statement.query_map((part, agent_id, &tail), known)?;
+        let found: Vec<(KnownRun, RunPlace)> = found.collect::<Result<_, _>>()?;
+        if !found.is_empty() {
+            return Ok(found.into_iter().map(|(run, _)| run).collect());
+        }
+    }
+    Ok(Vec::new())
+}
+
+pub(super) fn runs(connection: &Connection, wish: &RunWish) -> rusqlite::Result<KnownRuns> {
+    let mut conditions = vec!["1".to_owned()];
+    let mut values: Vec<Value> = Vec::new();
+    let mut add = |condition: &str, value: Value| {
+        conditions.push(condition.to_owned());
+        values.push(value);
+    };
+    for (column, word) in [("job", &wish.job), ("domain", &wish.domain), ("batch", &wish.batch)] {
+        if let Some(word) = word {
+            add(&format!("{column} = ?"), word.clone().into());
+        }
+    }
+    if let Some(since_ms) = wish.since_ms {
+        add("created_ms >= ?", since_ms.into());
+    }
+    if let Some(RunPlace { created_ms, number }) = wish.after {
+        conditions.push("(created_ms, number) < (?, ?)".to_owned());
+        values.extend([created_ms.into(), number.into()]);
+    }
+    for (name, value) in &wish.tags {
+        conditions.push("instr(tags, ?) > 0".to_owned());
+        values.push(format!("{}:{}", quoted(name), quoted(value)).into());
+    }
+    if !wish.agents.is_empty() {
+        conditions.push(format!("agent IN ({})", vec!["?"; wish.agents.len()].join(",")));
+        values.extend(wish.agents.iter().cloned().map(Value::from));
+    }
+    if wish.going_on {
+        conditions.push("is_final = 0".to_owned());
+    }
+    if !wish.states.is_empty() {
+        let words: Vec<String> = wish.states.iter().map(|state| format!("'{}'", state.as_str())).collect();
+        conditions.push(format!("state IN ({})", words.join(",")));
+    }
+    let sql = format!(
+        "SELECT {COLUMNS} FROM runs WHERE {} ORDER BY created_ms DESC, number DESC LIMIT {}",
+        conditions.join(" AND "),
+        wish.limit
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map(params_from_iter(values), known)?;
+    let rows: Vec<(KnownRun, RunPlace)> = rows.collect::<Result<_, _>>()?;
+    let next = (rows.len() == wish.limit).then(|| rows.last().map(|(_, place)| *place)).flatten();
+    Ok(KnownRuns { runs: rows.into_iter().map(|(run, _)| run).collect(), next })
+}
+
+/// As it stands in the column of tags.
+fn quoted(text: &str) -> String {
+    serde_json::Value::String(text.to_owned()).to_string()
+}
+
+type SaidTasks = (String, TimeMs, Vec<serde_json::Value>);
+
+pub(super) fn tasks(connection: &Connection, agent_id: Option<&str>) -> rusqlite::Result<Vec<SaidTasks>> {
+    let sql = "SELECT agent, said_ms, tasks FROM tasks WHERE ?1 = '' OR agent = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([agent_id.unwrap_or_default()], |row| {
+        let text: String = row.get(2)?;
+        let read = serde_json::from_str(&text);
+        let read =
+            read.map_err(|error| rusqlite::Error::FromSqlConversionFailure(2, Type::Text, Box::new(error)));
+        Ok((row.get(0)?, row.get(1)?, read?))
+    })?;
+    rows.collect()
+}

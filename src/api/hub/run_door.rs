@@ -1,0 +1,159 @@
+//! What can be done with one run of an agent through the hub: end it, see what it says, what it costs.
+//! What only the agent knows is asked of it over the link.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, RawQuery, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use fieldpost_model::hub_runs::KnownRun;
+use fieldpost_model::hub_state::AuditNote;
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Asker, Doer, blocking};
+use crate::api::jobs::{KillAnswer, KillRequest, RunStats};
+use crate::api::problem::Problem;
+use crate::hub::{Ending, Hub, Link};
+
+/// The longest that an agent may take until its answer begins.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Of which agent, where ids are not unique.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Which {
+    agent: Option<String>,
+}
+
+async fn known(hub: &Arc<Hub>, id: String, which: Which) -> Result<KnownRun, Problem> {
+    blocking(Arc::clone(hub), move |hub| Ok(hub.known_run(&id, which.agent.as_deref())?)).await
+}
+
+/// The link to the agent of this run.
+fn link(hub: &Hub, run: &KnownRun) -> Result<Arc<Link>, Problem> {
+    hub.links.get(&run.agent_id).ok_or_else(|| {
+        let detail = match run.version {
+            0 => "the run waits for its agent; nothing more is known of it yet",
+            _ => "the agent of this run is not linked; what the hub has is in /api/v1/runs/{id}",
+        };
+        Problem::new(StatusCode::BAD_GATEWAY, "no_link", detail)
+    })
+}
+
+async fn in_time<T>(asked: impl Future<Output = anyhow::Result<T>>) -> Result<T, Problem> {
+    let late =
+        |_| Problem::new(StatusCode::GATEWAY_TIMEOUT, "late", "the agent did not answer in time; try again");
+    tokio::time::timeout(DEADLINE, asked).await.map_err(late)?.map_err(|error| {
+        Problem::new(
+            StatusCode::BAD_GATEWAY,
+            "link_failed",
+            format!("the link to the agent failed: {error:#}"),
+        )
+    })
+}
+
+/// Ends a run, or sends it a signal: at the hub if it was not sent yet, else at its agent.
+pub async fn kill(
+    State(hub): super::State,
+    Doer(act): Doer,
+    Path(id): Path<String>,
+    Query(which): Query<Which>,
+    Json(request): Json<KillRequest>,
+) -> Result<Response, Problem> {
+    let run = known(&hub, id, which).await?;
+    let (ending, run) = blocking(Arc::clone(&hub), move |hub| {
+        let ending = hub.end_order(&act, &run)?;
+        if ending == Ending::AskAgent {
+            let note = AuditNote {
+                action: "run.kill".to_owned(),
+                subject: run.run.id.clone(),
+                detail: json!({ "agent": run.agent_id }).to_string(),
+            };
+            hub.state.note(&act, &note)?;
+        }
+        Ok((ending, run))
+    })
+    .await?;
+    let answer = |done: &str, text: &str| {
+        let (done, text) = (done.to_owned(), text.to_owned());
+        Ok(Json(KillAnswer { id: run.run.id.clone(), done, text }).into_response())
+    };
+    match ending {
+        Ending::CalledOff => answer("called_off", "it had not been sent to an agent, and is called off"),
+        Ending::Noted => answer("asked", "it is on its way to its agent, which is asked to end it"),
+        Ending::AskAgent if run.run.state.is_final() => {
+            let detail = format!("run {} is over already: {}", run.run.id, run.run.state);
+            Err(Problem::conflict("run_over", detail))
+        }
+        Ending::AskAgent => {
+            let link = link(&hub, &run)?;
+            let path = format!("/v1/runs/{}/kill", run.run.id);
+            Ok(in_time(link.post(&path, &request)).await?.map(Body::new))
+        }
+    }
+}
+
+/// Rows of the output, a line of JSON each, as the agent gives them; followed until the run is over.
+pub async fn logs(
+    State(hub): super::State,
+    asker: Asker,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+    Query(which): Query<Which>,
+) -> Result<Response, Problem> {
+    let run = known(&hub, id, which).await?;
+    let link = link(&hub, &run)?;
+    let query = query.unwrap_or_default();
+    // The agent knows itself.
+    let rest: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("agent=")).collect();
+    let place = match rest.contains(&"follow=true") {
+        true => Some(hub.places.take(&asker.0.actor().to_string()).ok_or_else(|| {
+            let detail = "too many streams are open; close one, or try again later";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail)
+        })?),
+        false => None,
+    };
+    let path = format!("/v1/runs/{}/logs?{}", run.run.id, rest.join("&"));
+    let answer = in_time(async { Ok(link.get(&path).await?) }).await?;
+    let (parts, body) = answer.into_parts();
+    let held = Body::new(body).into_data_stream().map(move |bytes| {
+        let _held_until_the_end = &place;
+        bytes
+    });
+    let (mut answer, _) = Response::new(Body::empty()).into_parts();
+    answer.status = parts.status;
+    answer.headers.extend(
+        parts.headers.into_iter().filter(|(name, _)| name.as_ref().is_some_and(|name| *name == CONTENT_TYPE)),
+    );
+    Ok(Response::from_parts(answer, Body::from_stream(held)))
+}
+
+/// What a run has cost so far; while it goes on with its newest samples, if its agent is there.
+pub async fn stats(
+    State(hub): super::State,
+    Path(id): Path<String>,
+    Query(which): Query<Which>,
+) -> Result<Response, Problem> {
+    let run = known(&hub, id, which).await?;
+    if let Ok(link) = link(&hub, &run)
+        && run.version > 0
+    {
+        let path = format!("/v1/runs/{}/stats", run.run.id);
+        let answer = in_time(async { Ok(link.get(&path).await?) }).await;
+        if let Ok(answer) = answer.map(|answer| answer.map(Body::new))
+            && answer.status().is_success()
+        {
+            return Ok(answer);
+        }
+    }
+    let run = run.run;
+    let (samples, intervals) = (Vec::new(), Vec::new());
+    let stats = RunStats { state: run.state, usage: run.usage, samples, stats: run.stats, intervals };
+    Ok(Json(stats).into_response())
+}

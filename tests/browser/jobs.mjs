@@ -1,0 +1,104 @@
+// What people do with jobs in the dashboard: run something on whoever has a role, follow what it says, kill it;
+// define a job, disable it, have it run now. And what a viewer is not offered.
+import { check, closePage, given, isAccessible, openPage } from "./stage.mjs";
+
+/** A job that says something, and something else that a page could take for markup. */
+const SAYS = `echo '${given.hostile}'; i=0; while :; do i=$((i+1)); echo "line $i"; sleep 0.3; done`;
+
+/** The levels and lines that are drawn. */
+const line = (page, text) => page.locator(".log-row").filter({ hasText: text }).first();
+
+/** Something runs on whoever has the role; its log is followed, searched and saved; it is killed. */
+export async function runAndKill(browser, user) {
+  const page = await openPage(browser, given.url, { user, path: "/runs" });
+  await page.getByRole("button", { name: "Run something" }).click();
+  const form = page.getByRole("dialog", { name: "Run something" });
+  await form.getByLabel("A line for the shell").fill(SAYS);
+  await form.getByRole("button", { name: "Any one that has" }).click();
+  await form.getByLabel("Roles").fill("nobody-has-this");
+  await form.getByRole("status", { name: "Who gets it" }).getByText(/Nobody/).waitFor();
+  await form.getByLabel("Roles").fill(given.role);
+  await form.getByRole("status", { name: "Who gets it" }).getByText(given.host).waitFor();
+  await form.getByText("Limits, user, environment").click();
+  await form.getByLabel("Ends after").fill("10m");
+  await form.getByRole("button", { name: "Add a secret" }).click();
+  await form.getByLabel("Name of the secret").fill("TOKEN");
+  await form.getByLabel("Value of TOKEN").fill("open sesame");
+  await isAccessible(page, "the form for a run");
+  await form.getByRole("button", { name: "Run", exact: true }).click();
+  await page.waitForURL(/\/runs\/[^?]/);
+  await page.getByText("Running", { exact: false }).first().waitFor();
+  await line(page, given.hostile).waitFor();
+  await line(page, "line 3").waitFor();
+  await isAccessible(page, "a run");
+  await page.getByLabel("Search the log").fill("line 2");
+  await line(page, "line 2").waitFor();
+  check((await page.locator(".log-row").filter({ hasText: "line 3" }).count()) === 0, "the search leaves in what does not fit");
+  const [saved] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Save" }).click()]);
+  check(saved.suggestedFilename().endsWith(".log"), saved.suggestedFilename());
+  const link = page.url();
+  await page.getByRole("button", { name: "Kill…" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Kill", exact: true }).click();
+  await page.locator(".run-state").filter({ hasText: "Killed" }).waitFor();
+  check((await page.getByRole("button", { name: "Kill…" }).count()) === 0, "what is over may be killed");
+  // The same by its link, and in the list; by its command, for it may be asked for again.
+  await page.goto(`${given.url}/runs?state=killed`);
+  await page.locator(`[data-run="${new URL(link).pathname.split("/").at(-1)}"]`).waitFor();
+  await isAccessible(page, "the runs");
+  const harmed = await page.evaluate(() => window.harmed === true);
+  check(!harmed, "the log was taken for markup");
+  await page.goto(link.replace(/\?.*/, "?new=1&of=") + new URL(link).pathname.split("/").at(-1));
+  const again = page.getByRole("dialog", { name: "Run again" });
+  await again.getByLabel("A line for the shell").waitFor();
+  check((await again.getByLabel("A line for the shell").inputValue()) === SAYS, "the form has another command");
+  await closePage(page);
+}
+
+/** A job is defined, its faults told while one types; it is triggered, disabled, changed, removed. */
+export async function defineAndTrigger(browser, user) {
+  const page = await openPage(browser, given.url, { user, path: "/jobs" });
+  await page.getByRole("button", { name: "Define a job" }).click();
+  const editor = page.getByRole("dialog", { name: "Define a job" });
+  const text = (timeout) => `target: {roles: [${given.role}]}\njob:\n  name: sums\n  shell: echo sums\n  every: 1h\n  timeout: ${timeout}\n`;
+  await editor.getByLabel("Definition in YAML").fill(text("soon"));
+  await editor.getByRole("status").getByText(/line 6/).waitFor();
+  check(await editor.getByRole("button", { name: "Define" }).isDisabled(), "what is wrong may be defined");
+  await editor.getByLabel("Definition in YAML").fill(text("5m"));
+  await editor.getByRole("status").getByText("Sound.").waitFor();
+  await editor.getByRole("status").getByText(given.host).waitFor();
+  await isAccessible(page, "the editor of a job");
+  await editor.getByRole("button", { name: "Define" }).click();
+  await page.waitForURL(/\/jobs\/sums/);
+  await page.getByRole("button", { name: "Run now" }).click();
+  await page.waitForURL(/\/runs\/[^?]/);
+  await page.locator(".run-state").filter({ hasText: "Succeeded" }).waitFor();
+  await page.goto(`${given.url}/jobs/sums`);
+  await page.getByRole("region", { name: "Last runs" }).getByText(/100 %/).waitFor();
+  await isAccessible(page, "a job");
+  await page.getByRole("button", { name: "Disable" }).click();
+  await page.getByRole("button", { name: "Enable" }).waitFor();
+  await page.goto(`${given.url}/jobs`);
+  await page.locator('[data-job="sums"]').getByText("disabled").waitFor();
+  await isAccessible(page, "the jobs");
+  await page.goto(`${given.url}/jobs/sums`);
+  await page.getByRole("button", { name: "Remove…" }).click();
+  await page.getByRole("button", { name: "Remove sums" }).click();
+  await page.waitForURL(/\/jobs$/);
+  await page.waitForFunction(() => document.querySelector("main") !== null && document.querySelector('[data-job="sums"]') === null);
+  await page.goto(`${given.url}/queues`);
+  await page.getByRole("heading", { name: "Queues" }).waitFor();
+  await isAccessible(page, "the queues");
+  await closePage(page);
+}
+
+/** Looks at jobs and runs as one who may change nothing. */
+export async function offeredToViewer(page) {
+  for (const view of ["/jobs", "/runs"]) {
+    await page.goto(given.url + view);
+    await page.getByRole("heading", { level: 1 }).waitFor();
+    await page.waitForFunction(() => document.querySelector(".wait") === null);
+    const offered = await page.getByRole("button", { name: /^(Run|Define|Kill|Disable|Enable|Remove)/ }).allInnerTexts();
+    const allowed = offered.filter((text) => !text.startsWith("Running now"));
+    check(allowed.length === 0, `a viewer is offered ${allowed.join(", ")} at ${view}`);
+  }
+}

@@ -1,0 +1,277 @@
+// All runs of all hosts, the newest first, by job, host, state and time; and what goes on right now on top.
+import { useComputed, useSignal } from "@preact/signals";
+import { useEffect, useState } from "preact/hooks";
+import { isAborted, now, words } from "../api/client";
+import type { JobList, Run, RunState } from "../api/types";
+import { hosts, refreshFleet } from "../fleet/store";
+import { bytes, exactInstant, instant, seconds, span } from "../format";
+import { add } from "../keys";
+import { useLoaded } from "../parts/loaded";
+import { Empty, Problem, Waiting } from "../parts/messages";
+import { hostLink, param, params, setParams } from "../router";
+import { isOperator } from "../session";
+import { listJobs, listRuns } from "./calls";
+import { definitionsOf } from "./definitions";
+import { jobName, runLink } from "./links";
+import { NewRunDialog } from "./new-run";
+import { beganText, causeText, FAILURES, isOver, RUN_STATES, RunStateText, shortId, Took, wordOf } from "./outcome";
+
+const job = param("job");
+const agent = param("agent");
+const state = param("state");
+const since = param("since", "7d");
+const batch = param("batch");
+
+const SINCES: [string, string, number][] = [
+  ["1h", "1 hour", 3_600_000],
+  ["1d", "1 day", 86_400_000],
+  ["7d", "7 days", 604_800_000],
+  ["all", "All", 0],
+];
+/** How often the newest are asked for while they are looked at, milliseconds. */
+const EVERY_MS = 3_000;
+const TYPING_MS = 250;
+const PAGE = 100;
+
+/** Groups of states that people ask for. */
+const CHOICES: [key: string, name: string, states: RunState[]][] = [
+  ["", "All states", []],
+  ["active", "Going on", RUN_STATES.filter((one) => !isOver(one))],
+  ["bad", "Gone wrong", FAILURES],
+  ...RUN_STATES.filter(isOver).map((one): [string, string, RunState[]] => [one, wordOf(one), [one]]),
+];
+
+function wish(): Record<string, string> {
+  const states = CHOICES.find(([key]) => key === state.value)?.[2] ?? [];
+  const back = SINCES.find(([key]) => key === since.value)?.[2] ?? 0;
+  return {
+    ...(job.value ? { job: job.value } : {}),
+    ...(agent.value ? { agent: agent.value } : {}),
+    ...(batch.value ? { batch: batch.value } : {}),
+    ...(states.length > 0 ? { state: states.join(",") } : {}),
+    ...(back > 0 ? { since: String(Math.floor(now() - back)) } : {}),
+    limit: String(PAGE),
+  };
+}
+
+/** The runs that the address asks for: the newest page again and again, older ones once. */
+function useRuns() {
+  const newest = useSignal<Run[] | null>(null);
+  const older = useSignal<Run[]>([]);
+  const next = useSignal<string | null>(null);
+  const [problem, setProblem] = useState("");
+  const asked = [job, agent, state, since, batch].map((one) => one.value).join("\n");
+  useEffect(() => {
+    const abort = new AbortController();
+    let timer = 0;
+    older.value = [];
+    const look = async () => {
+      try {
+        if (!document.hidden) {
+          const page = await listRuns(wish(), abort.signal);
+          newest.value = page.runs;
+          if (older.peek().length === 0) next.value = page.next;
+          setProblem("");
+        }
+      } catch (error) {
+        if (isAborted(error)) return;
+        setProblem(words(error));
+      }
+      timer = window.setTimeout(look, EVERY_MS);
+    };
+    timer = window.setTimeout(look, newest.peek() ? TYPING_MS : 0);
+    return () => {
+      abort.abort();
+      window.clearTimeout(timer);
+    };
+  }, [asked]);
+  const more = async () => {
+    if (!next.value) return;
+    try {
+      const page = await listRuns({ ...wish(), after: next.value });
+      older.value = [...older.peek(), ...page.runs];
+      next.value = page.next;
+    } catch (error) {
+      setProblem(words(error));
+    }
+  };
+  const all = useComputed(() => {
+    const first = newest.value;
+    if (!first) return null;
+    const known = new Set(first.map((run) => run.id + run.agent));
+    return [...first, ...older.value.filter((run) => !known.has(run.id + run.agent))];
+  });
+  return { all, next, problem, more };
+}
+
+export function RunsPage() {
+  const { all, next, problem, more } = useRuns();
+  const isAsking = useComputed(() => params.value.has("new"));
+  useEffect(() => (isOperator.value ? add([{ keys: "n", does: "Run something", run: () => setParams({ new: "1" }) }]) : undefined), []);
+  const runs = all.value;
+  return (
+    <main>
+      <div class="head">
+        <h1>Runs</h1>
+        <Filters />
+        <span class="room" />
+        <span class="muted" role="status">
+          {runs ? `${runs.length}${next.value ? "+" : ""} runs` : ""}
+        </span>
+        {isOperator.value && (
+          <button type="button" class="primary" onClick={() => setParams({ new: "1" })}>
+            Run something
+          </button>
+        )}
+      </div>
+      <Problem text={problem} />
+      {!runs && !problem && <Waiting what="Asking for runs" />}
+      {runs?.length === 0 && <Nothing />}
+      {runs && runs.length > 0 && (
+        <section class="panel">
+          <RunTable runs={runs} />
+          {next.value && (
+            <p class="more">
+              <button type="button" onClick={() => void more()}>
+                Older runs
+              </button>
+            </p>
+          )}
+        </section>
+      )}
+      {isAsking.value && <NewRunDialog onClose={() => setParams({ new: null, of: null, on: null })} />}
+    </main>
+  );
+}
+
+function Filters() {
+  const names = useLoaded<JobList>("names", 0, async (abort) => {
+    void refreshFleet(60_000);
+    return listJobs(abort);
+  });
+  return (
+    <>
+      <input
+        type="search"
+        aria-label="Job"
+        placeholder="Job, whole name"
+        list="job-names"
+        value={job.value}
+        onInput={(event) => setParams({ job: event.currentTarget.value })}
+      />
+      <datalist id="job-names">
+        {[...new Set((names.data.value ? definitionsOf(names.data.value) : []).map((one) => one.name))].slice(0, 500).map((name) => (
+          <option key={name} value={name} />
+        ))}
+      </datalist>
+      <input
+        type="search"
+        aria-label="Host"
+        placeholder="Host, whole name"
+        list="host-names"
+        value={agent.value}
+        onChange={(event) => setParams({ agent: event.currentTarget.value.trim() })}
+      />
+      <datalist id="host-names">
+        {hosts.value.slice(0, 500).map((host) => (
+          <option key={host.id} value={host.name} />
+        ))}
+      </datalist>
+      <select aria-label="State" value={state.value} onChange={(event) => setParams({ state: event.currentTarget.value })}>
+        {CHOICES.map(([key, name]) => (
+          <option key={key} value={key}>
+            {name}
+          </option>
+        ))}
+      </select>
+      <div class="segments" role="group" aria-label="Of the last">
+        {SINCES.map(([key, name]) => (
+          <button key={key} type="button" aria-pressed={since.value === key} onClick={() => setParams({ since: key === "7d" ? null : key })}>
+            {name}
+          </button>
+        ))}
+      </div>
+      {batch.value && (
+        <button type="button" onClick={() => setParams({ batch: null })}>
+          Ordered together ×
+        </button>
+      )}
+    </>
+  );
+}
+
+function Nothing() {
+  const isFiltered = job.value || agent.value || state.value || batch.value || since.value !== "all";
+  return (
+    <Empty title={isFiltered ? "No run fits" : "Nothing has run yet"}>
+      <p>{isFiltered ? "Nothing of this kind ran in this span." : "Runs of every host appear here, whoever asked for them."}</p>
+      {isFiltered && (
+        <button type="button" onClick={() => setParams({ job: null, agent: null, state: null, batch: null, since: "all" })}>
+          Show all
+        </button>
+      )}
+    </Empty>
+  );
+}
+
+/** `without`: columns that say the same in every row. */
+export function RunTable({ runs, without = [] }: { runs: Run[]; without?: ("job" | "host")[] }) {
+  const isShown = (column: "job" | "host") => !without.includes(column);
+  return (
+    <div class="scroll">
+      <table class="list dense runs">
+        <thead>
+          <tr>
+            <th>Run</th>
+            <th>State</th>
+            {isShown("job") && <th>Job</th>}
+            {isShown("host") && <th>Host</th>}
+            <th>Began</th>
+            <th class="num">Took</th>
+            <th class="num">CPU</th>
+            <th class="num">Memory, most</th>
+            <th class="num">Waited</th>
+            <th>Why</th>
+          </tr>
+        </thead>
+        <tbody>
+          {runs.map((run) => (
+            <tr key={run.id + run.agent} class={isOver(run.state) ? "" : "going-on"} data-run={run.id}>
+              <td>
+                <a href={runLink(run.id)} class="mono">
+                  {shortId(run.id)}
+                </a>
+              </td>
+              <td class="run-cell">
+                <RunStateText run={run} />
+              </td>
+              {isShown("job") && (
+                <td class="p-name" title={jobName(run.job)}>
+                  {jobName(run.job)}
+                </td>
+              )}
+              {isShown("host") && <td class="nowrap cut">{run.agent ? <a href={hostLink(run.agent)}>{run.agent}</a> : <span class="muted">whoever comes first</span>}</td>}
+              <td class="nowrap" title={beganText(run)}>
+                <span title={exactInstant(run.created_ms)}>{instant(run.started_ms ?? run.created_ms)}</span>
+              </td>
+              <td class="num">
+                <Took run={run} nowMs={now()} />
+              </td>
+              <td class="num">{run.usage.source ? seconds(run.usage.cpu_user_seconds + run.usage.cpu_system_seconds) : "–"}</td>
+              <td class="num">{run.usage.memory_peak_bytes > 0 ? bytes(run.usage.memory_peak_bytes) : "–"}</td>
+              <td class="num">{run.started_ms != null ? waited(run) : isOver(run.state) ? "–" : span(now() - run.created_ms)}</td>
+              <td class="muted cut run-why" title={run.asked_by}>
+                {causeText(run.cause, run.asked_by)}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function waited(run: Run): string {
+  const ms = (run.started_ms ?? 0) - Math.max(run.created_ms, run.due_ms ?? 0);
+  return ms < 100 ? "–" : span(ms);
+}

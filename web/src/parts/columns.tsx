@@ -1,0 +1,85 @@
+// Tables that are sorted by their columns: what a row shows, what it is sorted by, what hovering tells.
+import type { ComponentChildren } from "preact";
+import { exact } from "../format";
+
+export interface Column<Row> {
+  key: string;
+  title: string;
+  /** By what it is sorted: numbers fall, words rise; what is not known comes last. */
+  of: (row: Row) => number | string | null;
+  show: (row: Row) => ComponentChildren;
+  class?: string;
+  hint?: (row: Row) => string;
+}
+
+/** A column of numbers. */
+export function number<Row>(key: string, title: string, of: (row: Row) => number | null | undefined, show: (value: number) => string): Column<Row> {
+  return {
+    key,
+    title,
+    of: (row) => of(row) ?? null,
+    show: (row) => {
+      const value = of(row);
+      return value == null ? "–" : show(value);
+    },
+    hint: (row) => {
+      const value = of(row);
+      return value == null ? "Not known" : exact(value);
+    },
+    class: "num",
+  };
+}
+
+/** Sorted by a column's key, or the other way round with a minus before it; equal rows by `tie`. */
+export function ordered<Row>(rows: Row[], columns: Column<Row>[], by: string, tie: (a: Row, b: Row) => number): Row[] {
+  const key = by.replace(/^-/, "");
+  const column = columns.find((one) => one.key === key) ?? columns[0]!;
+  const turn = by.startsWith("-") ? -1 : 1;
+  return rows.toSorted((a, b) => {
+    const [x, y] = [column.of(a), column.of(b)];
+    if (x === null || y === null) return x === y ? tie(a, b) : x === null ? 1 : -1;
+    const order = typeof x === "string" ? (x < (y as string) ? -1 : x > (y as string) ? 1 : 0) : (y as number) - x;
+    return turn * order || tie(a, b);
+  });
+}
+
+interface Props<Row> {
+  columns: Column<Row>[];
+  rows: Row[];
+  sort: string;
+  onSort: (by: string) => void;
+  keyOf: (row: Row) => string;
+  rowClass?: (row: Row) => string;
+}
+
+export function Sorted<Row>({ columns, rows, sort, onSort, keyOf, rowClass }: Props<Row>) {
+  const key = sort.replace(/^-/, "");
+  const isUp = sort.startsWith("-");
+  return (
+    <table class="list dense">
+      <thead>
+        <tr>
+          {columns.map((column) => (
+            <th key={column.key} class={column.class} aria-sort={column.key === key ? (isUp ? "ascending" : "descending") : undefined}>
+              <button type="button" onClick={() => onSort(sort === column.key ? `-${column.key}` : column.key)}>
+                {column.title}
+                {column.key === key && <span aria-hidden="true">{isUp ? " ↑" : " ↓"}</span>}
+              </button>
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map((row) => (
+          <tr key={keyOf(row)} class={rowClass?.(row)}>
+            {columns.map((column) => (
+              <td key={column.key} class={column.class} title={column.hint?.(row)}>
+                {column.show(row)}
+              </td>
+            ))}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
