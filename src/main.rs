@@ -8,7 +8,7 @@ use fieldpost::cli::Cli;
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "shim") {
-        return fieldpost::jobs::shim::main();
+        return fieldpost::jobs::shim::main(std::env::args_os().nth(2).as_deref());
     }
     Cli::parse().run()
 }

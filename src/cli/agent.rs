@@ -1,8 +1,10 @@
 //! `fieldpost agent`: in the foreground, or as a daemon that is started, stopped and asked.
 
+use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use fieldpost_model::hub_state::{AgentStatus, Status as AgentStatusWord};
 use fieldpost_model::{TimeMs, format_span};
 use tokio_util::sync::CancellationToken;
@@ -53,7 +55,7 @@ enum Action {
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     match &args.action {
         Some(Action::SetStatus { status, comment }) => set_status(*status, comment.clone(), global),
-        None if args.flags.is_plain_restart() && is_deferred(global)? => Ok(ExitCode::SUCCESS),
+        None if args.flags.is_plain_restart() => restart(global),
         None => daemon_control::run::<AgentFace>(&args.flags, global),
     }
 }
@@ -74,10 +76,23 @@ fn said(status: &AgentStatus) -> String {
     terminal::printable(&format!("{status} since {}{by}{why}", instant::show(*since_ms))).into_owned()
 }
 
+/// A daemon begins with nothing opened, and who has asked an agent has opened much: it begins as a
+/// process of its own.
+fn restart(global: &Global) -> anyhow::Result<ExitCode> {
+    if is_deferred(global)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut command = std::process::Command::new("/proc/self/exe");
+    let program = std::env::args_os().next().unwrap_or_else(|| "fieldpost".into());
+    command.arg0(program).args(std::env::args_os().skip(1)).arg("--in-service");
+    Err(command.exec()).context("cannot go on with the restart")
+}
+
 /// An agent that is out of service is started anew when it is back; answers whether it was told so.
 fn is_deferred(global: &Global) -> anyhow::Result<bool> {
     let Ok(agent) = RunningAgent::find(global) else { return Ok(false) };
-    let status: AgentStatus = agent.ask_for("/v1/agent/status")?;
+    // One that does not answer, or is of another version, is not in the way of its restart.
+    let Ok(status) = agent.ask_for::<AgentStatus>("/v1/agent/status") else { return Ok(false) };
     if status.status == AgentStatusWord::Online {
         return Ok(false);
     }

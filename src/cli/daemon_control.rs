@@ -111,6 +111,9 @@ pub struct Flags {
     /// With --stop and --restart: kill it if it does not end within 10 s
     #[arg(long)]
     force: bool,
+    /// With --restart: it has been seen to that the agent is in service
+    #[arg(long, hide = true)]
+    in_service: bool,
     /// End with the process that started this one, and leave alone what is set of other faces
     #[arg(long, hide = true)]
     with_parent: bool,
@@ -119,7 +122,7 @@ pub struct Flags {
 impl Flags {
     /// Is it to be restarted, though not by force?
     pub fn is_plain_restart(&self) -> bool {
-        self.restart && !self.force
+        self.restart && !self.force && !self.in_service
     }
 
     /// Was any given?

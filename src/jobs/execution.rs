@@ -238,6 +238,7 @@ impl Jobs {
             let mut state = jobs.shared.state.lock();
             if let Some(active) = state.get_mut(&id)
                 && active.run.state == RunState::Scheduled
+                && !active.is_ending
             {
                 active.run.change(RunState::Queued, jobs.now_ms(), "its time has come");
                 let run = active.run.clone();

@@ -444,6 +444,8 @@ impl Jobs {
         let mut state = self.shared.state.lock();
         if let Some(active) = state.get_mut(id)
             && active.run.state == RunState::Running
+            // Its end is on its way to the disk: nothing may be written behind that.
+            && !active.is_ending
         {
             active.run.change(RunState::Stopping, now_ms, format!("asked by {by}"));
             drop(self.submit(vec![JobsChange::PutRun(active.run.clone().into())]));
@@ -456,7 +458,9 @@ impl Jobs {
         let run = {
             let mut state = self.shared.state.lock();
             state.dequeue(id);
-            let Some(active) = state.get_mut(id) else { return Ok(Killed::Already) };
+            let Some(active) = state.get_mut(id).filter(|active| !active.is_ending) else {
+                return Ok(Killed::Already);
+            };
             if !matches!(active.run.state, RunState::Scheduled | RunState::Queued) {
                 // Its turn came at this very moment.
                 active.asked_to_end = Some((None, by.to_owned()));

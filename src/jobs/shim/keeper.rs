@@ -17,9 +17,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::sys::{self, Forked};
 
-/// What a keeper's second argument begins with. Behind it is room for the id of a run, which the
+/// What a keeper's second argument begins with, as no id does. Behind it is room for the id of a run, which the
 /// shims write there, so that people see which is which.
-pub const WORD: &str = "keeper";
+pub const WORD: &str = "keeper:";
 /// The longest request, bytes: an id.
 const REQUEST_BYTES_MAX: usize = 256;
 /// What comes with a request: the order, the pipe for news, the log, the folder.

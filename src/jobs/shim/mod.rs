@@ -11,6 +11,7 @@ mod statistics;
 mod sys;
 mod watch;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -46,10 +47,10 @@ const END_PATIENCE: Duration = Duration::from_secs(600);
 const END_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs as a shim: the whole of this process. Its folder is the one it is started in, or that its
-/// keeper was told.
-pub fn main() -> ExitCode {
+/// keeper was told. `subject`: the id of the run, or the word of a keeper.
+pub fn main(subject: Option<&OsStr>) -> ExitCode {
     sys::close_inherited();
-    if std::env::args_os().nth(2).is_some_and(|word| word.as_encoded_bytes().starts_with(WORD.as_bytes())) {
+    if subject.is_some_and(|word| word.as_encoded_bytes().starts_with(WORD.as_bytes())) {
         let _ = rustix::thread::set_name(c"fieldpost-keep");
         match keeper::serve() {
             Ok(Role::Shim) => sys::close_inherited(),

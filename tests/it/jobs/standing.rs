@@ -70,6 +70,13 @@ fn agent_out_of_service_finishes_what_runs_and_begins_nothing() {
     assert!(text(&killed.stdout).contains(" asked to end"), "{killed:?}");
     assert_eq!(stage.ended(&goes_on)["state"], "killed");
     assert_eq!(text(&stage.client(&["killall"]).stdout), "nothing runs\n");
+    let many: Vec<String> =
+        (0..60).map(|_| stage.post(json!({ "command": "sleep", "args": ["681"] }))).collect();
+    many.iter().for_each(|id| drop(stage.running(id)));
+    stage.client(&["killall", "--signal", "KILL"]);
+    // What was noted of the request must not be written over the end.
+    many.iter().for_each(|id| assert_eq!(stage.ended(id)["state"], "killed"));
+    assert!(many.iter().all(|id| stage.state(id).unwrap() == "killed"));
 }
 
 const KEPT: &str =

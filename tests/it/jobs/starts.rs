@@ -152,3 +152,51 @@ fn many_short_runs_leave_nothing() {
     assert_eq!(zombies, [0; 0]);
     assert!(shims(&stage.agent.store().canonicalize().unwrap()).is_empty());
 }
+
+/// The keeper of an agent, once there is one.
+fn keeper(agent: u32) -> u32 {
+    let is_keeper = |pid: &u32| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.trim() == "fieldpost-keep"
+            && stat(*pid).is_some_and(|(state, parent)| state != 'Z' && parent == agent)
+    };
+    fieldpost_bed::wait_for("a keeper", || processes().into_iter().find(is_keeper)).unwrap()
+}
+
+#[test]
+fn runs_outlive_their_keeper_and_begin_once_without_it() {
+    let mut stage = Stage::start();
+    let agent = stage.agent.process().pid();
+    let folder = stage.folder();
+    let lives =
+        stage.post(json!({ "shell": "while [ ! -e go ]; do sleep 0.05; done; exit 7", "dir": folder }));
+    let pid = stage.running(&lives)["pid"].as_u64().unwrap() as u32;
+    let first = keeper(agent);
+    let own = |kind: &str| {
+        let shim = stat(pid).unwrap().1;
+        let text = std::fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(kind)).unwrap();
+        line.trim_end_matches(" kB").trim().parse::<u64>().unwrap()
+    };
+    assert!(own("Anonymous:") < 1_024, "a shim has {} kB of its own", own("Anonymous:"));
+    signal(first, rustix::process::Signal::KILL);
+    fieldpost_bed::wait_for("its end", || (!super::is_alive(first)).then_some(())).unwrap();
+    let mark = |name: &str| json!({ "shell": format!("echo x >> {name}"), "dir": folder });
+    assert_eq!(stage.ended(&stage.post(mark("a")))["state"], "succeeded");
+    // One that hangs may have forked or not: the folder of the run tells, and it begins once.
+    let second = keeper(agent);
+    assert_ne!(first, second);
+    signal(second, rustix::process::Signal::STOP);
+    let run = stage.ended(&stage.post(mark("b")));
+    assert_eq!((&run["state"], &run["attempt"]), (&json!("succeeded"), &json!(2)), "{run}");
+    for name in ["a", "b"] {
+        assert_eq!(n_lines(&folder.join(name)), 1, "{name}");
+    }
+    std::fs::write(folder.join("go"), "").unwrap();
+    assert_eq!(super::kills::code(&stage.ended(&lives)), 7);
+    let third = keeper(agent);
+    stage.agent.kill().unwrap();
+    fieldpost_bed::wait_for("end of the keeper with its agent", || (!super::is_alive(third)).then_some(()))
+        .unwrap();
+    stage.agent.start_again().unwrap();
+}
