@@ -64,7 +64,7 @@ pub fn range(source: &dyn Catalogue, engine: Engine, ask: &Ask) -> Result<Reply,
 
 fn asked(engine: Engine, ask: &Ask) -> Result<Engine, Fault> {
     let lookback_ms = ask.span("lookback_delta")?.filter(|ms| *ms > 0).unwrap_or(engine.lookback_ms);
-    Ok(Engine { lookback_ms, ..engine })
+    Ok(Engine { lookback_ms, counts_steps: ask.text("stats") == "all", ..engine })
 }
 
 /// How long a query has taken, and may take.
@@ -115,6 +115,16 @@ fn finish(answer: Result<Answer, QueryError>, ask: &Ask, clock: &Stopwatch) -> R
 /// What the answer has cost.
 fn stats(answer: &Answer, took: Duration) -> Json {
     let took = took.as_secs_f64();
+    let mut samples = json!({ "totalQueryableSamples": answer.n_looked_at, "peakSamples": answer.n_samples });
+    if !answer.n_looked_at_by_step.is_empty() {
+        let steps = answer.n_looked_at_by_step.iter();
+        let seconds = |time_ms: i64| match time_ms % 1000 {
+            0 => json!(time_ms / 1000),
+            _ => json!(time_ms as f64 / 1000.0),
+        };
+        let steps: Vec<Json> = steps.map(|(time_ms, n)| json!([seconds(*time_ms), n])).collect();
+        samples["totalQueryableSamplesPerStep"] = steps.into();
+    }
     json!({
         "timings": {
             "evalTotalTime": took,
@@ -124,7 +134,7 @@ fn stats(answer: &Answer, took: Duration) -> Json {
             "execQueueTime": 0,
             "execTotalTime": took,
         },
-        "samples": { "totalQueryableSamples": answer.n_looked_at, "peakSamples": answer.n_samples },
+        "samples": samples,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use fieldpost_bed::{Connection, Process, Scratch, free_port, get, get_with, now_ms, peer};
+use fieldpost_bed::{Connection, Process, Response, Scratch, free_port, get, get_with, now_ms, peer};
 use fieldpost_formats::remote_write::{Encoder, Version};
 use fieldpost_formats::{Limits, PushedSeries, Sample};
 use fieldpost_model::{ABSENT, TimeMs};
@@ -154,6 +154,7 @@ pub fn prometheus(scratch: &Scratch, config: &str) -> (SocketAddr, Process) {
         format!("--storage.tsdb.path={}", scratch.path().join("tsdb").display()),
         format!("--web.listen-address={address}"),
         "--web.enable-remote-write-receiver".to_owned(),
+        "--enable-feature=promql-per-step-stats".to_owned(),
     ];
     let program = peer("prometheus", "usr/bin/prometheus").unwrap();
     let mut process = Process::start("prometheus", &program, &arguments, &[], scratch.path()).unwrap();
@@ -257,8 +258,27 @@ fn hub_answers_as_a_prometheus_with_the_same_samples() {
         }
     }
     assert!(faults.is_empty(), "{} of {} answers differ:\n{}", faults.len(), paths.len(), faults.join("\n"));
+    as_many_samples_are_counted(&hub, address, (from_s, to_s));
     pages_for_others_are_the_same(&hub, address);
     others_read_what_the_hub_has(&hub, &format!("{to_s}.5"), (from_s, to_s));
+}
+
+/// `stats=all` counts what Prometheus counts, in all and at each instant.
+fn as_many_samples_are_counted(hub: &Hub, prometheus: SocketAddr, (from_s, to_s): (TimeMs, TimeMs)) {
+    let bearer = format!("Bearer {}", hub.viewer);
+    for query in ["load", "sum by (kind) (rate(work_total[5m]))", "load offset 3m + on (host) load"] {
+        let span = format!("start={from_s}&end={to_s}&step=61&stats=all");
+        let path = format!("/api/v1/query_range?query={}&{span}", encoded_query(query));
+        let counted = |answer: Response| -> Value {
+            let mut told: Value = serde_json::from_str(answer.ok().unwrap()).unwrap();
+            let samples = &mut told["data"]["stats"]["samples"];
+            samples["peakSamples"] = Value::Null;
+            samples.take()
+        };
+        let own = counted(get_with(hub.address, &path, &[("Authorization", &bearer)]).unwrap());
+        assert!(own["totalQueryableSamples"].as_f64().unwrap() > 10.0, "{query}: {own}");
+        assert_eq!(own, counted(get(prometheus, &path).unwrap()), "{query}");
+    }
 }
 
 /// Lines of a page for federation: series, value, instant in milliseconds.

@@ -16,6 +16,8 @@ pub struct Answer {
     pub n_samples: u64,
     /// Samples that were looked at, each as often as it was: once for every window that it lies in.
     pub n_looked_at: u64,
+    /// The same by the instants of the query, if the engine counts them.
+    pub n_looked_at_by_step: Vec<(TimeMs, u64)>,
 }
 
 /// Values by the kind of the expression.

@@ -40,13 +40,28 @@ pub(crate) struct Budget<'a> {
     is_over: &'a (dyn Fn() -> bool + Sync),
     n_samples: AtomicU64,
     n_looked_at: AtomicU64,
+    /// Samples looked at by the place of the instant; empty unless somebody wants to know.
+    by_step: Vec<AtomicU64>,
+    /// Subqueries that are being evaluated, one in another.
+    n_inner: AtomicU64,
     n_bytes: AtomicU64,
 }
 
+/// A subquery is being evaluated until this goes.
+pub(crate) struct Inner<'b>(&'b AtomicU64);
+
+impl Drop for Inner<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl<'a> Budget<'a> {
-    pub(super) fn new(limits: Limits, is_over: &'a (dyn Fn() -> bool + Sync)) -> Self {
-        let (n_samples, n_looked_at, n_bytes) = Default::default();
-        Self { limits, is_over, n_samples, n_looked_at, n_bytes }
+    /// Of a query at so many instants; 0: nobody wants to know them one by one.
+    pub(super) fn new(limits: Limits, n_steps: usize, is_over: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        let (n_samples, n_looked_at, n_inner, n_bytes) = Default::default();
+        let by_step = (0..n_steps).map(|_| AtomicU64::new(0)).collect();
+        Self { limits, is_over, n_samples, n_looked_at, by_step, n_inner, n_bytes }
     }
 
     /// Takes from the samples; an error where nothing is left, or the time is over.
@@ -95,9 +110,24 @@ impl<'a> Budget<'a> {
         self.n_looked_at.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// Samples that were read, and that were looked at.
-    pub(super) fn spent(&self) -> (u64, u64) {
-        (self.n_samples.load(Ordering::Relaxed), self.n_looked_at.load(Ordering::Relaxed))
+    /// The same, for the instant at this place. What a subquery looks at counts for the last one, as in
+    /// Prometheus.
+    pub fn looked_at_step(&self, step: usize, n: u64) {
+        let Some(last) = self.by_step.len().checked_sub(1) else { return };
+        let is_inner = self.n_inner.load(Ordering::Relaxed) > 0;
+        self.by_step[if is_inner { last } else { step.min(last) }].fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// A subquery begins.
+    pub(super) fn inner(&self) -> Inner<'_> {
+        self.n_inner.fetch_add(1, Ordering::Relaxed);
+        Inner(&self.n_inner)
+    }
+
+    /// Samples that were read, that were looked at, and these by instant.
+    pub(super) fn spent(&self) -> (u64, u64, Vec<u64>) {
+        let by_step = self.by_step.iter().map(|n| n.load(Ordering::Relaxed)).collect();
+        (self.n_samples.load(Ordering::Relaxed), self.n_looked_at.load(Ordering::Relaxed), by_step)
     }
 }
 
@@ -156,7 +186,7 @@ mod tests {
     #[test]
     fn what_is_given_back_can_be_taken_again() {
         let limits = Limits { bytes: 1_000, ..Limits::default() };
-        let budget = Budget::new(limits, &|| false);
+        let budget = Budget::new(limits, 0, &|| false);
         let held = Held::new(&budget);
         held.samples(50).unwrap();
         held.give_back(400);
@@ -169,7 +199,7 @@ mod tests {
 
     #[test]
     fn too_many_series_are_refused_before_they_are_read() {
-        let budget = Budget::new(Limits { series: 3, ..Limits::default() }, &|| false);
+        let budget = Budget::new(Limits { series: 3, ..Limits::default() }, 0, &|| false);
         let held = Held::new(&budget);
         assert!(held.series(3).is_ok());
         assert!(matches!(held.series(5), Err(QueryError::Limit { found: 5, most: 3, .. })));

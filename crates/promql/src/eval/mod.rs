@@ -48,6 +48,8 @@ pub struct Engine {
     pub subquery_step_ms: i64,
     /// Names are dropped at the very end, as with Prometheus' `promql-delayed-name-removal`.
     pub delayed_names: bool,
+    /// Samples that are looked at are counted for each instant.
+    pub counts_steps: bool,
     /// How much one query may ask for.
     pub limits: Limits,
 }
@@ -58,6 +60,7 @@ impl Default for Engine {
             lookback_ms: 300_000,
             subquery_step_ms: 60_000,
             delayed_names: false,
+            counts_steps: false,
             limits: Limits::default(),
         }
     }
@@ -160,15 +163,20 @@ impl<'a> Evaluation<'a> {
         is_over: &'a (dyn Fn() -> bool + Sync),
     ) -> Self {
         let (ends, step_ms) = ((range.from_ms, range.to_ms), is_range.then_some(range.step_ms));
-        let (budget, notes) = (Budget::new(engine.limits, is_over), RefCell::default());
+        let n_steps = range.to_ms.saturating_sub(range.from_ms).max(0) / range.step_ms.max(1) + 1;
+        let n_counted = if engine.counts_steps { n_steps.unsigned_abs().min(engine.limits.steps) } else { 0 };
+        let (budget, notes) = (Budget::new(engine.limits, n_counted as usize, is_over), RefCell::default());
         Self { engine, source, text, ends, step_ms, budget, notes }
     }
 
     fn answer(self, value: Value) -> Answer {
         let mut annotations = self.notes.into_inner();
         self.source.remarks().into_iter().for_each(|remark| annotations.remark(remark));
-        let (n_samples, n_looked_at) = self.budget.spent();
-        Answer { value, annotations, n_samples, n_looked_at }
+        let (n_samples, n_looked_at, by_step) = self.budget.spent();
+        let step_ms = self.step_ms.unwrap_or_default();
+        let instants = (0..).map(|step| self.ends.0 + step * step_ms);
+        let n_looked_at_by_step = instants.zip(by_step).collect();
+        Answer { value, annotations, n_samples, n_looked_at, n_looked_at_by_step }
     }
 
     /// The instants of a range; an error where there are too many.

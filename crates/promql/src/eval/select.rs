@@ -83,6 +83,7 @@ impl Frame {
             }
             n_looked_at += 1 + to - from;
             n_samples += to - from;
+            budget.looked_at_step(index, (to - from) as u64);
             if n_looked_at >= N_LOOKED_AT_MAX {
                 budget.check_time()?;
                 n_looked_at = 0;
@@ -143,7 +144,7 @@ impl<'a> Evaluation<'a> {
             let mut values = budget.blank(grid)?;
             let (mut next, mut n_found) = (0, 0);
             let samples = &stored.samples;
-            for (value, time_ms) in values.iter_mut().zip(grid.times()) {
+            for (step, (value, time_ms)) in values.iter_mut().zip(grid.times()).enumerate() {
                 let at = shift.apply(time_ms);
                 while next < samples.len() && samples[next].0 <= at {
                     next += 1;
@@ -154,6 +155,7 @@ impl<'a> Evaluation<'a> {
                 if sample_ms > at.saturating_sub(lookback_ms) && !is_absent(sample) {
                     *value = of(sample_ms, sample);
                     n_found += 1;
+                    budget.looked_at_step(step, 1);
                 }
             }
             budget.looked_at(n_found);
@@ -213,7 +215,10 @@ impl<'a> Evaluation<'a> {
         if inner.n == 0 {
             return Ok(Vec::new());
         }
-        let rows = match self.evaluate(expr, &inner)? {
+        let within = self.budget.inner();
+        let evaluated = self.evaluate(expr, &inner)?;
+        drop(within);
+        let rows = match evaluated {
             Columns::Vector(rows) => rows,
             Columns::Scalar(values) => vec![Row { labels: Labels::default(), drop_name: false, values }],
             Columns::Text(_) => Vec::new(),

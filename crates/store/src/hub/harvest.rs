@@ -2,7 +2,7 @@
 //! threads where that pays. Memory holds the series in hand, not all that is asked for.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use fieldpost_model::{ABSENT, Selector, Stream, TimeMs, is_absent, is_ended};
@@ -19,10 +19,14 @@ use crate::hub::shapes::{Labels, ShapeId};
 use crate::hub::source::{HourSpan, HubFile, whole};
 use crate::rows::{GROUP_SIZE, Table, axis_at, key, row_at};
 use crate::source::{hour_touches, is_raw, settle, skip_damage, touches};
-use crate::{Samples, StoreError};
+use crate::{Samples, StoreError, heap};
 
 /// Series that are read together, at most: two rows of merged files.
 const N_TOGETHER_MAX: usize = 32;
+/// Series times hours that are read together: at 1 s some 20 MiB.
+const N_PIECES_TOGETHER: usize = 384;
+/// Whoever has read so many samples gives back the memory that the C library keeps of them.
+const N_SAMPLES_MUCH: u64 = 4_000_000;
 /// From so many series times hours on a second thread pays.
 const N_PIECES_FOR_TWO: usize = 256;
 /// More threads than this read no faster, for others want the processor as well.
@@ -195,15 +199,21 @@ impl Harvest {
         let is_much = order.len() * self.hours.len() >= N_PIECES_FOR_TWO && order.len() > 1;
         let n_processors = std::thread::available_parallelism().map_or(1, usize::from);
         let n_threads = if is_much { n_processors.min(N_THREADS_MAX) } else { 1 };
-        let n_together = order.len().div_ceil(2 * n_threads).clamp(1, N_TOGETHER_MAX);
+        let n_together = (N_PIECES_TOGETHER / self.hours.len().max(1)).clamp(4, N_TOGETHER_MAX);
+        let n_together = order.len().div_ceil(2 * n_threads).clamp(1, n_together);
         let batches: Vec<&[usize]> = order.chunks(n_together).collect();
         let (next, ended, failure) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(None));
+        let n_read = AtomicU64::new(0);
+        let take = |number: usize, samples: Samples| {
+            n_read.fetch_add(samples.len() as u64, Ordering::Relaxed);
+            take(number, samples)
+        };
         let work = || {
             let mut decoder = RowDecoder::default();
             while !ended.load(Ordering::Relaxed)
                 && let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed))
             {
-                let goes_on = self.batch(batch, &mut decoder, (spend, take)).unwrap_or_else(|error| {
+                let goes_on = self.batch(batch, &mut decoder, (spend, &take)).unwrap_or_else(|error| {
                     failure.lock().get_or_insert(error);
                     false
                 });
@@ -217,6 +227,9 @@ impl Harvest {
             }
             work();
         });
+        if n_read.load(Ordering::Relaxed) > N_SAMPLES_MUCH {
+            heap::give_back();
+        }
         failure.into_inner().map_or(Ok(()), Err)
     }
 
