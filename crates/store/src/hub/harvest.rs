@@ -28,7 +28,7 @@ const N_PIECES_TOGETHER: usize = 384;
 /// Whoever has read so many samples gives back the memory that the C library keeps of them.
 const N_SAMPLES_MUCH: u64 = 4_000_000;
 /// From so many series times hours on a second thread pays.
-const N_PIECES_FOR_TWO: usize = 256;
+const N_PIECES_FOR_TWO: usize = 64;
 /// More threads than this read no faster, for others want the processor as well.
 const N_THREADS_MAX: usize = 2;
 /// Items of a stream that are read at once, before they are unpacked.
