@@ -137,12 +137,14 @@ fn clock_of_the_agent_may_be_turned_while_it_runs() {
     let mut agent = Agent::start_in(Scratch::new().unwrap(), program(), FAST, &environment).unwrap();
     agent.join_hub(&hub, NAME).unwrap();
     wait_until_up(&hub, &agent, NAME);
-    for ahead in [1_800, -2_400, 86_400, 0] {
+    // No further ahead than the hub takes: what is beyond that it refuses, and says so.
+    for ahead in [500, -2_400, 0] {
         clock.turn(ahead).unwrap();
         live(3_000);
         wait_until_up(&hub, &agent, NAME);
+        let seconds = agent.page().unwrap().value("node_time_seconds", &[]).unwrap();
+        let off = seconds - now_ms() as f64 / 1e3 - ahead as f64;
+        assert!(off.abs() < 60.0, "turned by {ahead} s, the agent's clock is {off} s beside that");
     }
-    let seconds = agent.page().unwrap().value("node_time_seconds", &[]).unwrap();
-    assert!((seconds - now_ms() as f64 / 1e3).abs() < 60.0, "the clock was not put right");
     settled(&hub, &mut agent, NAME, &[]);
 }
