@@ -34,7 +34,9 @@ fn passes(point: &str) {
     let mut stage = Stage::with_jobs("jobs: []\n", &environment);
     let folder = stage.folder();
     let accepted = Mutex::new(BTreeSet::new());
-    let ids: Vec<String> = (0..N_RUNS).map(|number| format!("r{number}")).collect();
+    // Names of their own: agents beside each other share the tree of cgroups, which go by the run.
+    let own = stage.agent.process().pid();
+    let ids: Vec<String> = (0..N_RUNS).map(|number| format!("{own}-r{number}")).collect();
     let socket = stage.agent.socket();
     std::thread::scope(|scope| {
         for id in &ids {
