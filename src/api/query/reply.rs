@@ -98,6 +98,11 @@ impl Reply {
         Self { kind, coding, body }
     }
 
+    /// JSON that was written by hand.
+    pub fn of_text(text: String) -> Self {
+        Self::new(JSON, None, text.into_bytes())
+    }
+
     /// These data, and what there is to say about them.
     pub fn of_json(data: &Json, warnings: &[&str]) -> Self {
         let mut text = format!("{{\"status\":\"success\",\"data\":{data}");
