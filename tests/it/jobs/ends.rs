@@ -191,3 +191,23 @@ fn death_of_a_shim_is_told_and_leaves_nothing() {
     let gone = || (!is_running("sleep 641") && !is_running("sleep 642")).then_some(());
     wait_for("end of what lost shims had started", gone).unwrap();
 }
+
+#[test]
+fn agents_beside_each_other_may_have_runs_of_one_id() {
+    let (one, other) = (Stage::start(), Stage::start());
+    let request = json!({ "id": "backup", "job": { "command": "sleep", "args": ["60"] } });
+    let pids = [&one, &other].map(|stage| {
+        stage.try_post(&request).unwrap();
+        stage.running("backup")["pid"].as_u64().unwrap() as u32
+    });
+    let cgroups = [&one, &other].map(|stage| super::cgroups(&stage.agent.store().join("jobs/runs")));
+    assert_eq!(cgroups[0].len(), cgroups[1].len(), "one of them is held by less than the other");
+    assert!(cgroups[0].iter().all(|cgroup| !cgroups[1].contains(cgroup)), "{cgroups:?}");
+    signal(stat(pids[0]).unwrap().1, rustix::process::Signal::KILL);
+    assert_eq!(one.ended("backup")["state"], "lost");
+    wait_for("end of what its shim had started", || (!is_alive(pids[0])).then_some(())).unwrap();
+    // What cleans up after the one comes to its end before this run's folder is looked at again.
+    assert_eq!(one.ended(&one.shell("true"))["state"], "succeeded");
+    assert_eq!(other.state("backup").unwrap(), "running");
+    assert!(is_alive(pids[1]), "the other agent's run was ended with it");
+}

@@ -34,22 +34,8 @@ fn passes(point: &str) {
     let mut stage = Stage::with_jobs("jobs: []\n", &environment);
     let folder = stage.folder();
     let accepted = Mutex::new(BTreeSet::new());
-    // Names of their own: agents beside each other share the tree of cgroups, which go by the run.
-    let own = stage.agent.process().pid();
-    let ids: Vec<String> = (0..N_RUNS).map(|number| format!("{own}-r{number}")).collect();
-    let socket = stage.agent.socket();
-    std::thread::scope(|scope| {
-        for id in &ids {
-            let (socket, folder, accepted) = (&socket, &folder, &accepted);
-            scope.spawn(move || {
-                let job = json!({ "shell": format!("echo x >> {id}"), "dir": folder });
-                let body = json!({ "id": id, "job": job }).to_string();
-                if unix_send(socket, "POST", "/v1/runs", &body).is_ok_and(|answer| answer.status == 201) {
-                    accepted.lock().unwrap().insert(id.clone());
-                }
-            });
-        }
-    });
+    let ids: Vec<String> = (0..N_RUNS).map(|number| format!("r{number}")).collect();
+    std::thread::scope(|scope| stage.ask_for_all(&ids, &accepted, scope));
     let accepted = accepted.into_inner().unwrap();
     if point.starts_with("shim_") {
         // The agent lives and tells it; the next one has to say the same.

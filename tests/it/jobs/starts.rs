@@ -40,18 +40,8 @@ fn command_begins_at_most_once_whoever_is_killed() {
         let ids: Vec<String> = (0..N_RUNS).map(|number| format!("r{round}-{number}")).collect();
         let kills_shim = random.below(3) == 0;
         let wait = Duration::from_micros(random.below(KILL_AFTER_MICROS_MAX));
-        let socket = stage.agent.socket();
         std::thread::scope(|scope| {
-            for id in &ids {
-                let (socket, folder, accepted) = (&socket, &folder, &accepted);
-                scope.spawn(move || {
-                    let job = json!({ "shell": format!("echo x >> {id}"), "dir": folder });
-                    let body = json!({ "id": id, "job": job }).to_string();
-                    if unix_send(socket, "POST", "/v1/runs", &body).is_ok_and(|answer| answer.status == 201) {
-                        accepted.lock().unwrap().insert(id.clone());
-                    }
-                });
-            }
+            stage.ask_for_all(&ids, &accepted, scope);
             std::thread::sleep(wait);
             if kills_shim {
                 for pid in shims(&store) {
