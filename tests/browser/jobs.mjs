@@ -97,7 +97,7 @@ export async function ownJob(browser, user) {
   const page = await openPage(browser, given.url, { user, path: "/jobs?q=sweep" });
   const row = page.locator(`[data-job="${given.own_job}"]`);
   await row.getByRole("button", { name: "Run now" }).click();
-  await row.getByText("Succeeded").waitFor();
+  await row.locator(".last-run").filter({ hasText: "Succeeded" }).waitFor();
   await row.getByRole("button", { name: "Disable" }).click();
   await row.getByRole("button", { name: "Enable" }).waitFor();
   await row.getByText("disabled").waitFor();
@@ -106,8 +106,8 @@ export async function ownJob(browser, user) {
   await page.goto(`${given.url}/runs`);
   const found = page.locator("[data-run]").filter({ hasText: given.own_job });
   await page.getByRole("searchbox", { name: "Job", exact: true }).fill("WEEP");
-  await page.getByRole("searchbox", { name: "Host" }).fill(given.host.slice(1));
-  await page.getByRole("searchbox", { name: "Tag" }).fill("eam=clean");
+  await page.getByRole("searchbox", { name: "Host", exact: true }).fill(given.host.slice(1));
+  await page.getByRole("searchbox", { name: "Tag", exact: true }).fill("eam=clean");
   await page.waitForFunction((name) => [...document.querySelectorAll("[data-run]")].every((run) => run.textContent.includes(name)), given.own_job);
   await found.first().waitFor();
   check(new URL(page.url()).searchParams.get("job") === "WEEP", page.url());

@@ -93,6 +93,7 @@ async function day(browser) {
   });
   const times = [];
   let n = 0;
+  const before = Number(await have("cpu"));
   for (let turn = 0; turn < N_TIMES; turn += 1) {
     await sleep(1_500);
     const [took, asked] = await page.evaluate(async () => {
@@ -113,6 +114,7 @@ async function day(browser) {
     times.push(took);
     n = asked;
   }
+  tell("CPU of the hub for it, and for an hour after it", `${Math.round(((Number(await have("cpu")) - before) / N_TIMES) * 1000)} ms`);
   const panels = await page.evaluate(() => [...document.querySelectorAll(".panel.chart")].filter((one) => one.getBoundingClientRect().top < window.innerHeight).length);
   tell(`24 h at 1 s, from the click until ${panels} panels are painted, ${n} questions`, spread(times, "ms"));
   await closePage(page);

@@ -274,3 +274,79 @@ impl SeriesSource for Shared<'_> {
         self.source.remarks()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fieldpost_promql::{Described, Labels};
+
+    use super::*;
+
+    /// Series of a few samples; counts how often it is read.
+    struct Few<'a>(&'a AtomicUsize);
+
+    impl SeriesSource for Few<'_> {
+        fn each(
+            &self,
+            matchers: &[Matcher],
+            from_ms: TimeMs,
+            to_ms: TimeMs,
+            _: &dyn Allowance,
+            take: Take<'_>,
+        ) -> Result<(), SourceError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            for (name, device, slope) in [("bytes", "a", 1.0), ("bytes", "lo", 9.0), ("load", "", 2.0)] {
+                let labels = Labels::new([("__name__", name), ("instance", "h"), ("device", device)]);
+                let times = (0..100).map(|n| n * 1_000).filter(|ms| !(40_000..60_000).contains(ms));
+                let samples = times.map(|ms| (ms, ms as f64 / 1e3 * slope));
+                let samples: Vec<_> = samples.filter(|(ms, _)| (from_ms..=to_ms).contains(ms)).collect();
+                if matchers.iter().all(|one| one.accepts(labels.get(&one.label))) && !samples.is_empty() {
+                    take(Stored { labels, samples })?;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    impl Catalogue for Few<'_> {
+        fn series(
+            &self,
+            _: &[Matcher],
+            _: TimeMs,
+            _: TimeMs,
+            _: &mut dyn FnMut(Described),
+        ) -> Result<(), SourceError> {
+            Ok(())
+        }
+    }
+
+    fn told(about: &[&str]) -> (String, usize) {
+        let asked = json!({
+            "start_ms": 10_000, "end_ms": 90_000, "step_ms": 10_000, "lookback_ms": 5_000, "about": about,
+            "groups": [
+                ["sum(rate(bytes{instance=\"h\",device!~\"lo\"}[10s]))", "max_over_time(load{instance=\"h\"}[10s])"],
+                ["load{instance=\"h\"}", "rate(", "load{instance=\"other\"}"],
+            ],
+        });
+        let asked: Questions = serde_json::from_value(asked).unwrap();
+        let n_read = AtomicUsize::new(0);
+        let reply = asked.answer(Engine::default(), &|| Box::new(Few(&n_read))).unwrap();
+        (reply.text().to_owned(), n_read.into_inner())
+    }
+
+    #[test]
+    fn what_is_read_once_is_answered_as_if_each_had_read_its_own() {
+        let (each, n_each) = told(&[]);
+        assert_eq!(n_each, 4);
+        let about =
+            ["{__name__=~\"load\",instance=\"h\"}", "{__name__=~\"bytes\",instance=\"h\",device!~\"lo\"}"];
+        let (shared, n_shared) = told(&about);
+        assert_eq!(shared, each);
+        // Both, and the question about a host that was not said to be asked about.
+        assert_eq!(n_shared, 3);
+        let answer: serde_json::Value = serde_json::from_str(&each).unwrap();
+        let load = json!([20, 40, 60, 78, null, 120, 140, 160, 180]);
+        assert_eq!(answer["groups"][1][0]["series"][0]["values"], load);
+        assert!(answer["groups"][1][1]["error"].as_str().unwrap().contains("parse error"));
+        assert_eq!(answer["groups"][1][2]["series"], json!([]));
+    }
+}

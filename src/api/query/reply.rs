@@ -98,6 +98,12 @@ impl Reply {
         Self { kind, coding, body }
     }
 
+    /// What is written.
+    #[cfg(test)]
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
     /// JSON that was written by hand.
     pub fn of_text(text: String) -> Self {
         Self::new(JSON, None, text.into_bytes())

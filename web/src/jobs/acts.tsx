@@ -34,7 +34,7 @@ export function JobActs({ job, again, isWhole = false }: { job: Defined; again: 
   return (
     <>
       {problem && (
-        <span class="bad cut act-problem" role="alert" title={problem}>
+        <span class="bad act-problem" role="alert">
           {problem}
         </span>
       )}
