@@ -68,7 +68,7 @@ export function Charts({ agent, instance }: { agent: Agent; instance: string }) 
   const width = span.toMs - span.fromMs;
   const again = Math.max(isFollowed.value ? AGAIN_FOLLOWED_MS : AGAIN_MS, width / AGAIN_PARTS);
   const asked = useAsked(span, useTurns(span.last, again));
-  const blamed = useAsked(span, useTurns(span.last, Math.max(AGAIN_MS, width / BLAME_AGAIN_PARTS)));
+  const blamed = useAsked(span, useTurns(span.last, Math.max(isFollowed.value ? AGAIN_FOLLOWED_MS : AGAIN_MS, width / BLAME_AGAIN_PARTS)));
   const runs = useRunsOf(agent.name, useAsked(span, useTurns(span.last, Math.max(AGAIN_MS, width / AGAIN_PARTS))));
   const notes = useNotes(agent, useAsked(span, useTurns(span.last, Math.max(AGAIN_MS, width / AGAIN_PARTS))));
   return (
