@@ -166,7 +166,8 @@ async fn changes(State(jobs): State<Jobs>, Query(query): Query<ChangesQuery>) ->
     let lines = stream::try_unfold(start, move |state| async move {
         let Some((mut changes, follow)) = state else { return anyhow::Ok(None) };
         let (bytes, is_end) = lines(&mut changes, patience).await?;
-        Ok(Some((bytes, (follow || !is_end).then_some((changes, follow)))))
+        let goes_on = !bytes.is_empty() && (follow || !is_end);
+        Ok(Some((bytes, goes_on.then_some((changes, follow)))))
     });
     ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
@@ -178,7 +179,7 @@ async fn lines(changes: &mut RunChanges, patience: Duration) -> anyhow::Result<(
         serde_json::to_writer(&mut bytes, line).context("a change cannot be told")?;
         bytes.push(b'\n');
     }
-    Ok((bytes.into(), matches!(news[..], [RunNews::Nothing])))
+    Ok((bytes.into(), matches!(news[..], [RunNews::Nothing] | [])))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::Global;
 use super::exit;
 use crate::agent::Status;
-use crate::api::{Problem, Processes, Values};
+use crate::api::{Problem, Processes};
 use crate::config::{Config, Root};
 use crate::http_client::LocalClient;
 
@@ -163,11 +163,6 @@ impl RunningAgent {
     /// Its status.
     pub fn status(&self) -> anyhow::Result<Status> {
         self.get("/v1/status")
-    }
-
-    /// Its newest values.
-    pub fn values(&self) -> anyhow::Result<Values> {
-        self.get("/v1/values")
     }
 
     /// Its newest process table.
