@@ -175,7 +175,8 @@ fn page(
     let mut list = MessageList::default();
     // Without a beginning everything is meant that is still kept.
     if let (Some(from), None, None) = (query.from, &query.run, &query.after) {
-        list.gaps.extend(jobs.forgotten_between(from, query.to.unwrap_or(TimeMs::MAX))?.as_ref().map(forgotten));
+        list.gaps
+            .extend(jobs.forgotten_between(from, query.to.unwrap_or(TimeMs::MAX))?.as_ref().map(forgotten));
     }
     for run in runs.iter().filter(|run| run.job.output == OutputKind::Levels && overlaps(run, query)) {
         let told = told(caller, run);

@@ -280,6 +280,18 @@ mod tests {
         assert_eq!(status(&router, "POST", "/v1/orders", &listed).await, StatusCode::CREATED);
         assert_eq!(status(&router, "POST", "/v1/orders", &listed).await, StatusCode::CONFLICT, "once");
         assert_eq!(n_runs(), 1);
+        // What its caller wants it to read only where the host's owner has said so.
+        let reading = |id: &str, name: &str| {
+            let named = json!({ "named": { "name": name, "stdin": "some words" } });
+            json!({ "id": id, "ordered": named, "expires_ms": NOW_MS + 1 })
+        };
+        let reads = Job { takes_stdin: true, ..job("reads") };
+        jobs.define([job("listed"), job("deaf"), reads].map(|job| ("jobs.d/a.yaml".into(), job)).to_vec());
+        let refused = status(&router, "POST", "/v1/orders", &reading("not", "deaf")).await;
+        assert_eq!((refused, n_runs()), (StatusCode::UNPROCESSABLE_ENTITY, 1));
+        let taken = status(&router, "POST", "/v1/orders", &reading("reads", "reads")).await;
+        assert_eq!(taken, StatusCode::CREATED);
+        assert_eq!(jobs.run("reads").unwrap().unwrap().job.stdin.as_deref(), Some("some words"));
         jobs.forget("good").await.unwrap_err();
     }
 }

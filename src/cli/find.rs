@@ -13,8 +13,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::Global;
 use super::exit;
+use super::server::accepted;
 use crate::agent::Status;
-use crate::api::{Problem, Processes};
+use crate::api::Processes;
 use crate::config::{Config, Root};
 use crate::http_client::LocalClient;
 
@@ -79,7 +80,7 @@ impl<R: Root> Running<R> {
 
     /// Asks for a JSON answer. What it refuses is an error in its own words.
     pub fn ask_for<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let answer = accepted::<R>(self.ask("GET", path)?)?;
+        let answer = accepted(self.ask("GET", path)?)?;
         let face = R::NAMES.face;
         serde_json::from_slice(&answer).with_context(|| format!("the {face}'s answer is of another version"))
     }
@@ -109,7 +110,7 @@ impl<R: Root> Running<R> {
 
     /// Asks it to do something, and gives what it answers.
     pub fn tell(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
-        accepted::<R>(self.ask_with(method, path, body)?)
+        accepted(self.ask_with(method, path, body)?)
     }
 
     /// Asks it to do something that may take long, and gives the JSON of its answer.
@@ -123,7 +124,7 @@ impl<R: Root> Running<R> {
         let client = LocalClient::with_deadline(&self.socket, patience)?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let asked = runtime.block_on(client.ask("POST", path, Some(serde_json::to_vec(body)?)));
-        let answer = accepted::<R>(asked.with_context(|| format!("the {face} does not answer"))?)?;
+        let answer = accepted(asked.with_context(|| format!("the {face} does not answer"))?)?;
         serde_json::from_slice(&answer).with_context(|| format!("the {face}'s answer is of another version"))
     }
 
@@ -143,19 +144,6 @@ impl<R: Root> Running<R> {
         let runtime: Runtime = Builder::new_current_thread().enable_all().build().with_context(place)?;
         let client = LocalClient::new(&self.socket)?;
         runtime.block_on(client.ask(method, path, body)).with_context(place)
-    }
-}
-
-/// The answer, if it is none that refuses.
-fn accepted<R: Root>((code, answer): (u16, Vec<u8>)) -> anyhow::Result<Vec<u8>> {
-    if (200..300).contains(&code) {
-        return Ok(answer);
-    }
-    match serde_json::from_slice::<Problem>(&answer) {
-        Ok(problem) => bail!("{}", problem.detail),
-        Err(_) => {
-            bail!("the {} refused ({code}): {}", R::NAMES.face, String::from_utf8_lossy(&answer).trim())
-        }
     }
 }
 

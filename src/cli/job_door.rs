@@ -1,23 +1,18 @@
 //! Whom commands about runs and jobs ask: the agent of this host, or a hub for all of its agents.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::find::{Running, RunningAgent};
-use super::run::encoded;
-use super::{Global, exit, process_setup};
-use crate::api::Problem;
-use crate::http_client::{HubClient, LocalClient, fault_of_url};
+use super::server::{HubAddress, Server, accepted, encoded};
+use super::{Global, process_setup};
 use crate::hub;
 
 /// The longest that an answer may take, beside what it waits for by itself.
 const DEADLINE: Duration = Duration::from_secs(40);
-/// The token for a hub elsewhere, where no file is named.
-const TOKEN_VARIABLE: &str = "FIELDPOST_TOKEN";
 
 /// Whom to ask.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -25,32 +20,20 @@ pub struct Whom {
     /// On this agent, through the hub
     #[arg(long, value_name = "NAME")]
     pub on: Option<String>,
-    /// Ask the hub at this address
-    #[arg(long, value_name = "URL")]
-    hub: Option<String>,
-    /// The file with the API token for --hub; without it the variable FIELDPOST_TOKEN
-    #[arg(long, value_name = "FILE", requires = "hub")]
-    token_file: Option<PathBuf>,
-    /// Certificates (PEM) to trust for --hub, and no others
-    #[arg(long, value_name = "FILE", requires = "hub")]
-    ca: Option<PathBuf>,
+    #[command(flatten)]
+    hub: HubAddress,
 }
 
 impl Whom {
     /// Is this very host meant?
     pub fn is_here(&self) -> bool {
-        self.on.is_none() && self.hub.is_none()
+        self.on.is_none() && !self.hub.is_named()
     }
-}
-
-enum At {
-    Socket(PathBuf),
-    Url(String, Box<HubClient>),
 }
 
 /// Whom it is put to.
 pub struct JobDoor {
-    at: At,
+    server: Server,
     /// Is it a hub? Else the agent of this host.
     pub is_hub: bool,
     /// Of this agent, where a hub is asked.
@@ -61,25 +44,21 @@ impl JobDoor {
     /// Finds it: the hub where one is named or needed, else the agent here, else the hub here.
     pub fn find(whom: &Whom, needs_hub: bool, global: &Global) -> anyhow::Result<Self> {
         let agent = whom.on.clone();
-        if let Some(url) = &whom.hub {
-            return Ok(Self { at: far(url, whom)?, is_hub: true, agent });
+        if let Some(server) = whom.hub.server()? {
+            return Ok(Self { server, is_hub: true, agent });
         }
-        if !needs_hub && agent.is_none() {
-            match RunningAgent::find(global) {
-                Ok(found) => {
-                    return Ok(Self { at: At::Socket(found.socket().to_owned()), is_hub: false, agent });
-                }
-                Err(error) => match Running::<hub::Config>::find(global) {
-                    Ok(hub) => {
-                        return Ok(Self { at: At::Socket(hub.socket().to_owned()), is_hub: true, agent });
-                    }
-                    Err(_) => return Err(error),
-                },
+        let hub = Running::<hub::Config>::find(global).map(|hub| Server::Socket(hub.socket().to_owned()));
+        if needs_hub || agent.is_some() {
+            let server = hub.context("no hub found here; name one by --hub URL")?;
+            return Ok(Self { server, is_hub: true, agent });
+        }
+        match (RunningAgent::find(global), hub) {
+            (Ok(found), _) => {
+                Ok(Self { server: Server::Socket(found.socket().to_owned()), is_hub: false, agent })
             }
+            (Err(_), Ok(server)) => Ok(Self { server, is_hub: true, agent }),
+            (Err(error), Err(_)) => Err(error),
         }
-        let hub = Running::<hub::Config>::find(global);
-        let hub = hub.context("no hub found here; name one by --hub URL")?;
-        Ok(Self { at: At::Socket(hub.socket().to_owned()), is_hub: true, agent })
     }
 
     /// The same, of no agent in particular: ids and targets say which.
@@ -101,12 +80,7 @@ impl JobDoor {
 
     /// What it is called in errors.
     fn face(&self) -> String {
-        match &self.at {
-            At::Url(url, _) => format!("the hub at {url}"),
-            At::Socket(socket) => {
-                format!("the {} at {}", if self.is_hub { "hub" } else { "agent" }, socket.display())
-            }
-        }
+        format!("the {} at {}", if self.is_hub { "hub" } else { "agent" }, self.server.place())
     }
 
     /// `/runs/1` as this one knows it; a hub is told of which agent.
@@ -131,13 +105,7 @@ impl JobDoor {
         json: Option<Vec<u8>>,
         patience: Duration,
     ) -> anyhow::Result<(u16, Vec<u8>)> {
-        let (path, deadline) = (self.path(path), patience + DEADLINE);
-        let asked = match &self.at {
-            At::Socket(socket) => {
-                LocalClient::with_deadline(socket, deadline)?.ask(method, &path, json).await
-            }
-            At::Url(_, client) => client.ask(method, &path, json, deadline).await,
-        };
+        let asked = self.server.ask(method, &self.path(path), json, patience + DEADLINE).await;
         asked.with_context(|| format!("{} does not answer", self.face()))
     }
 
@@ -147,11 +115,7 @@ impl JobDoor {
         path: &str,
         take: impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let path = self.path(path);
-        match &self.at {
-            At::Socket(socket) => LocalClient::without_deadline(socket)?.follow(&path, take).await,
-            At::Url(_, client) => client.follow(&path, take).await,
-        }
+        self.server.follow(&self.path(path), take).await
     }
 
     /// The JSON of an answer; what is refused is an error in its own words.
@@ -188,28 +152,4 @@ impl JobDoor {
         let asked = process_setup::client_runtime()?.block_on(self.ask(method, path, None, Duration::ZERO));
         accepted(asked?).map(drop)
     }
-}
-
-/// The answer, if it is none that refuses.
-fn accepted((code, answer): (u16, Vec<u8>)) -> anyhow::Result<Vec<u8>> {
-    if (200..300).contains(&code) {
-        return Ok(answer);
-    }
-    match serde_json::from_slice::<Problem>(&answer) {
-        Ok(problem) => bail!("{}", problem.detail),
-        Err(_) => bail!("refused ({code}): {}", String::from_utf8_lossy(&answer).trim()),
-    }
-}
-
-fn far(url: &str, whom: &Whom) -> anyhow::Result<At> {
-    if let Some(fault) = fault_of_url(url) {
-        return Err(exit::failure(exit::USAGE, format!("error: --hub: {fault}")));
-    }
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let token = match &whom.token_file {
-        Some(file) => Some(String::from_utf8_lossy(&read(file)?).trim().to_owned()),
-        None => std::env::var(TOKEN_VARIABLE).ok(),
-    };
-    let ca = whom.ca.as_deref().map(read).transpose()?;
-    Ok(At::Url(url.to_owned(), Box::new(HubClient::new(url, token, ca.as_deref())?)))
 }

@@ -9,7 +9,8 @@ use fieldpost_model::job::Plain;
 
 use super::job_door::{JobDoor, Whom};
 use super::jobs_at_hub::{at_hub, hub_table};
-use super::run::{encoded, ending, input, pair};
+use super::run::{ending, input, pair};
+use super::server::encoded;
 use super::{Global, instant, terminal};
 use crate::api::{JobList, RunView, TaskList, TriggerRequest};
 use crate::jobs::{Origin, TaskView};

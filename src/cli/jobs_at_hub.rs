@@ -8,7 +8,7 @@ use fieldpost_model::hub_state::Target;
 
 use super::job_door::JobDoor;
 use super::jobs::{One, cells};
-use super::run::encoded;
+use super::server::encoded;
 use super::{Global, terminal};
 use crate::api::{HubJobView, JobList, NamedJob, RunOrder, RunsOrdered, TriggerRequest};
 use crate::jobs::TaskView;

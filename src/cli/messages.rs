@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use fieldpost_model::TimeMs;
 
 use super::job_door::{JobDoor, Whom};
-use super::run::{encoded, ending};
+use super::run::ending;
+use super::server::encoded;
 use super::{Global, instant, terminal};
 use crate::api::MessageList;
 

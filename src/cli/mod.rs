@@ -41,6 +41,7 @@ mod runs;
 mod sample;
 mod series;
 mod serve;
+mod server;
 mod terminal;
 mod top;
 mod up;

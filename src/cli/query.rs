@@ -6,7 +6,6 @@ mod plot;
 mod table;
 mod unit;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use fieldpost_model::{Period, TimeMs};
@@ -14,6 +13,7 @@ use fieldpost_model::{Period, TimeMs};
 use self::answer::{Answer, Outcome};
 use self::door::Door;
 use self::unit::Unit;
+use super::server::HubAddress;
 use super::{Global, exit, instant, terminal};
 
 const EXAMPLES: &str = "\
@@ -51,15 +51,8 @@ pub struct Args {
     /// Ask this agent itself, through its hub
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
-    /// Ask the hub at this address
-    #[arg(long, value_name = "URL")]
-    hub: Option<String>,
-    /// The file with the API token for --hub
-    #[arg(long, value_name = "FILE", requires = "hub")]
-    token_file: Option<PathBuf>,
-    /// Certificates (PEM) to trust for --hub, and no others
-    #[arg(long, value_name = "FILE", requires = "hub")]
-    ca: Option<PathBuf>,
+    #[command(flatten)]
+    hub: HubAddress,
     /// Print a line of CSV for each value
     #[arg(long, conflicts_with_all = ["plot", "json"])]
     csv: bool,

@@ -14,7 +14,6 @@ use fieldpost_model::Period;
 use super::Global;
 use super::job_door::Whom;
 
-pub use about::encoded;
 pub use new::{input, pair};
 
 const EXAMPLES: &str = "\

@@ -10,7 +10,8 @@ use fieldpost_model::job::{Cause, Run, RunState};
 use fieldpost_model::{TimeMs, format_bytes};
 
 use super::job_door::{JobDoor, Whom};
-use super::run::{encoded, ending};
+use super::run::ending;
+use super::server::encoded;
 use super::{Global, instant, terminal};
 use crate::api::{HubRunList, RunList};
 use crate::hub::{GapView, RunView};

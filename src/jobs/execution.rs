@@ -65,7 +65,7 @@ impl Jobs {
         let runs = options.folder.join("runs");
         make_folder(&runs).with_context(|| format!("cannot make the folder {}", runs.display()))?;
         let (file, opened) = JobsFile::open(&options.folder, (options.clock)())?;
-        let cgroups = super::places::find(options.config.cgroup.as_deref());
+        let cgroups = super::places::find(&options.folder, options.config.cgroup.as_deref());
         let surroundings = Surroundings { agent: options.agent, cgroups, failpoint: options.failpoint };
         let standing = Standing::open(&options.folder, (options.clock)());
         let shared = Shared {

@@ -536,6 +536,7 @@ impl Jobs {
     /// Closes the file, with everything written.
     pub fn close(&self) {
         self.stop();
+        self.sweep_cgroups();
         self.shared.file.close();
         super::places::leave(&self.shared.surroundings.cgroups);
     }

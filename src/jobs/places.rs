@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::protocol::CgroupPlaces;
 
-/// The folder within the agent's cgroup that holds those of the runs.
+/// The folder within the agent's cgroup that holds those of the runs; behind it stands whose.
 const BASE: &str = "fieldpost-runs";
 /// Where systemd puts the agent itself within its unit's.
 const OWN_LEAF: &str = "agent";
@@ -15,8 +16,13 @@ const OWN_LEAF: &str = "agent";
 const V2_CONTROLLERS: [&str; 4] = ["cpu", "memory", "pids", "io"];
 const V1_CONTROLLERS: [&str; 5] = ["cpu", "cpuacct", "memory", "pids", "blkio"];
 
-/// Finds the places and makes them. What cannot be made is left out: runs go on without it.
-pub fn find(chosen: Option<&Path>) -> CgroupPlaces {
+/// Finds the places of the jobs in this folder and makes them. What cannot be made is left out:
+/// runs go on without it. Agents beside each other have places of their own, for a run's id is one
+/// within its agent only.
+pub fn find(jobs: &Path, chosen: Option<&Path>) -> CgroupPlaces {
+    let Ok(name) = fs::metadata(jobs).map(|of| format!("{BASE}-{:x}-{:x}", of.dev(), of.ino())) else {
+        return CgroupPlaces::default();
+    };
     let mounts = mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
     let own = own(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
     let mut places = CgroupPlaces::default();
@@ -25,7 +31,7 @@ pub fn find(chosen: Option<&Path>) -> CgroupPlaces {
         None => mounts.get("").zip(own.get("")).map(|(mount, path)| beside_agent(mount.below(path))),
     };
     if let Some(parent) = v2 {
-        let base = parent.join(BASE);
+        let base = parent.join(&name);
         if is_made(&base) {
             places.v2_controllers = delegate(&parent, &base);
             places.v2 = Some(base);
@@ -33,7 +39,7 @@ pub fn find(chosen: Option<&Path>) -> CgroupPlaces {
     }
     for controller in V1_CONTROLLERS {
         let Some((mount, path)) = mounts.get(controller).zip(own.get(controller)) else { continue };
-        let base = mount.below(path).join(BASE);
+        let base = mount.below(path).join(&name);
         if is_made(&base) {
             places.v1.insert(controller.to_owned(), base);
         }

@@ -37,10 +37,14 @@ impl Jobs {
         });
     }
 
-    fn forget_old(&self) -> anyhow::Result<()> {
-        // A shim that was killed before it had begun has left its cgroups.
+    /// Removes what shims have left that were killed before they had begun, or while they ended.
+    pub(super) fn sweep_cgroups(&self) {
         let is_over = |id: &str| self.run(id).is_ok_and(|run| run.is_some_and(|run| run.state.is_final()));
         recovery::sweep_cgroups(&self.shared.surroundings.cgroups, is_over);
+    }
+
+    fn forget_old(&self) -> anyhow::Result<()> {
+        self.sweep_cgroups();
         let config = self.shared.config.lock().clone();
         let before_ms = self.now_ms() - config.keep.as_ms();
         while !self.shared.ending.load(Ordering::Acquire) {

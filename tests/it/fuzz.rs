@@ -11,9 +11,12 @@ use targets::mutate::Mutator;
 
 /// Inputs for each target unless the environment says otherwise: some seconds' worth.
 const RUNS: u64 = 20_000;
+/// The same for targets that lay out a tree of files for each input.
+const TREES: u64 = 5_000;
 
 fn fuzz(name: &str) {
-    let runs = std::env::var("FIELDPOST_FUZZ_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS);
+    let usual = if name.starts_with("kernel_") || name == "processes" { TREES } else { RUNS };
+    let runs = std::env::var("FIELDPOST_FUZZ_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(usual);
     let memory = Path::new("/dev/shm");
     let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     let folder = tempfile::tempdir_in(base).unwrap();

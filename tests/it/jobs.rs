@@ -14,8 +14,10 @@ mod standing;
 mod starts;
 mod tasks;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Mutex;
 
 use anyhow::{Context as _, ensure};
 use fieldpost_bed::{Agent, Response, unix_send, wait_for};
@@ -75,6 +77,26 @@ impl Stage {
         ensure!(answer.status == 201, "{}: {}", answer.status, String::from_utf8_lossy(&answer.body));
         let run: Value = serde_json::from_slice(&answer.body)?;
         Ok(run["id"].as_str().context("no id")?.to_owned())
+    }
+
+    /// Has runs of these ids begin beside each other, each of which adds a line to a file of its
+    /// name; notes which the agent has taken on. It may be killed meanwhile.
+    pub fn ask_for_all<'s>(
+        &self,
+        ids: &'s [String],
+        accepted: &'s Mutex<BTreeSet<String>>,
+        scope: &'s std::thread::Scope<'s, '_>,
+    ) {
+        for id in ids {
+            let (socket, folder) = (self.agent.socket(), self.folder());
+            scope.spawn(move || {
+                let job = json!({ "shell": format!("echo x >> {id}"), "dir": folder });
+                let body = json!({ "id": id, "job": job }).to_string();
+                if unix_send(&socket, "POST", "/v1/runs", &body).is_ok_and(|answer| answer.status == 201) {
+                    accepted.lock().unwrap().insert(id.clone());
+                }
+            });
+        }
     }
 
     /// A line for the shell.

@@ -11,7 +11,7 @@ mod syntax;
 
 pub use annotations::Annotations;
 pub use error::{ParseError, QueryError};
-pub use eval::{Answer, Engine, Limits, Range, SeriesAnswer, SeriesPoint, Value};
+pub use eval::{Answer, Engine, Limits, Quota, Range, SeriesAnswer, SeriesPoint, Value};
 pub use functions::{FUNCTIONS, Function, Optional};
 pub use labels::{Labels, METRIC_NAME};
 pub use source::{Allowance, Catalogue, Described, SeriesSource, SourceError, Stored, Take};

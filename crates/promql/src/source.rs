@@ -1,8 +1,7 @@
 //! Where series come from: whoever has some implements one trait.
 
-use std::sync::{Mutex, PoisonError};
-
 use fieldpost_model::{Kind, Matcher, TimeMs};
+use parking_lot::Mutex;
 
 use crate::{Labels, QueryError};
 
@@ -64,10 +63,10 @@ pub trait SeriesSource {
     ) -> Result<Vec<Stored>, SourceError> {
         let found = Mutex::new(Vec::new());
         self.each(matchers, from_ms, to_ms, allowance, &|stored| {
-            found.lock().unwrap_or_else(PoisonError::into_inner).push(stored);
+            found.lock().push(stored);
             Ok(())
         })?;
-        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut found = found.into_inner();
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(found)
     }

@@ -145,3 +145,7 @@ pub(crate) fn checkpoint(connection: &Connection, truncate: bool) -> rusqlite::R
     let mode = if truncate { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
     connection.query_row(mode, [], |_| Ok(()))
 }
+/// JSON for a column.
+pub(crate) fn to_json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}

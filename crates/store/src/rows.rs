@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::StoreError;
 use crate::codec::{
-    CodecError, RowColumn, checksum, decode_axis, decode_intervals, decode_row, encode_axis,
+    CodecError, RowColumn, RowDecoder, checksum, decode_axis, decode_intervals, encode_axis,
     encode_intervals, encode_row,
 };
 use crate::dictionary::{Dictionary, DictionaryWriter, Entry};
@@ -291,13 +291,14 @@ pub(crate) struct RowReader<'a> {
     path: &'a Path,
     table: Table,
     axes: HashMap<i64, Option<Vec<TimeMs>>>,
+    decoder: RowDecoder,
     /// Blobs that could not be read.
     pub(crate) n_damaged: u64,
 }
 
 impl<'a> RowReader<'a> {
     pub(crate) fn new(connection: &'a Connection, path: &'a Path, table: Table) -> Self {
-        Self { connection, path, table, axes: HashMap::new(), n_damaged: 0 }
+        Self { connection, path, table, axes: HashMap::new(), decoder: RowDecoder::default(), n_damaged: 0 }
     }
 
     /// Hands over those columns of a group and slot that are wanted by id.
@@ -310,7 +311,7 @@ impl<'a> RowReader<'a> {
     ) -> Result<(), StoreError> {
         let columns = match self.blob(self.table.rows(), key(group, slot))? {
             None => return Ok(()),
-            Some(blob) => blob.and_then(|blob| decode_row(&blob, |id, _| wanted(id))),
+            Some(blob) => blob.and_then(|blob| self.decoder.row(&blob, |id, _| wanted(id))),
         };
         let Ok(columns) = columns else {
             self.n_damaged += 1;

@@ -2,12 +2,11 @@
 //! Prometheus that takes them over.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use fieldpost_formats::remote_read::{self, Comparison, Encoder};
-use fieldpost_formats::{Dialect, Limits, Sample, write};
+use fieldpost_formats::{Dialect, Sample, write};
 use fieldpost_model::{Family, Kind, Matcher, MatcherOp, TimeMs, is_absent, series_text};
-use fieldpost_promql::{Allowance, Catalogue, Engine, Labels, METRIC_NAME, QueryError, parse_selector};
+use fieldpost_promql::{Catalogue, Engine, Labels, Limits, METRIC_NAME, Quota, parse_selector};
 
 use super::{Ask, Fault, Reply};
 
@@ -24,7 +23,7 @@ pub fn page(
     for text in ask.all("match[]") {
         let selector = parse_selector(text).map_err(|error| Fault::bad_data(error.to_string()))?;
         let from_ms = now_ms.saturating_sub(lookback_ms);
-        for stored in source.select(&selector.matchers, from_ms, now_ms, &Quota::new(engine))? {
+        for stored in source.select(&selector.matchers, from_ms, now_ms, &quota(engine))? {
             let Some(last) = stored.samples.last().filter(|(_, value)| !is_absent(*value)) else { continue };
             newest.insert((stored.labels.get(METRIC_NAME).to_owned(), stored.labels), *last);
         }
@@ -67,46 +66,16 @@ fn usual(name: &str) -> String {
     name.char_indices().map(|(at, c)| if is_usual((at, c)) { c } else { '_' }).collect()
 }
 
-/// Counts what is read against the limits of a query.
-struct Quota {
-    limits: fieldpost_promql::Limits,
-    n_samples: AtomicU64,
-}
-
-impl Quota {
-    fn new(engine: &Engine) -> Self {
-        Self { limits: engine.limits, n_samples: AtomicU64::new(0) }
-    }
-}
-
-/// Samples are kept as they are, and once more in the answer.
-const SAMPLE_BYTES: u64 = 32;
-
-impl Allowance for Quota {
-    fn series(&self, found: u64) -> Result<(), QueryError> {
-        let (most, advice) = (self.limits.series, "select fewer by more labels");
-        if found > most {
-            return Err(QueryError::Limit { what: "series of a selector", found, most, advice });
-        }
-        Ok(())
-    }
-
-    fn samples(&self, n: u64) -> Result<(), QueryError> {
-        let most = self.limits.samples.min(self.limits.bytes / SAMPLE_BYTES);
-        let advice = "ask for fewer series or a shorter range";
-        let found = self.n_samples.fetch_add(n, Ordering::Relaxed).saturating_add(n);
-        if found > most {
-            return Err(QueryError::Limit { what: "samples of a query", found, most, advice });
-        }
-        Ok(())
-    }
+/// What may be read. Samples are kept as they are, and once more in the answer.
+fn quota(engine: &Engine) -> Quota {
+    Quota::new(Limits { bytes: engine.limits.bytes / 2, ..engine.limits })
 }
 
 /// `read`: the samples of the series that a remote read asks for.
 pub fn remote_read(source: &dyn Catalogue, engine: &Engine, block: &[u8]) -> Result<Reply, Fault> {
     let unread = |error: remote_read::Error| Fault::bad_data(error.to_string());
-    let queries = remote_read::decode(block, &Limits::default()).map_err(unread)?;
-    let quota = Quota::new(engine);
+    let queries = remote_read::decode(block, &fieldpost_formats::Limits::default()).map_err(unread)?;
+    let quota = quota(engine);
     let mut answer = Encoder::default();
     for query in queries {
         let matchers: Result<Vec<Matcher>, _> = query.matchers.iter().map(condition).collect();

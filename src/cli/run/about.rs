@@ -8,6 +8,7 @@ use fieldpost_model::job::{Cause, Run, RunStat};
 use fieldpost_model::{Period, format_bytes};
 
 use super::super::job_door::JobDoor;
+use super::super::server::encoded;
 use super::super::{Global, instant, process_setup, terminal};
 use super::follow::{self, Show};
 use super::{LogsArgs, One, ending};
@@ -165,13 +166,6 @@ fn chosen(args: &LogsArgs, row: &crate::jobs::LogRow) -> anyhow::Result<bool> {
         args.levels.as_deref().map(str::parse).transpose().map_err(anyhow::Error::msg)?;
     let by_level = levels.is_none_or(|levels| levels.contains(row.level));
     Ok(by_level && args.text.as_ref().is_none_or(|text| row.text.contains(text)))
-}
-
-/// As it may stand in a query.
-pub fn encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~,".contains(&byte);
-    let encode = |byte: u8| if plain(byte) { (byte as char).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(encode).collect()
 }
 
 /// Ends a run.

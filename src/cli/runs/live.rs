@@ -8,7 +8,8 @@ use fieldpost_model::{TimeMs, format_bytes, format_span};
 
 use super::{Args, dash};
 use crate::cli::job_door::JobDoor;
-use crate::cli::run::{encoded, ending};
+use crate::cli::run::ending;
+use crate::cli::server::encoded;
 use crate::cli::{Global, terminal};
 use crate::hub::{FleetRun, FleetRuns, SilentAgent};
 

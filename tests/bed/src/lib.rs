@@ -34,7 +34,7 @@ pub use peer::{library_path, peer};
 pub use place::{Place, TwoHosts};
 pub use process::Process;
 pub use proxy::{FaultProxy, Faults};
-pub use random::{Random, soak};
+pub use random::{Random, soak, soaked};
 pub use scratch::{Scratch, free_port, repository, target_dir};
 pub use small_disk::SmallDisk;
 pub use swarm::{Dialled, Swarm, dial, now_ms};

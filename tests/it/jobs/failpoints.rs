@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::sync::Mutex;
 
 use fieldpost::jobs::FAILPOINTS;
-use fieldpost_bed::{soak, unix_send, wait_for};
+use fieldpost_bed::{soaked, unix_send, wait_for};
 use serde_json::{Value, json};
 
 use super::{Stage, n_lines};
@@ -34,22 +34,8 @@ fn passes(point: &str) {
     let mut stage = Stage::with_jobs("jobs: []\n", &environment);
     let folder = stage.folder();
     let accepted = Mutex::new(BTreeSet::new());
-    // Names of their own: agents beside each other share the tree of cgroups, which go by the run.
-    let own = stage.agent.process().pid();
-    let ids: Vec<String> = (0..N_RUNS).map(|number| format!("{own}-r{number}")).collect();
-    let socket = stage.agent.socket();
-    std::thread::scope(|scope| {
-        for id in &ids {
-            let (socket, folder, accepted) = (&socket, &folder, &accepted);
-            scope.spawn(move || {
-                let job = json!({ "shell": format!("echo x >> {id}"), "dir": folder });
-                let body = json!({ "id": id, "job": job }).to_string();
-                if unix_send(socket, "POST", "/v1/runs", &body).is_ok_and(|answer| answer.status == 201) {
-                    accepted.lock().unwrap().insert(id.clone());
-                }
-            });
-        }
-    });
+    let ids: Vec<String> = (0..N_RUNS).map(|number| format!("r{number}")).collect();
+    std::thread::scope(|scope| stage.ask_for_all(&ids, &accepted, scope));
     let accepted = accepted.into_inner().unwrap();
     if point.starts_with("shim_") {
         // The agent lives and tells it; the next one has to say the same.
@@ -80,7 +66,7 @@ fn passes(point: &str) {
 
 #[test]
 fn whoever_ends_at_whichever_step_the_command_begins_at_most_once() {
-    let points = Mutex::new((0..soak()).flat_map(|_| FAILPOINTS).collect::<Vec<_>>());
+    let points = Mutex::new((0..soaked(1, 20)).flat_map(|_| FAILPOINTS).collect::<Vec<_>>());
     std::thread::scope(|scope| {
         for _ in 0..N_THREADS {
             scope.spawn(|| {

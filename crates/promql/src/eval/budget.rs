@@ -101,6 +101,14 @@ impl<'a> Budget<'a> {
         Ok(())
     }
 
+    fn check_series(&self, found: u64) -> Result<(), QueryError> {
+        let (most, advice) = (self.limits.series, "select fewer by more labels");
+        if found > most {
+            return Err(QueryError::Limit { what: "series of a selector", found, most, advice });
+        }
+        Ok(())
+    }
+
     pub fn check_time(&self) -> Result<(), QueryError> {
         if (self.is_over)() { Err(QueryError::Timeout) } else { Ok(()) }
     }
@@ -165,17 +173,34 @@ impl Drop for Held<'_> {
 
 impl Allowance for Held<'_> {
     fn series(&self, n: u64) -> Result<(), QueryError> {
-        let (found, most) = (n, self.budget.limits.series);
-        if found > most {
-            let advice = "select fewer by more labels";
-            return Err(QueryError::Limit { what: "series of a selector", found, most, advice });
-        }
+        self.budget.check_series(n)?;
         self.take(n * SERIES_BYTES)
     }
 
     fn samples(&self, n: u64) -> Result<(), QueryError> {
         self.budget.charge(n)?;
         self.take(n * SAMPLE_BYTES)
+    }
+}
+
+/// The limits of a query for whoever reads series without one; nothing is given back.
+pub struct Quota(Budget<'static>);
+
+impl Quota {
+    /// Of these limits.
+    pub fn new(limits: Limits) -> Self {
+        Self(Budget::new(limits, 0, &|| false))
+    }
+}
+
+impl Allowance for Quota {
+    fn series(&self, n: u64) -> Result<(), QueryError> {
+        self.0.check_series(n)
+    }
+
+    fn samples(&self, n: u64) -> Result<(), QueryError> {
+        self.0.charge(n)?;
+        self.0.hold(n * SAMPLE_BYTES)
     }
 }
 

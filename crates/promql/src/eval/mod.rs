@@ -21,7 +21,7 @@ use std::collections::hash_map::Entry;
 use fieldpost_model::{TimeMs, is_absent};
 
 pub use answer::{Answer, SeriesAnswer, SeriesPoint, Value};
-pub use budget::Limits;
+pub use budget::{Limits, Quota};
 
 use budget::Budget;
 

@@ -1,9 +1,9 @@
 //! Series out of the source: at instants, and as windows of ranges and subqueries.
 
 use std::ops::Range as StdRange;
-use std::sync::{Mutex, PoisonError};
 
 use fieldpost_model::{Matcher, TimeMs, is_absent};
+use parking_lot::Mutex;
 
 use super::answer::{SeriesAnswer, Value};
 use super::budget::{Budget, Held, SAMPLE_BYTES, SERIES_BYTES};
@@ -115,10 +115,10 @@ impl<'a> Evaluation<'a> {
             let bytes = stored.samples.len() as u64 * SAMPLE_BYTES;
             let row = make(stored)?;
             held.give_back(bytes);
-            rows.lock().unwrap_or_else(PoisonError::into_inner).extend(row);
+            rows.lock().extend(row);
             Ok(())
         })?;
-        let mut rows: Vec<Row> = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut rows: Vec<Row> = rows.into_inner();
         rows.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(rows)
     }
@@ -249,11 +249,11 @@ impl<'a> Evaluation<'a> {
                 // The copy stays, until the query ends.
                 budget.hold(samples.len() as u64 * SAMPLE_BYTES)?;
                 let answer = SeriesAnswer { labels, samples: samples.to_vec() };
-                found.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+                found.lock().push(answer);
             }
             Ok(None)
         })?;
-        let mut answers = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = found.into_inner();
         answers.sort_by(|a, b| a.labels.cmp(&b.labels));
         if answers.windows(2).any(|pair| pair[0].labels == pair[1].labels) {
             return Err(QueryError::execution("vector cannot contain metrics with the same labelset"));

@@ -104,12 +104,7 @@ pub fn encode_row(columns: &[RowColumn]) -> Vec<u8> {
 
 /// Unpacks those columns that `wanted` names by id and part.
 pub fn decode_row(blob: &[u8], wanted: impl Fn(u32, u8) -> bool) -> Result<Vec<RowColumn>, CodecError> {
-    let mut columns = Vec::new();
-    RowDecoder::default().columns(blob, wanted, |column, values| {
-        let ColumnHead { id, part, axis } = column;
-        columns.push(RowColumn { id, part, axis, values: values.to_vec() });
-    })?;
-    Ok(columns)
+    RowDecoder::default().row(blob, wanted)
 }
 
 /// What a row says of one of its columns.
@@ -131,6 +126,20 @@ pub(crate) struct RowDecoder {
 }
 
 impl RowDecoder {
+    /// Unpacks those columns of a row that `wanted` names by id and part, or none of them.
+    pub(crate) fn row(
+        &mut self,
+        blob: &[u8],
+        wanted: impl Fn(u32, u8) -> bool,
+    ) -> Result<Vec<RowColumn>, CodecError> {
+        let mut columns = Vec::new();
+        self.columns(blob, wanted, |column, values| {
+            let ColumnHead { id, part, axis } = column;
+            columns.push(RowColumn { id, part, axis, values: values.to_vec() });
+        })?;
+        Ok(columns)
+    }
+
     /// Hands over those columns of a row that `wanted` names by id and part. An error comes after the
     /// columns before it.
     pub(crate) fn columns(

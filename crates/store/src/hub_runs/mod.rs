@@ -138,14 +138,10 @@ fn put(transaction: &Transaction<'_>, known: &KnownRun) -> rusqlite::Result<()> 
         run.state.is_final(),
         run.created_ms,
         run.ended_ms,
-        json(&run.job.tags)?,
-        json(run)?,
+        database::to_json(&run.job.tags)?,
+        database::to_json(run)?,
     ])?;
     Ok(())
-}
-
-fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 impl HubRuns for SqliteHubRuns {
@@ -217,7 +213,11 @@ impl HubRuns for SqliteHubRuns {
     fn take_tasks(&self, agent_id: &str, tasks: &[Value], now_ms: TimeMs) -> Result<(), RunsFault> {
         self.write(|transaction| {
             let sql = "INSERT OR REPLACE INTO tasks VALUES (?1, ?2, ?3)";
-            transaction.prepare_cached(sql)?.execute(params![agent_id, now_ms, json(&tasks)?])?;
+            transaction.prepare_cached(sql)?.execute(params![
+                agent_id,
+                now_ms,
+                database::to_json(&tasks)?
+            ])?;
             Ok(())
         })
     }

@@ -7,8 +7,9 @@ use std::str::FromStr;
 use fieldpost_model::hub_state::{AgentRecord, AgentStatus, Certificate, Fingerprint};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+pub(super) use crate::database::to_json;
 
 /// A column with a word in it that a type knows.
 pub(super) fn word<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
@@ -25,11 +26,6 @@ pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlit
     let text: String = row.get(column)?;
     let read = serde_json::from_str(&text);
     read.map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
-}
-
-/// JSON for a column.
-pub(super) fn to_json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 /// A column with a key's fingerprint.

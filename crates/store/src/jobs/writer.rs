@@ -100,7 +100,7 @@ fn apply(connection: &Connection, change: &JobsChange) -> rusqlite::Result<()> {
     let sql = |text: &str| connection.prepare_cached(text);
     let n_rows = match change {
         JobsChange::AddRun(run) => {
-            let (tags, record) = (json(&run.job.tags)?, json(run)?);
+            let (tags, record) = (database::to_json(&run.job.tags)?, database::to_json(run)?);
             let version = next_version(connection)?;
             sql("INSERT INTO runs (id, job, domain, state, is_final, created_ms, ended_ms, tags, output_bytes, record,
                  version) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?
@@ -127,7 +127,7 @@ fn apply(connection: &Connection, change: &JobsChange) -> rusqlite::Result<()> {
                 run.state.as_str(),
                 run.state.is_final(),
                 run.ended_ms,
-                json(run)?,
+                database::to_json(run)?,
                 output_bytes(run),
                 version
             ])?
@@ -186,10 +186,6 @@ fn note_removed(connection: &Connection, id: &str) -> rusqlite::Result<()> {
 
 fn output_bytes(run: &Run) -> i64 {
     i64::try_from(run.output.kept_bytes).unwrap_or(i64::MAX)
-}
-
-fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 /// What is in the log is safe; that it grows is the only harm if copying it fails, and the next
