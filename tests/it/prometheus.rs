@@ -2,14 +2,13 @@
 //! `promtool` finds no fault in our page that it does not find in node_exporter's.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use fieldpost_bed::{Agent, Process, Scratch, free_port, get, peer};
+use fieldpost_bed::{Agent, Prometheus, get, peer};
 use serde_json::Value;
 
 use crate::node_exporter::oracle::{MORE, Oracle};
@@ -81,43 +80,20 @@ impl Answer {
 }
 
 /// A Prometheus that scrapes one address.
-struct Prometheus {
-    address: SocketAddr,
-    process: Process,
-    _scratch: Scratch,
+fn scraping(target: SocketAddr) -> Prometheus {
+    let config = format!(
+        "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\nscrape_configs:\n  - job_name: agent\n    \
+         static_configs:\n      - targets: ['{target}']\n"
+    );
+    Prometheus::start(&config, &[]).unwrap()
 }
 
-impl Prometheus {
-    fn scraping(target: SocketAddr) -> anyhow::Result<Self> {
-        let program = peer("prometheus", "usr/bin/prometheus")?;
-        let scratch = Scratch::new()?;
-        let config = scratch.write(
-            "prometheus.yml",
-            &format!(
-                "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\nscrape_configs:\n  - job_name: agent\n    \
-                 static_configs:\n      - targets: ['{target}']\n"
-            ),
-        )?;
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-        let arguments = [
-            format!("--config.file={}", config.display()),
-            format!("--storage.tsdb.path={}", scratch.path().join("tsdb").display()),
-            format!("--web.listen-address={address}"),
-        ];
-        let no_environment: [(&str, &OsStr); 0] = [];
-        let mut process =
-            Process::start("prometheus", &program, &arguments, &no_environment, scratch.path())?;
-        process.until("/-/ready", || get(address, "/-/ready").ok().filter(|answer| answer.status == 200))?;
-        Ok(Self { address, process, _scratch: scratch })
-    }
-
-    /// The values of the answer's series.
-    fn query(&self, query: &str) -> anyhow::Result<Vec<f64>> {
-        let answer = get(self.address, &format!("/api/v1/query?query={}", percent(query)))?;
-        let answer: Value = serde_json::from_str(answer.ok()?)?;
-        let series = answer["data"]["result"].as_array().cloned().unwrap_or_default();
-        Ok(series.iter().filter_map(|series| series["value"][1].as_str()?.parse().ok()).collect())
-    }
+/// The values of the answer's series.
+fn values(prometheus: SocketAddr, query: &str) -> Vec<f64> {
+    let answer = get(prometheus, &format!("/api/v1/query?query={}", percent(query))).unwrap();
+    let answer: Value = serde_json::from_str(answer.ok().unwrap()).unwrap();
+    let series = answer["data"]["result"].as_array().cloned().unwrap_or_default();
+    series.iter().filter_map(|series| series["value"][1].as_str()?.parse().ok()).collect()
 }
 
 /// The query as a part of a URL.
@@ -134,7 +110,7 @@ fn percent(text: &str) -> String {
 #[test]
 fn prometheus_scrapes_the_agent_and_answers_dashboards() {
     let agent = Agent::start(Path::new(crate::fieldpost()), "interval: 1s\n").unwrap();
-    let mut prometheus = Prometheus::scraping(agent.metrics_address()).unwrap();
+    let mut prometheus = scraping(agent.metrics_address());
     let address = prometheus.address;
     prometheus
         .process
@@ -149,7 +125,7 @@ fn prometheus_scrapes_the_agent_and_answers_dashboards() {
         .unwrap();
     let mut faults = String::new();
     for (query, wanted) in QUERIES {
-        let values = prometheus.query(query).unwrap();
+        let values = values(address, query);
         println!("{:4} series  {query}", values.len());
         if !wanted.accepts(&values) {
             writeln!(faults, "  {query}\n    answered {values:?}, expected {wanted:?}").unwrap();

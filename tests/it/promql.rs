@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use fieldpost_bed::{Connection, Process, Response, Scratch, free_port, get, get_with, now_ms, peer};
+use fieldpost_bed::{Connection, Prometheus, Response, Scratch, get, get_with, now_ms, peer};
 use fieldpost_formats::remote_write::{Encoder, Version};
 use fieldpost_formats::{Limits, PushedSeries, Sample};
 use fieldpost_model::{ABSENT, TimeMs};
@@ -146,25 +146,6 @@ const FORMS: &[(&str, &str)] = &[
     ("format_query", "query=load%2Bload"),
 ];
 
-/// A real Prometheus that takes remote write, and its address.
-pub fn prometheus(scratch: &Scratch, config: &str) -> (SocketAddr, Process) {
-    let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-    let config = scratch.write("prometheus.yml", config).unwrap();
-    let arguments = [
-        format!("--config.file={}", config.display()),
-        format!("--storage.tsdb.path={}", scratch.path().join("tsdb").display()),
-        format!("--web.listen-address={address}"),
-        "--web.enable-remote-write-receiver".to_owned(),
-        "--enable-feature=promql-per-step-stats".to_owned(),
-    ];
-    let program = peer("prometheus", "usr/bin/prometheus").unwrap();
-    let mut process = Process::start("prometheus", &program, &arguments, &[], scratch.path()).unwrap();
-    process
-        .until("Prometheus", || get(address, "/-/ready").ok().filter(|answer| answer.status == 200))
-        .unwrap();
-    (address, process)
-}
-
 /// The answer without what may differ: the order of series, where there is none.
 fn comparable(body: &str, is_ordered: bool) -> Value {
     let mut answer: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
@@ -206,8 +187,9 @@ fn encoded_query(text: &str) -> String {
 #[test]
 fn hub_answers_as_a_prometheus_with_the_same_samples() {
     let hub = Hub::start("");
-    let scratch = Scratch::new().unwrap();
-    let (address, _process) = prometheus(&scratch, "scrape_configs: []\n");
+    let arguments = ["--web.enable-remote-write-receiver", "--enable-feature=promql-per-step-stats"];
+    let prometheus = Prometheus::start("scrape_configs: []\n", &arguments).unwrap();
+    let address = prometheus.address;
     let start_ms = (now_ms() - N_SAMPLES * STEP_MS) / 1000 * 1000 + BESIDE_MS;
     let body = encoded(&data(start_ms));
     assert!(matches!(hub.write(Version::V1, &body).status, 200 | 204));
@@ -311,12 +293,12 @@ fn pages_for_others_are_the_same(hub: &Hub, prometheus: SocketAddr) {
 
 /// A Prometheus without samples of its own has those of the hub by remote read, and `promtool` asks.
 fn others_read_what_the_hub_has(hub: &Hub, at: &str, (from_s, to_s): (TimeMs, TimeMs)) {
-    let scratch = Scratch::new().unwrap();
     let config = format!(
         "remote_read:\n- url: http://{}/api/v1/read\n  read_recent: true\n  authorization:\n    credentials: {}\n",
         hub.address, hub.viewer
     );
-    let (reader, _process) = prometheus(&scratch, &config);
+    let prometheus = Prometheus::start(&config, &[]).unwrap();
+    let reader = prometheus.address;
     let bearer = format!("Bearer {}", hub.viewer);
     for query in
         ["load", "rate(work_total[5m])", "count_over_time(ended[20m])", "odd", "{host!~\"b|c\",host!=\"\"}"]

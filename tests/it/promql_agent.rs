@@ -7,7 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use fieldpost_bed::{Agent, Connection, Scratch, free_port, get, get_with, now_ms, unix_get, wait_for};
+use fieldpost_bed::{
+    Agent, Connection, Prometheus, Scratch, free_port, get, get_with, now_ms, unix_get, wait_for,
+};
 use serde_json::Value;
 
 use crate::pair::HubProcess;
@@ -157,7 +159,8 @@ fn prometheus_reads_an_agent_over_tls() {
         token.display(),
         certificate.display()
     );
-    let (reader, _process) = crate::promql::prometheus(&scratch, &config);
+    let prometheus = Prometheus::start(&config, &[]).unwrap();
+    let reader = prometheus.address;
     let loads = || {
         let answer = get(reader, "/api/v1/query?query=count_over_time(node_load1%5B1m%5D)").unwrap();
         let answer: Value = serde_json::from_str(answer.text().ok()?).ok()?;

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use fieldpost_bed::{Agent, Connection, Process, Response, Scratch, free_port, get, now_ms, peer, wait_for};
+use fieldpost_bed::{
+    Agent, Connection, Process, Prometheus, Response, Scratch, free_port, get, now_ms, peer, wait_for,
+};
 use fieldpost_formats::otlp::{Metric, MetricKind, MetricsEncoder, PartialSuccess, Point};
 use fieldpost_formats::remote_write::{Encoder, Version, Written};
 use fieldpost_formats::{Limits, PushedSeries, Sample};
@@ -146,26 +148,18 @@ fn body(version: Version, labels: &[(&str, &str)], samples: &[(TimeMs, f64)]) ->
     encoder.finish().unwrap()
 }
 
+/// What others have pushed: beside it the hub measures itself.
+const NOT_ITS_OWN: &str = "{__name__!=\"\",job!=\"fieldpost-hub\"}";
+
 /// A Prometheus that scrapes itself once a second and pushes to the hub.
-fn prometheus(hub: &Hub, scratch: &Scratch) -> (SocketAddr, Process) {
-    let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+fn prometheus(hub: &Hub) -> Prometheus {
     let (hub_address, token) = (hub.address, &hub.token);
     let config = format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
          remote_write:\n  - url: http://{hub_address}{WRITE}\n    authorization: {{credentials: {token}}}\n\
-         scrape_configs:\n  - job_name: itself\n    static_configs: [{{targets: ['{address}']}}]\n"
+         scrape_configs:\n  - job_name: itself\n    static_configs: [{{targets: ['ITSELF']}}]\n"
     );
-    let config = scratch.write("prometheus.yml", &config).unwrap();
-    let arguments = [
-        format!("--config.file={}", config.display()),
-        format!("--storage.tsdb.path={}", scratch.path().join("tsdb").display()),
-        format!("--web.listen-address={address}"),
-    ];
-    let program = peer("prometheus", "usr/bin/prometheus").unwrap();
-    let no_environment: [(&str, &OsStr); 0] = [];
-    let process =
-        Process::start("prometheus", &program, &arguments, &no_environment, scratch.path()).unwrap();
-    (address, process)
+    Prometheus::start(&config, &[]).unwrap()
 }
 
 /// What Prometheus itself has of the span: samples by series.
@@ -194,8 +188,7 @@ pub fn own_answer(
 #[test]
 fn hub_has_what_a_prometheus_pushes_sample_by_sample() {
     let mut hub = Hub::start("");
-    let scratch = Scratch::new().unwrap();
-    let (address, mut process) = prometheus(&hub, &scratch);
+    let Prometheus { address, ref mut process, .. } = prometheus(&hub);
     let scrapes = |hub: &Hub| hub.samples("up", 0, TimeMs::MAX).into_values().next().unwrap_or_default();
     let first = process.until("pushed samples", || scrapes(&hub).first().copied()).unwrap();
     process.until("5 scrapes", || (scrapes(&hub).len() >= 5).then_some(())).unwrap();
@@ -216,7 +209,7 @@ fn hub_has_what_a_prometheus_pushes_sample_by_sample() {
         all.iter().map(|(series, all)| (series.clone(), samples(all))).collect()
     };
     let same = || {
-        let ours = bits(&hub.samples("{__name__!=\"\"}", from_ms, to_ms));
+        let ours = bits(&hub.samples(NOT_ITS_OWN, from_ms, to_ms));
         (ours == bits(&theirs)).then_some(())
     };
     wait_for("the same samples", same).unwrap();

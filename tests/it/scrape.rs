@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use fieldpost_bed::{Agent, Process, Scratch, free_port, get, peer, wait_for};
+use fieldpost_bed::{Agent, Process, Prometheus, Scratch, free_port, get, peer, wait_for};
 use fieldpost_model::{TimeMs, is_absent};
 
 use crate::push::{Hub, own_answer};
@@ -73,37 +73,24 @@ struct Served {
     scratch: Scratch,
 }
 
-fn serve(package: &str, path: &str, scratch: Scratch, arguments: &[String]) -> Served {
-    let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-    let program = peer(package, path).unwrap();
-    let mut all = vec![format!("--web.listen-address={address}")];
-    all.extend_from_slice(arguments);
+fn node_exporter() -> Served {
+    let (scratch, address) =
+        (Scratch::new().unwrap(), SocketAddr::from(([127, 0, 0, 1], free_port().unwrap())));
+    let program = peer("prometheus-node-exporter", "usr/bin/prometheus-node-exporter").unwrap();
+    let arguments = [format!("--web.listen-address={address}")];
     let no_environment: [(&str, &OsStr); 0] = [];
-    let mut process = Process::start("served", &program, &all, &no_environment, scratch.path()).unwrap();
+    let mut process =
+        Process::start("served", &program, &arguments, &no_environment, scratch.path()).unwrap();
     process
         .until("an answer", || get(address, "/metrics").ok().filter(|answer| answer.status == 200))
         .unwrap();
     Served { address, process, scratch }
 }
 
-fn node_exporter() -> Served {
-    serve("prometheus-node-exporter", "usr/bin/prometheus-node-exporter", Scratch::new().unwrap(), &[])
-}
-
-fn prometheus(jobs: &str) -> Served {
-    let scratch = Scratch::new().unwrap();
-    let config = scratch.write("prometheus.yml", &format!("scrape_configs:\n{jobs}")).unwrap();
-    let arguments = [
-        format!("--config.file={}", config.display()),
-        format!("--storage.tsdb.path={}", scratch.path().join("tsdb").display()),
-    ];
-    serve("prometheus", "usr/bin/prometheus", scratch, &arguments)
-}
-
 type Samples = BTreeMap<String, Vec<(TimeMs, f64)>>;
 
 fn ours(hub: &Hub, from_ms: TimeMs) -> Samples {
-    hub.samples("{__name__!=\"\",job!=\"\",job!=\"fieldpost\"}", from_ms, TimeMs::MAX)
+    hub.samples("{__name__!=\"\",job!=\"\",job!~\"fieldpost|fieldpost-hub\"}", from_ms, TimeMs::MAX)
 }
 
 /// The newest value of each series that has not ended, of those about the scrape that stay the same.
@@ -137,7 +124,7 @@ fn hub_has_the_series_of_a_prometheus_with_the_same_jobs() {
         .replace("FOLDER", &files.path().display().to_string())
         .replace("NODE", &at.to_string())
         .replace("AGENT", &agent.metrics_address().to_string());
-    let prometheus = prometheus(&jobs);
+    let prometheus = Prometheus::start(&format!("scrape_configs:\n{jobs}"), &[]).unwrap();
     let hub = Hub::start(&format!("scrape:\n{jobs}"));
     let told = std::cell::RefCell::new(String::new());
     let same = || {
@@ -157,7 +144,7 @@ fn hub_has_the_series_of_a_prometheus_with_the_same_jobs() {
     };
     let n_series = wait_for("the same series", same);
     assert!(n_series.is_ok(), "{}", told.borrow());
-    drop((node.process, node.scratch, prometheus.process, prometheus.scratch));
+    drop((node.process, node.scratch, prometheus));
 }
 
 #[test]

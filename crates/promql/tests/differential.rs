@@ -15,7 +15,7 @@ mod script;
 use std::net::SocketAddr;
 
 use compare::{Tolerance, difference, escaped, ours, theirs};
-use fieldpost_bed::{Connection, Process, Scratch, free_port, get, peer};
+use fieldpost_bed::{Connection, Prometheus};
 use fieldpost_formats::remote_write::{Encoder, Version};
 use fieldpost_formats::{Limits, PushedSeries, Sample};
 use fieldpost_model::ABSENT;
@@ -346,24 +346,6 @@ impl Writer<'_> {
     }
 }
 
-fn prometheus(scratch: &Scratch) -> (Process, SocketAddr) {
-    let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-    let config = scratch.write("prometheus.yml", "scrape_configs: []\n").unwrap();
-    let arguments = [
-        format!("--config.file={}", config.display()),
-        format!("--storage.tsdb.path={}", scratch.path().join("tsdb").display()),
-        format!("--web.listen-address={address}"),
-        "--storage.tsdb.retention.time=100y".to_owned(),
-        "--web.enable-remote-write-receiver".to_owned(),
-    ];
-    let program = peer("prometheus", "usr/bin/prometheus").unwrap();
-    let mut process = Process::start("prometheus", &program, &arguments, &[], scratch.path()).unwrap();
-    process
-        .until("Prometheus", || get(address, "/-/ready").ok().filter(|answer| answer.status == 200))
-        .unwrap();
-    (process, address)
-}
-
 fn push(address: SocketAddr, memory: &Memory) {
     let mut encoder = Encoder::new(Version::V1, Limits { labels_max: 100, ..Limits::default() });
     for (labels, samples) in memory.iter() {
@@ -399,8 +381,9 @@ fn random_expressions_over_random_series_have_the_answers_of_a_real_prometheus()
     println!("FIELDPOST_SEED={seed}");
     let mut random = Random(seed);
     let memory = data(&mut random);
-    let scratch = Scratch::new().unwrap();
-    let (_process, address) = prometheus(&scratch);
+    let arguments = ["--storage.tsdb.retention.time=100y", "--web.enable-remote-write-receiver"];
+    let prometheus = Prometheus::start("scrape_configs: []\n", &arguments).unwrap();
+    let address = prometheus.address;
     push(address, &memory);
     let engine = Engine::default();
     let mut connection = Connection::open(address).unwrap();

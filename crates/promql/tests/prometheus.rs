@@ -12,11 +12,10 @@ mod script;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 
 use compare::{Tolerance, difference, escaped, ours, theirs};
-use fieldpost_bed::{Process, Scratch, free_port, get, peer};
+use fieldpost_bed::{Prometheus, Scratch, get, peer};
 use fieldpost_promql::{Engine, Labels, METRIC_NAME, Range};
 use script::load::Memory;
 use serde_json::Value as Json;
@@ -158,30 +157,18 @@ fn open_metrics(memory: &Memory) -> String {
     text
 }
 
-fn prometheus(folder: &Path, memory: &Memory) -> (Process, SocketAddr) {
-    let (metrics, data) = (folder.join("metrics.txt"), folder.join("data"));
-    std::fs::write(&metrics, open_metrics(memory)).unwrap();
+fn prometheus(memory: &Memory) -> Prometheus {
+    let scratch = Scratch::new().unwrap();
+    let metrics = scratch.write("metrics.txt", &open_metrics(memory)).unwrap();
     let promtool = peer("prometheus", "usr/bin/promtool").unwrap();
     let made = Command::new(promtool)
         .args(["tsdb", "create-blocks-from", "openmetrics", "--quiet"])
-        .args([&metrics, &data])
+        .args([&metrics, &scratch.path().join("tsdb")])
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    std::fs::write(folder.join("prometheus.yml"), "scrape_configs: []\n").unwrap();
-    let address: SocketAddr = format!("127.0.0.1:{}", free_port().unwrap()).parse().unwrap();
-    let arguments = [
-        format!("--config.file={}", folder.join("prometheus.yml").display()),
-        format!("--storage.tsdb.path={}", data.display()),
-        format!("--web.listen-address={address}"),
-        "--storage.tsdb.retention.time=100y".to_owned(),
-    ];
-    let program = peer("prometheus", "usr/bin/prometheus").unwrap();
-    let mut process = Process::start("prometheus", &program, &arguments, &[], folder).unwrap();
-    process
-        .until("Prometheus is ready", || get(address, "/-/ready").ok().filter(|a| a.status == 200))
-        .unwrap();
-    (process, address)
+    let config = "scrape_configs: []\n";
+    Prometheus::start_in(scratch, config, &["--storage.tsdb.retention.time=100y"]).unwrap()
 }
 
 fn ask(address: SocketAddr, path: &str) -> Json {
@@ -194,9 +181,9 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn answers_are_those_of_a_real_prometheus() {
-    let scratch = Scratch::new().unwrap();
     let memory = data();
-    let (_process, address) = prometheus(scratch.path(), &memory);
+    let prometheus = prometheus(&memory);
+    let address = prometheus.address;
     let engine = Engine::default();
     let (mut n_answers, mut faults) = (0, Vec::new());
     for expr in lines(include_str!("expressions.txt")) {
@@ -243,9 +230,9 @@ fn answers_are_those_of_a_real_prometheus() {
 
 #[test]
 fn wrong_texts_are_refused_as_by_a_real_prometheus() {
-    let scratch = Scratch::new().unwrap();
     let memory = data();
-    let (_process, address) = prometheus(scratch.path(), &memory);
+    let prometheus = prometheus(&memory);
+    let address = prometheus.address;
     let at_s = INSTANTS_S[0];
     let mut faults = Vec::new();
     for expr in lines(include_str!("errors.txt")) {
