@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::board::Board;
 use super::clock::Clock;
+use super::facts::Facts;
 use super::live::Watchers;
 use super::processes::ProcessTable;
 use super::sampler::{Message, Sampler, SamplerOptions, Shared};
@@ -124,6 +125,7 @@ pub struct Agent {
     /// Who watches its ticks.
     pub watchers: Watchers,
     processes: Arc<Mutex<ProcessTable>>,
+    facts: Facts,
     store: Arc<Store>,
     inbox: SyncSender<Message>,
     refreshing: tokio::sync::Mutex<()>,
@@ -151,6 +153,7 @@ impl Agent {
             stats: Arc::default(),
             store,
         };
+        let facts = Facts::new(options.collectors.roots());
         let (sampler, inbox) = Sampler::new(options, shared.clone(), Arc::clone(&clock));
         let is_ready = Arc::new(AtomicBool::new(false));
         let agent = Arc::new(Self {
@@ -161,6 +164,7 @@ impl Agent {
             clock,
             watchers: Watchers::default(),
             processes: shared.processes,
+            facts,
             store: shared.store,
             inbox,
             refreshing: tokio::sync::Mutex::new(()),
@@ -181,6 +185,12 @@ impl Agent {
             })
             .context("cannot start the sampler's thread")?;
         Ok((agent, thread))
+    }
+
+    /// What this machine is, as JSON: its os, cpu, mem, disk, nic, users. None if there is no such subject;
+    /// an error if it does not tell in time.
+    pub async fn facts(&self, subject: &str) -> anyhow::Result<Option<serde_json::Value>> {
+        self.facts.of(subject).await
     }
 
     /// Has every collector had its first pass?
@@ -231,6 +241,7 @@ impl Agent {
 
     /// Goes on with other settings; returns once the sampler has taken them.
     pub fn apply(&self, options: SamplerOptions) -> anyhow::Result<()> {
+        *self.facts.roots.write() = options.collectors.roots();
         let (answer, answered) = sync_channel(1);
         self.inbox.send(Message::Apply(Box::new(options), answer)).context("the sampler has ended")?;
         answered.recv_timeout(APPLY_DEADLINE).context("the sampler did not take the new settings in time")

@@ -6,6 +6,7 @@ mod board;
 mod ceiling;
 mod clock;
 mod config;
+mod facts;
 mod handle;
 mod history;
 mod hubs;

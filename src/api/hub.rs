@@ -16,6 +16,7 @@ mod past;
 mod polls;
 mod push;
 mod query;
+mod question;
 mod remote;
 mod run_door;
 mod runs;
@@ -148,7 +149,9 @@ fn job_routes(routes: Routes<Arc<Hub>>, viewer: Need, operator: Need) -> Routes<
     routes
         .on(Method::GET, "/api/v1/runs", viewer, |filter| on(filter, runs::list))
         .on(Method::POST, "/api/v1/runs", operator, |filter| on(filter, runs::order))
+        .on(Method::GET, "/api/v1/runs/live", viewer, |filter| on(filter, runs::live))
         .on(Method::GET, "/api/v1/runs/{id}", viewer, |filter| on(filter, runs::one))
+        .on(Method::DELETE, "/api/v1/runs/{id}", operator, |filter| on(filter, run_door::remove))
         .on(Method::GET, "/api/v1/runs/{id}/result", viewer, |filter| on(filter, runs::result))
         .on(Method::GET, "/api/v1/runs/{id}/logs", viewer, |filter| on(filter, run_door::logs))
         .on(Method::GET, "/api/v1/runs/{id}/stats", viewer, |filter| on(filter, run_door::stats))

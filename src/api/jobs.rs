@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
+use fieldpost_model::hub_runs::LiveRuns;
 use fieldpost_model::job::{Job, Run, RunStat, RunState, Usage};
 use fieldpost_model::{Period, TimeMs};
 use futures_util::stream;
@@ -91,6 +92,7 @@ pub fn routes(jobs: Jobs) -> Router {
         .merge(super::standing::routes(jobs.clone()));
     let runs = Router::new()
         .route("/v1/runs", get(list).post(create))
+        .route("/v1/runs/live", get(live))
         .route("/v1/runs/{id}", get(show).delete(forget))
         .route("/v1/runs/{id}/kill", post(kill))
         .route("/v1/runs/{id}/logs", get(logs))
@@ -234,6 +236,18 @@ async fn list(State(jobs): State<Jobs>, Query(query): Query<ListQuery>) -> Resul
     Ok(Json(RunList { runs: page.runs, next: page.next }))
 }
 
+/// Of which runs that go on.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LiveQuery {
+    job: Option<String>,
+    domain: Option<String>,
+}
+
+async fn live(State(jobs): State<Jobs>, Query(query): Query<LiveQuery>) -> Json<LiveRuns> {
+    Json(jobs.live_runs(query.domain.as_deref(), query.job.as_deref(), N_RUNS_MAX))
+}
+
 async fn show(State(jobs): State<Jobs>, Path(id): Path<String>) -> Result<Json<RunView>, Problem> {
     let run = found(&jobs, &id).await?;
     Ok(Json(view(&jobs, run)))
@@ -253,8 +267,11 @@ pub(super) async fn found(jobs: &Jobs, part: &str) -> Result<Run, Problem> {
 }
 
 async fn forget(State(jobs): State<Jobs>, who: Who, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    caller(who.0, who.1)?.may_run(false)?;
+    let caller = caller(who.0, who.1)?;
     let run = found(&jobs, &id).await?;
+    // Where only the owner's jobs are admitted, a hub may forget what it has ordered itself.
+    let is_own = run.asked_by.starts_with(&format!("{} for ", caller.name()));
+    caller.may_run(is_own)?;
     jobs.forget(&run.id).await.map_err(Problem::from)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -33,6 +33,7 @@ pub fn reading_routes(agent: Arc<Agent>) -> Router {
     Router::new()
         .route("/v1/values", get(values))
         .route("/v1/processes", get(processes))
+        .route("/v1/info/{subject}", get(info))
         .route("/v1/live", get(live))
         .with_state(agent)
 }
@@ -141,6 +142,18 @@ async fn values(
         }
     }
     Ok(Json(Values { now_ms, values }))
+}
+
+/// What this machine is.
+async fn info(
+    State(agent): State<Arc<Agent>>,
+    Path(subject): Path<String>,
+) -> Result<Json<serde_json::Value>, Problem> {
+    let facts = agent.facts(&subject).await;
+    let facts = facts
+        .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stuck", format!("{error:#}")))?;
+    let unknown = || Problem::not_found("no_such_subject", "there are os, cpu, mem, disk, nic and users");
+    facts.map(Json).ok_or_else(unknown)
 }
 
 /// The newest process table.

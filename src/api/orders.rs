@@ -166,7 +166,8 @@ async fn changes(State(jobs): State<Jobs>, Query(query): Query<ChangesQuery>) ->
     let lines = stream::try_unfold(start, move |state| async move {
         let Some((mut changes, follow)) = state else { return anyhow::Ok(None) };
         let (bytes, is_end) = lines(&mut changes, patience).await?;
-        Ok(Some((bytes, (follow || !is_end).then_some((changes, follow)))))
+        let goes_on = !bytes.is_empty() && (follow || !is_end);
+        Ok(Some((bytes, goes_on.then_some((changes, follow)))))
     });
     ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
@@ -178,7 +179,7 @@ async fn lines(changes: &mut RunChanges, patience: Duration) -> anyhow::Result<(
         serde_json::to_writer(&mut bytes, line).context("a change cannot be told")?;
         bytes.push(b'\n');
     }
-    Ok((bytes.into(), matches!(news[..], [RunNews::Nothing])))
+    Ok((bytes.into(), matches!(news[..], [RunNews::Nothing] | [])))
 }
 
 #[cfg(test)]
@@ -287,6 +288,18 @@ mod tests {
         assert_eq!(n_runs(), 1);
         assert_eq!(status(&router, "POST", "/v1/jobs/listed/disable", &json!({})).await, StatusCode::OK);
         assert!(is_paused());
+        // What its caller wants it to read only where the host's owner has said so.
+        let reading = |id: &str, name: &str| {
+            let named = json!({ "named": { "name": name, "stdin": "some words" } });
+            json!({ "id": id, "ordered": named, "expires_ms": NOW_MS + 1 })
+        };
+        let reads = Job { takes_stdin: true, ..job("reads") };
+        jobs.define([job("listed"), job("deaf"), reads].map(|job| ("jobs.d/a.yaml".into(), job)).to_vec());
+        let refused = status(&router, "POST", "/v1/orders", &reading("not", "deaf")).await;
+        assert_eq!((refused, n_runs()), (StatusCode::UNPROCESSABLE_ENTITY, 1));
+        let taken = status(&router, "POST", "/v1/orders", &reading("reads", "reads")).await;
+        assert_eq!(taken, StatusCode::CREATED);
+        assert_eq!(jobs.run("reads").unwrap().unwrap().job.stdin.as_deref(), Some("some words"));
         jobs.forget("good").await.unwrap_err();
     }
 }

@@ -15,7 +15,7 @@ use super::Global;
 use super::exit;
 use super::server::accepted;
 use crate::agent::Status;
-use crate::api::{Processes, Values};
+use crate::api::Processes;
 use crate::config::{Config, Root};
 use crate::http_client::LocalClient;
 
@@ -151,11 +151,6 @@ impl RunningAgent {
     /// Its status.
     pub fn status(&self) -> anyhow::Result<Status> {
         self.get("/v1/status")
-    }
-
-    /// Its newest values.
-    pub fn values(&self) -> anyhow::Result<Values> {
-        self.get("/v1/values")
     }
 
     /// Its newest process table.

@@ -95,6 +95,7 @@ pub fn serve(
 struct Stores {
     state: Arc<SqliteHubState>,
     record: Arc<HubStore>,
+    runs: Arc<SqliteHubRuns>,
     keys: PathBuf,
 }
 
@@ -124,9 +125,10 @@ fn open_hub(config: &Config, address: SocketAddr) -> anyhow::Result<(Arc<Hub>, S
         keeps: config.keeps(),
         urls: vec![config.public_url(address, &host_name()).parse().context("public_url cannot be used")?],
     };
-    let kept = Stores { state, record: Arc::new(store), keys: data.join(KEYS) };
-    let (state, record) = (Arc::<SqliteHubState>::clone(&kept.state), Arc::clone(&kept.record));
     let runs = Arc::new(SqliteHubRuns::open(data, clock()).with_context(place)?);
+    let kept = Stores { state, record: Arc::new(store), runs, keys: data.join(KEYS) };
+    let (state, record) = (Arc::<SqliteHubState>::clone(&kept.state), Arc::clone(&kept.record));
+    let runs = Arc::<SqliteHubRuns>::clone(&kept.runs);
     let hub = Hub::new(state, (record, runs), &kept.keys, options, clock)?;
     hub.show_orders()?;
     Ok((Arc::new(hub), kept, opened))
@@ -172,8 +174,8 @@ fn open_doors(
         status: Box::new(move || Status { scrape_faults: scraping.scrape_faults(), ..status.clone() }),
         reload: Box::new(move || asked().into()),
         backup: Box::new(move |wish| {
-            let Stores { state, record, keys } = &stores;
-            back_up(&copied, &Kept { state, record, keys }, wish)
+            let Stores { state, record, runs, keys } = &stores;
+            back_up(&copied, &Kept { state, record, runs, keys }, wish)
         }),
     };
     let (public, local) =

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use fieldpost_collectors::facts;
 use serde_json::Value;
 
+use super::job_door::{JobDoor, Whom};
 use super::{Global, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
   fieldpost info os
-  fieldpost info disk --json";
+  fieldpost info disk --json
+  fieldpost info mem --on web-1";
 
 /// What may be asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -27,28 +29,54 @@ pub enum Subject {
     Nic,
 }
 
-/// Show what this machine is
+impl Subject {
+    /// As agents know it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Os => "os",
+            Self::Cpu => "cpu",
+            Self::Mem => "mem",
+            Self::Disk => "disk",
+            Self::Nic => "nic",
+        }
+    }
+}
+
+/// Show what this machine is, or through the hub another one
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// About what
     #[arg(value_enum)]
     pub subject: Subject,
+    #[command(flatten)]
+    pub whom: Whom,
 }
 
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
+    let facts = match args.whom.is_here() {
+        true => here(args.subject, global)?,
+        false => {
+            let door = JobDoor::find(&args.whom, true, global)?;
+            door.of_agent(&format!("/info/{}", args.subject.word()))?
+        }
+    };
+    let text = if global.json { facts.to_string() } else { shown(&facts) };
+    terminal::out(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Of this machine, whether or not an agent runs here.
+fn here(subject: Subject, global: &Global) -> anyhow::Result<Value> {
     let roots = global.load()?.config.collectors.roots();
-    let facts = match args.subject {
+    Ok(match subject {
         Subject::Os => serde_json::to_value(facts::os(&roots))?,
         Subject::Cpu => serde_json::to_value(facts::cpu(&roots))?,
         Subject::Mem => serde_json::to_value(facts::memory(&roots))?,
         Subject::Disk => serde_json::to_value(facts::disks(&roots))?,
         Subject::Nic => serde_json::to_value(facts::nics(&roots))?,
-    };
-    let text = if global.json { facts.to_string() } else { shown(&facts) };
-    terminal::out(&text)?;
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
 /// One fact a line; things of which there are several stand in blocks.

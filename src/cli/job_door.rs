@@ -24,6 +24,13 @@ pub struct Whom {
     hub: HubAddress,
 }
 
+impl Whom {
+    /// Is this very host meant?
+    pub fn is_here(&self) -> bool {
+        self.on.is_none() && !self.hub.is_named()
+    }
+}
+
 /// Whom it is put to.
 pub struct JobDoor {
     server: Server,
@@ -57,6 +64,18 @@ impl JobDoor {
     /// The same, of no agent in particular: ids and targets say which.
     pub fn of_any(self) -> Self {
         Self { agent: None, ..self }
+    }
+
+    /// `/v1/info/os` as it is asked here: of the agent itself, or of one through its hub.
+    pub fn of_agent<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        if self.is_hub { self.about_agent(&format!("/v1{path}")) } else { self.get(path, Duration::ZERO) }
+    }
+
+    /// What the hub itself answers about the agent that is meant.
+    pub fn about_agent<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let agent = self.agent.as_ref();
+        let agent = agent.context("say of which agent: --on NAME; see: fieldpost hub agents")?;
+        self.get(&format!("/agents/{}{path}", encoded(agent)), Duration::ZERO)
     }
 
     /// What it is called in errors.

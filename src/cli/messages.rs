@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use fieldpost_model::TimeMs;
 
-use super::find::RunningAgent;
+use super::job_door::{JobDoor, Whom};
 use super::run::ending;
 use super::server::encoded;
 use super::{Global, instant, terminal};
@@ -15,7 +15,11 @@ Examples:
   fieldpost messages
   fieldpost messages --levels 7-9 --from 1d
   fieldpost messages --job backup --text refused
-  fieldpost messages --run 8f3ac201 --limit 20";
+  fieldpost messages --run 8f3ac201 --limit 20
+  fieldpost messages --on web-1 --levels 7-9
+
+What an agent keeps for itself (loglevels_hub) is not told through the hub. With --json there is a cursor,
+`next`, for --after.";
 
 /// List messages of runs by the level protocol: warnings, errors, results
 #[derive(Debug, clap::Args)]
@@ -45,27 +49,33 @@ pub struct Args {
     /// The newest so many
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
+    /// Behind this cursor: the `next` of an answer before
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<String>,
+    #[command(flatten)]
+    whom: Whom,
 }
 
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
-    let mut path = format!("/v1/messages?levels={}&limit={}", encoded(&args.levels), args.limit);
-    for (name, word) in
-        [("run", &args.run), ("job", &args.job), ("domain", &args.domain), ("text", &args.text)]
-    {
-        if let Some(word) = word {
-            path += &format!("&{name}={}", encoded(word));
-        }
-    }
-    for (name, time) in [("from", args.from), ("to", args.to)] {
-        if let Some(time) = time {
-            path += &format!("&{name}={time}");
-        }
-    }
-    let list: MessageList = RunningAgent::find(global)?.ask_for(&path)?;
+    let door = JobDoor::find(&args.whom, !args.whom.is_here(), global)?;
+    let list = gathered(args, &door)?;
     if global.json {
         terminal::out(&serde_json::to_string(&list)?)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    for gap in &list.gaps {
+        let whose = if gap.run.is_empty() {
+            format!("{} runs", gap.n_runs)
+        } else {
+            format!("run {}", ending::short(&gap.run))
+        };
+        terminal::err(&format!(
+            "messages of {whose} from {} to {} are not all kept: {}",
+            instant::show(gap.from_ms),
+            instant::show(gap.to_ms),
+            terminal::printable(&gap.reason)
+        ));
     }
     for message in list.messages {
         let bytes = message.row.bytes();
@@ -80,4 +90,36 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// As many as are wanted, from as many pages as that takes.
+fn gathered(args: &Args, door: &JobDoor) -> anyhow::Result<MessageList> {
+    let mut list = MessageList { next: args.after.clone(), ..MessageList::default() };
+    loop {
+        let wanted = args.limit - list.messages.len();
+        let page: MessageList = door.of_agent(&question(args, wanted, list.next.as_deref()))?;
+        list.messages.extend(page.messages);
+        list.gaps.extend(page.gaps);
+        list.next = page.next;
+        if list.messages.len() >= args.limit || list.next.is_none() {
+            return Ok(list);
+        }
+    }
+}
+
+fn question(args: &Args, limit: usize, after: Option<&str>) -> String {
+    let mut path = format!("/messages?levels={}&limit={limit}", encoded(&args.levels));
+    let words = [("run", &args.run), ("job", &args.job), ("domain", &args.domain), ("text", &args.text)];
+    let words = words.into_iter().map(|(name, word)| (name, word.as_deref()));
+    for (name, word) in words.chain([("after", after)]) {
+        if let Some(word) = word {
+            path += &format!("&{name}={}", encoded(word));
+        }
+    }
+    for (name, time) in [("from", args.from), ("to", args.to)] {
+        if let Some(time) = time {
+            path += &format!("&{name}={time}");
+        }
+    }
+    path
 }

@@ -5,20 +5,25 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use comfy_table::{CellAlignment, Table, presets};
-use fieldpost_collectors::{Config, facts};
+use fieldpost_collectors::Config;
+use fieldpost_collectors::facts::{self, User};
 use fieldpost_model::{ProcessRow, TableKind, TimeMs};
 
 use super::find::RunningAgent;
+use super::job_door::{JobDoor, Whom};
 use super::top::{Sort, size, weight};
 use super::{Global, data, instant, terminal};
+use crate::api::Processes;
 
 const EXAMPLES: &str = "\
 Examples:
   fieldpost processes
   fieldpost processes --sort rss --name postgres
   fieldpost processes --at 03:12 --json
+  fieldpost processes --on web-1 --sort cpu --limit 10
 
-Without --at a running agent is asked; with it the store is read, agent running or not.";
+Without --at a running agent is asked; with it the store is read, agent running or not. With --on the hub
+asks the agent, or reads its own record of that moment.";
 
 /// List processes, now or at a past moment
 #[derive(Debug, clap::Args)]
@@ -36,13 +41,16 @@ pub struct Args {
     /// At most so many; 0 shows all
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub limit: usize,
+    #[command(flatten)]
+    pub whom: Whom,
 }
 
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
-    let mut rows = match args.at {
-        Some(at_ms) => at(global, at_ms)?,
-        None => RunningAgent::find(global)?.processes()?.processes,
+    let (mut rows, users) = match (args.at, args.whom.is_here()) {
+        (Some(at_ms), true) => (at(global, at_ms)?, users()),
+        (None, true) => (RunningAgent::find(global)?.processes()?.processes, users()),
+        (at_ms, false) => through_the_hub(args, at_ms, global)?,
     };
     if let Some(name) = &args.name {
         rows.retain(|row| row.name.contains(name.as_str()) || row.command.contains(name.as_str()));
@@ -54,7 +62,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     if global.json {
         terminal::out(&serde_json::to_string(&rows)?)?;
     } else {
-        terminal::out(&table(&rows))?;
+        terminal::out(&table(&rows, &users))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -63,6 +71,29 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
 pub fn users() -> HashMap<u32, String> {
     let users = facts::users(&Config::default().roots());
     users.into_iter().map(|user| (user.uid, user.name)).collect()
+}
+
+/// Names of the users of an agent's host, if it can tell them: else numbers are shown.
+pub fn users_of(door: &JobDoor) -> HashMap<u32, String> {
+    let users: Vec<User> = door.of_agent("/info/users").unwrap_or_default();
+    users.into_iter().map(|user| (user.uid, user.name)).collect()
+}
+
+/// Of another host: its table of this moment from the agent itself, an older one from the hub's record.
+fn through_the_hub(
+    args: &Args,
+    at_ms: Option<TimeMs>,
+    global: &Global,
+) -> anyhow::Result<(Vec<ProcessRow>, HashMap<u32, String>)> {
+    let door = JobDoor::find(&args.whom, true, global)?;
+    let rows = match at_ms {
+        None => door.of_agent::<Processes>("/processes")?.processes,
+        Some(at_ms) => match door.about_agent::<Processes>(&format!("/processes?at={at_ms}"))? {
+            Processes { time_ms: 0, .. } => bail!("the hub has no process table of this moment"),
+            Processes { processes, .. } => processes,
+        },
+    };
+    Ok((rows, users_of(&door)))
 }
 
 /// The table that is stored for this instant, with rates against the one before.
@@ -75,8 +106,7 @@ fn at(global: &Global, at_ms: TimeMs) -> anyhow::Result<Vec<ProcessRow>> {
     Ok(ProcessRow::of_table(&table, before.as_ref()))
 }
 
-fn table(rows: &[ProcessRow]) -> String {
-    let users = users();
+fn table(rows: &[ProcessRow], users: &HashMap<u32, String>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table

@@ -64,7 +64,7 @@ enum Action {
     Result(ResultArgs),
     /// Show what a run has cost
     Stats(One),
-    /// Forget a run that is over, and its output
+    /// Forget a run that is over, and its output; through a hub at its agent and there
     Rm(One),
 }
 

@@ -1,5 +1,7 @@
 //! `fieldpost runs`: what ran, what runs, what waits.
 
+mod live;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,22 +14,32 @@ use super::run::ending;
 use super::server::encoded;
 use super::{Global, instant, terminal};
 use crate::api::{HubRunList, RunList};
-use crate::hub::RunView;
+use crate::hub::{GapView, RunView};
 
 const EXAMPLES: &str = "\
 Examples:
   fieldpost runs
   fieldpost runs --job backup --since 1d
   fieldpost runs --state failed,timed_out --json
-  fieldpost runs --all --state failed --since 1d";
+  fieldpost runs --all --state failed --since 1d
+  fieldpost runs --live                      what runs use at this moment; Ctrl-C ends it
+  fieldpost runs --live --all --domain shop --job import
+
+With --live on a terminal the table is drawn anew every two seconds, elsewhere told once.";
 
 /// List runs: newest first, with what each came to and cost
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Of this job
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, alias = "name", value_name = "NAME")]
     job: Option<String>,
+    /// Of jobs of this domain
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
+    /// What runs that go on use at this moment
+    #[arg(long, conflicts_with_all = ["state", "since", "tag"])]
+    live: bool,
     /// In these states: queued, running, succeeded, failed, timed_out, killed, ...
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
     state: Vec<RunState>,
@@ -51,8 +63,13 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     let door = JobDoor::find(&args.whom, args.all, global)?;
     let mut path = format!("/runs?limit={}", args.limit);
-    if let Some(job) = &args.job {
-        path += &format!("&job={}", encoded(job));
+    for (name, word) in [("job", &args.job), ("domain", &args.domain)] {
+        if let Some(word) = word {
+            path += &format!("&{name}={}", encoded(word));
+        }
+    }
+    if args.live {
+        return live::run(args, &door, global);
     }
     if !args.state.is_empty() {
         let words: Vec<&str> = args.state.iter().map(|state| state.as_str()).collect();
@@ -66,6 +83,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     }
     let text = if door.is_hub {
         let list: HubRunList = door.get(&path, Duration::ZERO)?;
+        list.gaps.iter().for_each(|gap| terminal::err(&gap_line(gap)));
         if global.json { serde_json::to_string(&list)? } else { hub_table(&list.runs) }
     } else {
         let list: RunList = door.get(&path, Duration::ZERO)?;
@@ -116,6 +134,18 @@ fn hub_table(runs: &[RunView]) -> String {
         table.add_row(row.into_iter().chain(rest));
     }
     terminal::table_text(&table)
+}
+
+/// `web-1: 12 runs between ... and ... were forgotten there before the hub had them`.
+fn gap_line(gap: &GapView) -> String {
+    let at_most = if gap.at_most { "up to " } else { "" };
+    format!(
+        "{}: {at_most}{} runs between {} and {} were forgotten there before the hub had them",
+        terminal::printable(&gap.agent),
+        gap.n_runs,
+        instant::show(gap.from_ms),
+        instant::show(gap.to_ms)
+    )
 }
 
 /// The time of day, and the day if it is another one.

@@ -36,6 +36,11 @@ pub enum Server {
 }
 
 impl HubAddress {
+    /// Is one named?
+    pub fn is_named(&self) -> bool {
+        self.hub.is_some()
+    }
+
     /// The hub, where one is named. Nothing is sent yet.
     pub fn server(&self) -> anyhow::Result<Option<Server>> {
         let Some(url) = &self.hub else { return Ok(None) };

@@ -29,8 +29,10 @@ pub use self::measure::size;
 pub use self::page::Sort;
 use self::page::{Style, Tone, page};
 pub use self::rows::weight;
-use super::find::RunningAgent;
+use super::job_door::{JobDoor, Whom};
 use super::{Global, terminal};
+use crate::agent::Status;
+use crate::api::{Processes, Values};
 use crate::shutdown::Signals;
 
 /// Width and height of the page where there is no terminal.
@@ -57,6 +59,7 @@ Examples:
   fieldpost top                  live, q quits
   fieldpost top --sort io        the busiest by bytes read and written first
   fieldpost top | cat            one page without colours
+  fieldpost top --on web-1       another host, through the hub
   ssh host fieldpost top";
 
 /// Watch this machine live, full screen; q quits
@@ -72,15 +75,23 @@ pub struct Args {
     /// Seconds between two looks
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub interval: u64,
+    #[command(flatten)]
+    pub whom: Whom,
 }
 
 /// Does what was asked for.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
-    let agent = RunningAgent::find(global)?;
+    let is_here = args.whom.is_here();
+    let door = JobDoor::find(&args.whom, !is_here, global)?;
+    let (status, values, processes) = look(&door)?;
+    let users = match is_here {
+        true => super::processes::users(),
+        false => super::processes::users_of(&door),
+    };
     let mut view = View {
-        looks: Looks::new(agent.status()?, agent.values()?, agent.processes()?),
-        agent,
-        users: super::processes::users(),
+        looks: Looks::new(status, values, processes),
+        door,
+        users,
         style: Style { sort: args.sort, filter: args.filter.clone(), ..Style::default() },
         every: Duration::from_secs(args.interval),
         help: false,
@@ -95,8 +106,13 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// All that a page is made of.
+fn look(door: &JobDoor) -> anyhow::Result<(Status, Values, Processes)> {
+    Ok((door.of_agent("/status")?, door.of_agent("/values")?, door.of_agent("/processes")?))
+}
+
 struct View {
-    agent: RunningAgent,
+    door: JobDoor,
     looks: Looks,
     users: HashMap<u32, String>,
     style: Style,
@@ -154,8 +170,7 @@ impl View {
     }
 
     fn look_again(&mut self) -> anyhow::Result<()> {
-        let (status, values, processes) =
-            (self.agent.status()?, self.agent.values()?, self.agent.processes()?);
+        let (status, values, processes) = look(&self.door)?;
         self.looks.add(status, values, processes);
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use fieldpost_model::hub_state::{Act, AuditNote};
 use fieldpost_store::hub::HubStore;
-use fieldpost_store::{SqliteHubState, restore_hub_state};
+use fieldpost_store::{SqliteHubRuns, SqliteHubState, restore_hub_state};
 use rustix::fs::{FlockOperation, flock};
 
 use super::keys::{AUTHORITY_CERTIFICATE, AUTHORITY_KEY};
@@ -19,6 +19,7 @@ use crate::private_file;
 const MANIFEST: &str = "backup.json";
 const STATE: &str = "state.db";
 const RECORD: &str = "record";
+const RUNS: &str = "runs.db";
 const KEYS: &str = "keys";
 /// The only layout so far.
 const LAYOUT: u32 = 1;
@@ -31,6 +32,8 @@ pub struct Kept<'a> {
     pub state: &'a SqliteHubState,
     /// What agents have sent.
     pub record: &'a HubStore,
+    /// The runs of all agents: more of them than these still keep.
+    pub runs: &'a SqliteHubRuns,
     /// The folder of the keys.
     pub keys: &'a Path,
 }
@@ -50,15 +53,16 @@ pub fn back_up(hub: &Hub, kept: &Kept<'_>, wish: &BackupWish) -> anyhow::Result<
 }
 
 fn fill(hub: &Hub, kept: &Kept<'_>, wish: &BackupWish) -> anyhow::Result<BackupMade> {
-    let (to, act, Kept { state, record, keys }) = (&wish.to, hub.act(), kept);
+    let (to, act, Kept { state, record, runs, keys }) = (&wish.to, hub.act(), kept);
     let note = AuditNote {
         action: "hub.backup".to_owned(),
         subject: to.display().to_string(),
         detail: serde_json::json!({ "with_keys": wish.with_keys }).to_string(),
     };
     hub.state.note(&act, &note)?;
-    // The record first: an agent that it knows is then in the state as well.
+    // The record and the runs first: an agent that they know is then in the state as well.
     let record = record.backup(&to.join(RECORD)).context("cannot back up the record")?;
+    runs.backup(&to.join(RUNS)).context("cannot back up the runs")?;
     state.backup(&to.join(STATE)).context("cannot back up the state")?;
     private_file::make_folder(&to.join(KEYS))?;
     let wanted: &[&str] =
@@ -110,6 +114,7 @@ pub fn restore(act: &Act, from: &Path, data: &Path, replace: bool) -> anyhow::Re
     let foreign_key = key.is_none() && data.join(KEYS).join(AUTHORITY_KEY).exists();
     let put_aside = put_aside(act, data, foreign_key, replace)?;
     copy_record(&from.join(RECORD), data)?;
+    copy_runs(&from.join(RUNS), data)?;
     let keys = data.join(KEYS);
     private_file::make_folder(&keys)?;
     if let Some(key) = &key {
@@ -119,8 +124,10 @@ pub fn restore(act: &Act, from: &Path, data: &Path, replace: bool) -> anyhow::Re
     private_file::write(&keys.join(AUTHORITY_CERTIFICATE), &certificate.unwrap_or_default())?;
     // The state comes last: without it the hub does not start.
     restore_hub_state(act, &from.join(STATE), data).context("cannot restore the state")?;
-    for name in [STATE, LOCK] {
-        private_file::adopt(&data.join(name))?;
+    for name in [STATE, LOCK, RUNS] {
+        if data.join(name).exists() {
+            private_file::adopt(&data.join(name))?;
+        }
     }
     Ok(Restored { backup, put_aside, has_key: key.is_some() })
 }
@@ -158,7 +165,8 @@ fn key_for(from: &Path, data: &Path) -> anyhow::Result<Option<Vec<u8>>> {
 
 /// Moves what is there into a folder of its own.
 fn put_aside(act: &Act, data: &Path, foreign_key: bool, replace: bool) -> anyhow::Result<Option<PathBuf>> {
-    let names = [STATE, "state.db-wal", "state.db-shm", LOCK, RECORD, KEYS];
+    let names =
+        [STATE, "state.db-wal", "state.db-shm", LOCK, RUNS, "runs.db-wal", "runs.db-shm", RECORD, KEYS];
     let is_there = |name: &&str| data.join(name).exists();
     if !foreign_key && ![STATE, RECORD].iter().any(is_there) {
         return Ok(None);
@@ -173,6 +181,20 @@ fn put_aside(act: &Act, data: &Path, foreign_key: bool, replace: bool) -> anyhow
         moved.with_context(|| format!("cannot move {} aside", data.join(name).display()))?;
     }
     Ok(Some(aside))
+}
+
+/// Puts the runs in their place. Backups of earlier versions have none: agents are then asked for theirs.
+fn copy_runs(from: &Path, data: &Path) -> anyhow::Result<()> {
+    // The log of a file that is gone would be replayed into the restored one.
+    for name in [RUNS, "runs.db-wal", "runs.db-shm"] {
+        match fs::remove_file(data.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", data.join(name).display()));
+            }
+            _ => {}
+        }
+    }
+    if from.exists() { private_file::copy(from, &data.join(RUNS)) } else { Ok(()) }
 }
 
 /// Copies the record, whole or not at all.

@@ -15,6 +15,8 @@ const DAY_SECONDS: u64 = 86_400;
 const RETENTION_MIN: Period = Period::from_secs(3_600);
 /// Less would not hold a day of one agent.
 const QUOTA_MIN: ByteSize = ByteSize(64 << 20);
+/// Fewer runs than a page shows are no history.
+const RUNS_MAX_MIN: u64 = 1_000;
 /// A window of an ordinary host takes some kB; one of a very large host, a few hundred.
 const ITEM_BYTES_MIN: ByteSize = ByteSize(64 << 10);
 /// An item is held in memory as a whole.
@@ -123,6 +125,10 @@ pub struct Retention {
     pub rollup_1h: Period,
     /// What happened to the agents, and what people did at the hub.
     pub events: Period,
+    /// Runs that are over, of all agents.
+    pub runs: Period,
+    /// So many runs at most, the newest.
+    pub runs_max: u64,
 }
 
 impl Default for Retention {
@@ -132,6 +138,8 @@ impl Default for Retention {
             rollup_1m: Period::from_secs(90 * DAY_SECONDS),
             rollup_1h: Period::from_secs(730 * DAY_SECONDS),
             events: Period::from_secs(365 * DAY_SECONDS),
+            runs: Period::from_secs(90 * DAY_SECONDS),
+            runs_max: 1_000_000,
         }
     }
 }
@@ -233,6 +241,8 @@ impl Config {
             rollup_1m_ms: ms(retention.rollup_1m),
             rollup_1h_ms: ms(retention.rollup_1h),
             events_ms: ms(retention.events),
+            runs_ms: ms(retention.runs),
+            runs_max: retention.runs_max,
             quota_bytes: quota.0,
             min_free_bytes: min_free.0,
         }
@@ -263,12 +273,19 @@ impl Config {
         let Store { path, retention, quota, .. } = &self.store;
         faults.need(!path.as_os_str().is_empty(), "store.path", "must name a folder");
         faults.need(*quota >= QUOTA_MIN, "store.quota", &format!("must be at least {QUOTA_MIN}"));
-        let Retention { raw, rollup_1m, rollup_1h, events } = retention;
-        for (period, name) in
-            [(raw, "raw"), (rollup_1m, "rollup_1m"), (rollup_1h, "rollup_1h"), (events, "events")]
-        {
+        let Retention { raw, rollup_1m, rollup_1h, events, runs, runs_max } = retention;
+        let periods = [
+            (raw, "raw"),
+            (rollup_1m, "rollup_1m"),
+            (rollup_1h, "rollup_1h"),
+            (events, "events"),
+            (runs, "runs"),
+        ];
+        for (period, name) in periods {
             faults.need(*period >= RETENTION_MIN, &format!("store.retention.{name}"), "must be at least 1h");
         }
+        let text = format!("must be at least {RUNS_MAX_MIN}");
+        faults.need(*runs_max >= RUNS_MAX_MIN, "store.retention.runs_max", &text);
     }
 
     fn faults_of_limits(&self, faults: &mut Faults) {
@@ -357,6 +374,8 @@ mod tests {
         let mut config = Config { public_url: Some("hub.example".to_owned()), ..Config::default() };
         config.tls.key = Some("/k.pem".into());
         config.store.retention.events = Period::from_secs(1);
+        config.store.retention.runs = Period::from_secs(60);
+        config.store.retention.runs_max = 0;
         config.store.quota = ByteSize(1);
         config.limits.item_bytes = ByteSize(1 << 40);
         config.labels.instance = "{host}".to_owned();
@@ -367,6 +386,8 @@ mod tests {
                 "tls.key",
                 "store.quota",
                 "store.retention.events",
+                "store.retention.runs",
+                "store.retention.runs_max",
                 "limits.item_bytes",
                 "labels.instance"
             ]

@@ -29,6 +29,13 @@ use super::pushed::{self, Pushed};
 use super::targets::Misfit;
 use crate::seal::Seal;
 
+/// Answers without an end in all, and those of one user, token or local user.
+const N_STREAMS: usize = 256;
+const N_STREAMS_EACH: usize = 16;
+/// Questions that are put to agents at a time in all, and to one of them.
+const N_QUESTIONS: usize = 64;
+const N_QUESTIONS_EACH: usize = 8;
+
 /// What tells the time, in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
 
@@ -60,6 +67,10 @@ pub struct Keeps {
     pub rollup_1h_ms: u64,
     /// What happened to agents.
     pub events_ms: u64,
+    /// Runs that are over.
+    pub runs_ms: u64,
+    /// Runs at most, the newest.
+    pub runs_max: u64,
     /// Of the data folder.
     pub quota_bytes: u64,
     /// What is left free for others.
@@ -101,8 +112,10 @@ pub struct Hub {
     pub links: Links,
     /// The newest ticks of agents that somebody watches.
     pub live: Live,
-    /// Places for answers that have no end.
+    /// Places for answers that have no end, by who asks.
     pub places: Places,
+    /// Places for questions to agents, by agent.
+    pub questions: Places,
     /// How it behaves.
     pub options: HubOptions,
     /// Its random id.
@@ -119,6 +132,7 @@ pub struct Hub {
     /// What is wrong with the targets of scrape jobs, by job.
     pub(super) scrape_faults: Mutex<BTreeMap<String, Vec<String>>>,
     pub(super) fleet: super::fleet::Kept,
+    pub(super) kept_answers: super::live_runs::KeptAnswers,
     /// What was said of each agent, as labels, when it was last said.
     pub(super) described: Mutex<HashMap<String, Vec<Described>>>,
     pub(super) coverages: Mutex<HashMap<String, (TimeMs, Coverage)>>,
@@ -162,7 +176,8 @@ impl Hub {
             agent_labels,
             links: Links::default(),
             live: Live::default(),
-            places: Places::default(),
+            places: Places::new(N_STREAMS_EACH, N_STREAMS),
+            questions: Places::new(N_QUESTIONS_EACH, N_QUESTIONS),
             options,
             hub_id,
             authority,
@@ -172,6 +187,7 @@ impl Hub {
             polls_changed: Notify::new(),
             copies_noted: Mutex::default(),
             fleet: Mutex::default(),
+            kept_answers: Default::default(),
             described: Mutex::default(),
             coverages: Mutex::default(),
             hashing: Mutex::new(()),

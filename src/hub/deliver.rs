@@ -2,15 +2,17 @@
 //! written down as sent before it is sent, and the agent knows an order that it had before: so it runs
 //! at most once, whatever is cut off or killed in between, and it is never forgotten.
 
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use fieldpost_model::hub_state::{Order, OrderState};
+use fieldpost_model::hub_state::{Order, OrderState, Ordered};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::targets::{bars, rests};
 use super::{Hub, Link, jobs, standing};
@@ -22,6 +24,8 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Even if nobody tells of any, it is looked for orders this often.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Orders that are brought to one agent at a time.
+const N_LANES_MAX: usize = 16;
 /// As much of an answer is read.
 pub(super) const ANSWER_BYTES_MAX: usize = 8 << 20;
 
@@ -53,10 +57,76 @@ pub(super) async fn deliver(hub: Arc<Hub>, link: Arc<Link>) -> Infallible {
     }
 }
 
-/// Brings what there is.
+/// Brings what there is, and what comes meanwhile: orders that have nothing to do with each other side by
+/// side, so many at a time. The first fault is answered; it holds up only what has to come after it.
 pub(super) async fn deliver_all(hub: &Arc<Hub>, link: &Arc<Link>) -> anyhow::Result<()> {
-    let agent_id = link.agent_id.clone();
-    let orders = blocking(hub, move |hub| Ok(hub.state.orders_for(&agent_id)?)).await?;
+    let (mut under_way, mut taken) = (JoinSet::new(), HashSet::new());
+    let (mut waiting, mut fault, mut was_told) = (VecDeque::new(), None, false);
+    let (mut look, mut is_some_held) = (true, false);
+    loop {
+        if std::mem::take(&mut look) {
+            let agent_id = link.agent_id.clone();
+            let orders = blocking(hub, move |hub| Ok(hub.state.orders_for(&agent_id)?)).await?;
+            let (held, free): (Vec<_>, Vec<_>) =
+                lanes(orders).into_iter().partition(|(key, _)| taken.contains(key));
+            (waiting, is_some_held) = (free.into(), !held.is_empty());
+        }
+        while under_way.len() < N_LANES_MAX
+            && let Some((key, lane)) = waiting.pop_front()
+        {
+            let (hub, link) = (Arc::clone(hub), Arc::clone(link));
+            taken.insert(key.clone());
+            under_way.spawn(async move { (key, deliver_lane(&hub, &link, lane).await) });
+        }
+        tokio::select! {
+            done = under_way.join_next() => match done.transpose()? {
+                None => break,
+                Some((key, Ok(()))) => {
+                    taken.remove(&key);
+                    look = is_some_held;
+                }
+                // Its lane rests until the next time.
+                Some((_, Err(error))) => drop(fault.get_or_insert(error)),
+            },
+            () = link.orders.notified() => (look, was_told) = (true, true),
+        }
+    }
+    if was_told {
+        // It may have been for somebody else, too.
+        link.orders.notify_one();
+    }
+    fault.map_or(Ok(()), Err)
+}
+
+/// Orders by what they have to do with each other: those of a lane come one after the other.
+fn lanes(orders: Vec<Order>) -> Vec<(String, Vec<Order>)> {
+    let mut lanes: Vec<(String, Vec<Order>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for order in orders {
+        let key = lane_key(&order);
+        let place = *places.entry(key.clone()).or_insert(lanes.len());
+        match lanes.get_mut(place) {
+            Some((_, lane)) => lane.push(order),
+            None => lanes.push((key, vec![order])),
+        }
+    }
+    lanes
+}
+
+/// Orders of one queue or of one job have an order among themselves; others have none.
+fn lane_key(order: &Order) -> String {
+    match &order.ordered {
+        Ordered::Job(job) => match (&job.queue, job.name.as_str()) {
+            (Some(queue), _) => format!("queue {}", queue.name),
+            (None, "") => format!("run {}", order.id),
+            (None, name) => format!("job {name}"),
+        },
+        // Which of the host's own jobs share a queue only the host knows.
+        Ordered::Named { .. } => "named".to_owned(),
+    }
+}
+
+async fn deliver_lane(hub: &Arc<Hub>, link: &Arc<Link>, orders: Vec<Order>) -> anyhow::Result<()> {
     for order in orders {
         match order.state {
             OrderState::Delivered => end(hub, link, &order).await?,
@@ -167,4 +237,54 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> anyhow::Result<T> {
     let hub = Arc::clone(hub);
     tokio::task::spawn_blocking(move || work(&hub)).await.unwrap_or_else(|error| Err(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use fieldpost_model::hub_state::Target;
+    use fieldpost_model::job::{Job, Queue};
+
+    use super::*;
+
+    fn order(id: &str, ordered: Ordered) -> Order {
+        Order {
+            id: id.to_owned(),
+            batch: String::new(),
+            agent: None,
+            target: Target::default(),
+            ordered,
+            sealed: Vec::new(),
+            by: String::new(),
+            created_ms: 0,
+            expires_ms: 0,
+            state: OrderState::Waiting,
+            reason: String::new(),
+            changed_ms: 0,
+            killed_by: None,
+        }
+    }
+
+    #[test]
+    fn only_what_belongs_together_waits_for_each_other() {
+        let job = |name: &str, queue: Option<&str>| {
+            let queue = queue.map(|name| Queue { name: name.to_owned(), width: 1, priority: 0 });
+            Ordered::Job(Box::new(Job { name: name.to_owned(), queue, ..Job::default() }))
+        };
+        let named =
+            |name: &str| Ordered::Named { name: name.to_owned(), stdin: None, params: Default::default() };
+        let orders = vec![
+            order("1", job("", None)),
+            order("2", job("a", Some("q"))),
+            order("3", job("b", None)),
+            order("4", job("", None)),
+            order("5", job("c", Some("q"))),
+            order("6", job("b", None)),
+            order("7", named("b")),
+            order("8", named("d")),
+        ];
+        let lanes = lanes(orders);
+        let ids: Vec<Vec<&str>> =
+            lanes.iter().map(|(_, lane)| lane.iter().map(|order| order.id.as_str()).collect()).collect();
+        assert_eq!(ids, [vec!["1"], vec!["2", "5"], vec!["3", "6"], vec!["4"], vec!["7", "8"]]);
+    }
 }

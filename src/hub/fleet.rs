@@ -180,15 +180,16 @@ impl Hub {
         }
         let selector = Selector::parse(READ).context("the selector of the fleet's series is wrong")?;
         let mut sums: HashMap<String, Sums> = HashMap::new();
-        let read = self.reader.scan(&selector, now_ms - LOOK_BACK_MS, now_ms + 1, |series, samples| {
-            if let Some(piece) = Piece::of(samples) {
+        let read =
+            self.reader.read(&selector, (now_ms - LOOK_BACK_MS, now_ms + 1), |samples| Piece::of(&samples));
+        for (series, piece) in read.context("the hub's store cannot be read")? {
+            if let Some(piece) = piece {
                 match sums.get_mut(&series.agent_id) {
-                    Some(sums) => sums.take(series, piece),
-                    None => sums.entry(series.agent_id.clone()).or_default().take(series, piece),
+                    Some(sums) => sums.take(&series, piece),
+                    None => sums.entry(series.agent_id.clone()).or_default().take(&series, piece),
                 }
             }
-        });
-        read.context("the hub's store cannot be read")?;
+        }
         let measures = sums.into_iter().map(|(agent_id, sums)| (agent_id, sums.measures())).collect();
         let tasks = self.runs.tasks(None).context("the jobs of hosts cannot be read")?;
         let told = tasks.into_iter().filter(|(_, _, tasks)| !tasks.is_empty());

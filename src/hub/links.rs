@@ -118,6 +118,12 @@ impl Link {
         if answer.status().is_success() { Ok(()) } else { Err(refused(answer).await) }
     }
 
+    /// Has the agent forget something, and gets whatever it answers.
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Response<Received>> {
+        let request = Request::delete(path).header(HOST, AGENT);
+        Ok(self.client.request(request.body(empty())?).await?)
+    }
+
     /// Tells the agent something, and gets whatever it answers.
     pub async fn post(&self, path: &str, body: &impl Serialize) -> anyhow::Result<Response<Received>> {
         let request = Request::post(path).header(HOST, AGENT).header(CONTENT_TYPE, "application/json");

@@ -15,6 +15,7 @@ mod jobs;
 mod keys;
 mod links;
 mod live;
+mod live_runs;
 mod orders;
 mod past;
 mod people;
@@ -43,6 +44,7 @@ pub use fieldpost_store::hub::{LogAsk, LogPlace};
 pub use fleet::{FleetHost, Fullest, JobsSum, Measures, Pressure, Top};
 pub use links::{Link, LinkState, Links};
 pub use live::{Live, LiveNews, LiveWatcher};
+pub use live_runs::{FleetRun, FleetRuns, LiveWish, SilentAgent};
 pub use orders::{OrderFault, OrderWish};
 pub use past::{Blame, PastProcesses, PastUnits};
 pub use people::{NewApiTokenWish, SESSION_LIFE, SignInFault, SignInLink};
@@ -50,7 +52,7 @@ pub use places::{Place, Places};
 pub use poller::poll;
 pub use pushed::{PushFault, Receipt, Refused};
 pub use reception::{JoinDetails, JoinedDetails};
-pub use runs::{Ending, RunFault, RunView};
+pub use runs::{Ending, GapView, RunFault, RunView};
 pub use scrape::{
     Action, Anchored, Authorization, BasicAuth, FileSdConfig, InTheOpen, ReadGroups, RelabelConfig, Scheme,
     ScrapeJob, StaticConfig, TlsConfig, scrape,

@@ -10,7 +10,9 @@ use anyhow::{Context, bail, ensure};
 use bytes::BytesMut;
 use fieldpost_link::Received;
 use fieldpost_model::TimeMs;
-use fieldpost_model::hub_runs::{KnownRun, RunCursor, RunNews, RunPlace, RunVersion, RunWish, RunsFault};
+use fieldpost_model::hub_runs::{
+    KnownGap, KnownRun, RunCursor, RunGap, RunNews, RunPlace, RunStart, RunVersion, RunWish, RunsFault,
+};
 use fieldpost_model::hub_state::{Act, HubStateError, OrderState};
 use fieldpost_model::job::Run;
 use http::StatusCode;
@@ -23,6 +25,8 @@ use super::{Hub, Link, LinkState};
 
 /// The longest line of changes: a run, or all tasks of a host.
 const LINE_BYTES_MAX: usize = 16 << 20;
+/// Gaps that are told, the newest.
+const N_GAPS_MAX: usize = 1_000;
 /// Runs that are written together.
 const N_TOGETHER_MAX: usize = 100;
 /// An agent that says nothing for this long is asked anew.
@@ -77,9 +81,19 @@ async fn draw(hub: &Arc<Hub>, link: &Arc<Link>, follow: bool) -> anyhow::Result<
     }
     ensure!(answer.status().is_success(), "the agent answers {}", answer.status());
     let mut lines = Lines { body: answer.into_body(), buffer: BytesMut::new() };
-    let Some(RunNews::From(mut cursor)) = lines.next().await? else {
+    let Some(RunNews::From(RunStart { mut cursor, gap })) = lines.next().await? else {
         bail!("it does not say where it begins")
     };
+    let (agent_id, at) = (link.agent_id.clone(), cursor.clone());
+    blocking(hub, move |hub| {
+        // Under another numbering the place is written before there is anything behind it: what is
+        // forgotten from now on is missed.
+        if at.spool != spool {
+            hub.runs.take(&agent_id, &at, &[])?;
+        }
+        Ok(hub.runs.take_gap(&agent_id, &at, gap.as_ref(), hub.now_ms())?)
+    })
+    .await?;
     let mut runs: Vec<(RunVersion, Run)> = Vec::new();
     while let Some(news) = lines.next().await? {
         link.heard(hub.now_ms());
@@ -149,6 +163,23 @@ pub struct RunView {
     pub run: Run,
 }
 
+/// Runs that an agent had forgotten before the hub had drawn them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GapView {
+    /// Name of the agent, or its id if it was forgotten.
+    pub agent: String,
+    /// So many runs.
+    pub n_runs: u64,
+    /// Did the hub know some of them?
+    pub at_most: bool,
+    /// When the first of them was accepted.
+    pub from_ms: TimeMs,
+    /// When the last of them ended.
+    pub to_ms: TimeMs,
+    /// When the hub was told.
+    pub noted_ms: TimeMs,
+}
+
 /// Why something was not done with a run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunFault {
@@ -212,6 +243,18 @@ impl Hub {
         Ok((views.collect::<Result<_, _>>()?, page.next))
     }
 
+    /// What is missing of the runs of these agents (by id; none named: of all) since an instant.
+    pub fn run_gaps(&self, agents: &[String], since_ms: TimeMs) -> Result<Vec<GapView>, RunFault> {
+        let mut seen = Seen::default();
+        let views = self.runs.gaps(agents, since_ms, N_GAPS_MAX)?.into_iter().map(|known| {
+            let KnownGap { agent_id, gap, noted_ms } = known;
+            let (name, _) = self.seen(&agent_id, &mut seen)?;
+            let RunGap { n_runs, at_most, from_ms, to_ms, .. } = gap;
+            Ok(GapView { agent: name.unwrap_or(agent_id), n_runs, at_most, from_ms, to_ms, noted_ms })
+        });
+        views.collect()
+    }
+
     /// A run, with what the hub sees of its agent.
     pub fn run_view(&self, known: KnownRun) -> Result<RunView, RunFault> {
         self.view_with(known, &mut Seen::default())
@@ -219,14 +262,7 @@ impl Hub {
 
     fn view_with(&self, known: KnownRun, seen: &mut Seen) -> Result<RunView, RunFault> {
         let KnownRun { agent_id, batch, version, run } = known;
-        let (agent, gone_since_ms) = match seen.0.get(&agent_id) {
-            Some(seen) => seen.clone(),
-            None => {
-                let new = self.look_at_agent(&agent_id)?;
-                seen.0.insert(agent_id.clone(), new.clone());
-                new
-            }
-        };
+        let (agent, gone_since_ms) = self.seen(&agent_id, seen)?;
         let is_unknown = version > 0 && !run.state.is_final();
         Ok(RunView {
             agent,
@@ -236,6 +272,15 @@ impl Hub {
             unknown_since_ms: gone_since_ms.filter(|_| is_unknown),
             run,
         })
+    }
+
+    fn seen(&self, agent_id: &str, seen: &mut Seen) -> Result<(Option<String>, Option<TimeMs>), RunFault> {
+        if let Some(seen) = seen.0.get(agent_id) {
+            return Ok(seen.clone());
+        }
+        let new = self.look_at_agent(agent_id)?;
+        seen.0.insert(agent_id.to_owned(), new.clone());
+        Ok(new)
     }
 
     /// Its name, and since when it is gone.
@@ -267,6 +312,16 @@ impl Hub {
                 return Ok(run);
             }
         }
+    }
+
+    /// Forgets a run that is over, and the order that never came to an agent. Waits for the disk.
+    pub fn forget_run(&self, act: &Act, known: &KnownRun) -> Result<(), RunFault> {
+        if known.version == 0 {
+            self.state.remove_order(act, &known.run.id)?;
+        }
+        self.runs.forget_run(&known.agent_id, &known.run.id)?;
+        self.runs_changed.send_modify(|number| *number += 1);
+        Ok(())
     }
 
     /// Ends what the hub itself can end of a run: an order that was not sent. Waits for the disk.

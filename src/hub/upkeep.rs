@@ -14,9 +14,6 @@ const NOTE_EVERY: Duration = Duration::from_secs(10);
 const PURGE_EVERY: Duration = Duration::from_secs(3_600);
 /// How often orders are looked at that nobody took in time.
 const EXPIRE_EVERY: Duration = Duration::from_secs(10);
-/// Runs that are over are kept for this long, and so many of all agents.
-const RUNS_KEPT_MS: TimeMs = 90 * 86_400_000;
-const N_RUNS_KEPT: u64 = 1_000_000;
 /// How often files are closed that nobody asks about any more.
 const CLOSE_EVERY: Duration = Duration::from_secs(30);
 /// Expired things are kept for this long, so that people see what became of them.
@@ -50,11 +47,20 @@ fn heard(hub: &Hub) -> Vec<(String, TimeMs)> {
     hub.links.all().iter().map(|link| (link.agent_id.clone(), link.heard_ms())).collect()
 }
 
+impl Hub {
+    /// Forgets runs that were over for longer than they are kept. Waits for the disk.
+    fn forget_old_runs(&self) -> anyhow::Result<u64> {
+        let keeps = self.options.keeps;
+        let kept_ms = TimeMs::try_from(keeps.runs_ms).unwrap_or(TimeMs::MAX);
+        Ok(self.runs.forget(self.now_ms().saturating_sub(kept_ms), keeps.runs_max)?)
+    }
+}
+
 async fn purge(hub: Arc<Hub>) {
     let purged = tokio::task::spawn_blocking(move || {
         let act = hub.act();
         hub.state.purge_expired(&act, act.now_ms - KEPT_MS)?;
-        hub.runs.forget(act.now_ms - RUNS_KEPT_MS, N_RUNS_KEPT)?;
+        hub.forget_old_runs()?;
         anyhow::Ok(())
     });
     if let Ok(Err(error)) = purged.await {

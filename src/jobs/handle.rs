@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use fieldpost_model::TimeMs;
+use fieldpost_model::hub_runs::RunGap;
 use fieldpost_model::job::{Cause, Job, ParamValues, Run, RunState, check_id};
 use fieldpost_store::{JobsChange, JobsFile, RunPage, RunQuery, Written};
 use parking_lot::Mutex;
@@ -289,6 +290,11 @@ impl Jobs {
             return Ok(Some(active.run.clone()));
         }
         Ok(self.shared.file.run(id)?)
+    }
+
+    /// Runs that were there in this span and are forgotten.
+    pub fn forgotten_between(&self, from_ms: TimeMs, to_ms: TimeMs) -> anyhow::Result<Option<RunGap>> {
+        Ok(self.shared.file.forgotten_between(from_ms, to_ms)?)
     }
 
     /// The whole id of a run by its id, or by the beginning or end of it if no other has that.

@@ -56,3 +56,4 @@ pub use sampling::RunSample;
 pub use standing::KilledAll;
 pub use tally::{JobTally, Key as JobKey};
 pub use tasks::{Given, LastRun, NotTaken, Origin, TaskError, TaskView, faults_of};
+pub use upkeep::OUTPUT_DROPPED;

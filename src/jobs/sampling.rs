@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use fieldpost_model::TimeMs;
+use fieldpost_model::hub_runs::{LiveRun, LiveRuns};
 use fieldpost_model::job::{OutputKind, Run, RunStat, RunState, StatKind};
 use serde::{Deserialize, Serialize};
 
@@ -148,6 +149,32 @@ impl Jobs {
             .map_or_else(Vec::new, |of_run| of_run.newest.iter().copied().collect())
     }
 
+    /// What runs that go on use at this moment: of this domain and job, where one is named; so many at
+    /// most, the longest running first.
+    pub fn live_runs(&self, domain: Option<&str>, job: Option<&str>, n_max: usize) -> LiveRuns {
+        let is_meant = |run: &Run| {
+            matches!(run.state, RunState::Running | RunState::Stopping)
+                && domain.is_none_or(|domain| run.job.domain == domain)
+                && job.is_none_or(|job| run.job.name == job)
+        };
+        let mut runs: Vec<LiveRun> = {
+            let state = self.shared.state.lock();
+            state.all().filter(|active| is_meant(&active.run)).map(|active| known(&active.run)).collect()
+        };
+        runs.sort_by_key(|run| run.started_ms);
+        let n_left_out = runs.len().saturating_sub(n_max);
+        runs.truncate(n_max);
+        let samples = self.shared.samples.lock();
+        for run in &mut runs {
+            let Some(newest) = samples.0.get(&run.id).map(|of_run| &of_run.newest) else { continue };
+            let before = newest.len().checked_sub(2).and_then(|place| newest.get(place));
+            if let Some(sample) = newest.back() {
+                take_sample(run, sample, before);
+            }
+        }
+        LiveRuns { now_ms: self.now_ms(), runs, n_left_out }
+    }
+
     /// What a run cost and told of itself, by spans of the clock; the newest so many.
     pub fn intervals(&self, run: &Run, n_max: usize) -> anyhow::Result<Vec<Interval>> {
         let folder = attempt_folder(&self.shared.runs, &run.id, run.attempt);
@@ -164,6 +191,35 @@ impl Jobs {
             active.run.stats = told;
         }
     }
+}
+
+/// What is known of a run that goes on without its samples.
+fn known(run: &Run) -> LiveRun {
+    LiveRun {
+        id: run.id.clone(),
+        job: run.job.name.clone(),
+        domain: run.job.domain.clone(),
+        started_ms: run.started_ms,
+        pid: run.pid,
+        memory_peak_bytes: run.usage.memory_peak_bytes,
+        stats: run.stats.clone(),
+        ..LiveRun::default()
+    }
+}
+
+fn take_sample(run: &mut LiveRun, sample: &RunSample, before: Option<&RunSample>) {
+    run.time_ms = sample.time_ms;
+    run.cpu_seconds = sample.cpu_seconds;
+    run.memory_bytes = sample.memory_bytes;
+    run.processes = sample.processes;
+    run.threads = sample.threads;
+    run.files = sample.files;
+    let Some(before) = before.filter(|before| before.time_ms < sample.time_ms) else { return };
+    let seconds = (sample.time_ms - before.time_ms) as f64 / 1e3;
+    let rate = |now: u64, then: u64| Some(now.saturating_sub(then) as f64 / seconds);
+    run.cpu_cores = Some((sample.cpu_seconds - before.cpu_seconds).max(0.0) / seconds);
+    run.read_bytes_per_second = rate(sample.io_read_bytes, before.io_read_bytes);
+    run.written_bytes_per_second = rate(sample.io_write_bytes, before.io_write_bytes);
 }
 
 impl OfRun {

@@ -10,6 +10,8 @@ use fieldpost_store::{JobsChange, Written};
 use super::handle::Jobs;
 use super::recovery;
 
+/// The mark of a run whose output is not kept any more.
+pub const OUTPUT_DROPPED: &str = "its output had to make room";
 /// Between two looks.
 const PERIOD: Duration = Duration::from_secs(600);
 /// The first look is a little after the start, when there is less to do.
@@ -73,7 +75,7 @@ impl Jobs {
             _ => {}
         }
         run.output.dropped_bytes += std::mem::take(&mut run.output.kept_bytes);
-        run.marks.push("its output had to make room".to_owned());
+        run.marks.push(OUTPUT_DROPPED.to_owned());
         match self.shared.file.write(vec![JobsChange::PutRun(run.into())]) {
             Written::Failed(error) => anyhow::bail!("cannot record that output was dropped: {error}"),
             _ => Ok(()),

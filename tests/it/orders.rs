@@ -1,6 +1,7 @@
 //! Orders through the hub, with a real hub and real agents: each comes to its agent once and runs once,
 //! whoever is killed or cut off meanwhile, and the hub tells what became of it.
 
+mod asked;
 mod definitions;
 mod faults;
 mod targets;

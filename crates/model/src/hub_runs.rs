@@ -2,13 +2,14 @@
 //! of what its agent keeps, drawn in the order of changes; how it is kept is its implementation's own
 //! affair.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::TimeMs;
-use crate::job::{Run, RunState};
+use crate::job::{Run, RunStat, RunState};
 
 /// A change of an agent's runs: numbers grow, and a run that changed again has the newer one only.
 pub type RunVersion = u64;
@@ -22,12 +23,99 @@ pub struct RunCursor {
     pub version: RunVersion,
 }
 
+/// Runs that an agent had forgotten before the hub had heard of their newest changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunGap {
+    /// The newest of these changes.
+    pub version: RunVersion,
+    /// So many runs.
+    pub n_runs: u64,
+    /// Did the hub know some of them, for they were counted together?
+    pub at_most: bool,
+    /// When the first of them was accepted.
+    pub from_ms: TimeMs,
+    /// When the last of them ended.
+    pub to_ms: TimeMs,
+}
+
+/// Where changes begin.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStart {
+    /// The place.
+    #[serde(flatten)]
+    pub cursor: RunCursor,
+    /// What is not there any more behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<RunGap>,
+}
+
+/// What a run that goes on uses at this moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LiveRun {
+    /// Its id.
+    pub id: String,
+    /// Its job.
+    pub job: String,
+    /// The job's domain.
+    pub domain: String,
+    /// When its command began.
+    pub started_ms: Option<TimeMs>,
+    /// The process that was started.
+    pub pid: Option<u32>,
+    /// When the newest sample was taken; 0: none was yet, and what follows is nothing.
+    pub time_ms: TimeMs,
+    /// Processor time since its beginning, seconds.
+    pub cpu_seconds: f64,
+    /// Cores in use, between the newest two samples.
+    pub cpu_cores: Option<f64>,
+    /// Resident memory, bytes.
+    pub memory_bytes: u64,
+    /// The most of that so far, bytes.
+    pub memory_peak_bytes: u64,
+    /// Processes.
+    pub processes: u32,
+    /// Threads.
+    pub threads: u32,
+    /// Open files.
+    pub files: u32,
+    /// Read from storage, bytes a second, between the newest two samples.
+    pub read_bytes_per_second: Option<f64>,
+    /// Written to storage, bytes a second.
+    pub written_bytes_per_second: Option<f64>,
+    /// What it has told of itself, by key.
+    pub stats: BTreeMap<String, RunStat>,
+}
+
+/// The runs of a host that go on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LiveRuns {
+    /// The host's time.
+    pub now_ms: TimeMs,
+    /// The runs, the longest running first.
+    pub runs: Vec<LiveRun>,
+    /// So many more go on and are left out.
+    #[serde(default)]
+    pub n_left_out: usize,
+}
+
+/// A gap as the hub has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownGap {
+    /// The agent's id.
+    pub agent_id: String,
+    /// What is missing.
+    pub gap: RunGap,
+    /// When the hub was told.
+    pub noted_ms: TimeMs,
+}
+
 /// A line of what an agent says of its runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunNews {
     /// Where what follows begins: the first line.
-    From(RunCursor),
+    From(RunStart),
     /// A run as it is since this change.
     Run {
         /// The number of the change.
@@ -122,6 +210,20 @@ pub trait HubRuns: Send + Sync {
     /// Takes changes in, with the cursor behind them: all or none.
     fn take(&self, agent_id: &str, cursor: &RunCursor, runs: &[(RunVersion, Run)]) -> Result<(), RunsFault>;
 
+    /// Takes in what is missing behind this place in the changes of an agent, in place of what was said of
+    /// that before: until the place is passed the agent says it each time.
+    fn take_gap(
+        &self,
+        agent_id: &str,
+        cursor: &RunCursor,
+        gap: Option<&RunGap>,
+        now_ms: TimeMs,
+    ) -> Result<(), RunsFault>;
+
+    /// What is missing of agents (none named: of any) that ended at this instant or later; the newest
+    /// first, so many at most.
+    fn gaps(&self, agents: &[String], since_ms: TimeMs, limit: usize) -> Result<Vec<KnownGap>, RunsFault>;
+
     /// Takes in what an agent says of its tasks.
     fn take_tasks(&self, agent_id: &str, tasks: &[Value], now_ms: TimeMs) -> Result<(), RunsFault>;
 
@@ -140,6 +242,9 @@ pub trait HubRuns: Send + Sync {
 
     /// Forgets runs that ended before this instant, or are older than the newest so many.
     fn forget(&self, before_ms: TimeMs, n_kept: u64) -> Result<u64, RunsFault>;
+
+    /// Forgets one run; `false`: there is none.
+    fn forget_run(&self, agent_id: &str, id: &str) -> Result<bool, RunsFault>;
 
     /// Forgets all of an agent.
     fn forget_agent(&self, agent_id: &str) -> Result<(), RunsFault>;

@@ -248,6 +248,9 @@ pub trait Orders {
     /// (none) that the agent was told.
     fn wish_order_killed(&self, act: &Act, id: &str, by: Option<&str>) -> StateResult<()>;
 
+    /// Forgets an order that is settled and never came to an agent; `false`: there is none such.
+    fn remove_order(&self, act: &Act, id: &str) -> StateResult<bool>;
+
     /// The jobs that are defined here, by name.
     fn hub_jobs(&self) -> StateResult<Vec<HubJob>>;
 

@@ -1,10 +1,7 @@
 //! Agents: the list, what people say about them, whether they are trusted, and their own API
 //! forwarded over the link.
 
-use std::time::Duration;
-
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, Query, RawQuery, State};
 use axum::http::header::LINK;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -12,12 +9,9 @@ use axum::response::Response;
 use fieldpost_model::hub_state::Status;
 use serde::{Deserialize, Serialize};
 
-use super::{DONE, Doer, blocking};
+use super::{DONE, Doer, blocking, question};
 use crate::api::problem::Problem;
 use crate::hub::AgentView;
-
-/// The longest that an agent may take for an answer that is forwarded.
-const FORWARD_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Agents of a page.
 const N_AGENTS_MAX: usize = 10_000;
@@ -172,21 +166,9 @@ pub async fn forward(
         let detail = format!("/v1/{first} of an agent is not forwarded; see /api/openapi.json");
         return Err(Problem::not_found("no_such_route", detail));
     }
-    let name = agent.clone();
-    let record = blocking(std::sync::Arc::clone(&hub), move |hub| Ok(hub.state.agent(&agent)?)).await?;
-    let record = record.ok_or_else(|| unknown(&name))?;
-    let link = hub.links.get(&record.id).ok_or_else(|| {
-        let detail = format!("there is no link to {name}; see: fieldpost hub agents");
-        Problem::new(StatusCode::BAD_GATEWAY, "no_link", detail)
-    })?;
     let path = match query {
         Some(query) => format!("/v1/{rest}?{query}"),
         None => format!("/v1/{rest}"),
     };
-    let answered = tokio::time::timeout(FORWARD_DEADLINE, link.get(&path)).await;
-    let late = || Problem::new(StatusCode::GATEWAY_TIMEOUT, "late", format!("{name} did not answer in time"));
-    let answer = answered.map_err(|_| late())?.map_err(|error| {
-        Problem::new(StatusCode::BAD_GATEWAY, "link_failed", format!("the link to {name} failed: {error}"))
-    })?;
-    Ok(answer.map(Body::new))
+    question::ask(&hub, &*question::link_of(&hub, &agent).await?, &path).await
 }

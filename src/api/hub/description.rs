@@ -257,8 +257,21 @@ const ENTRIES: &[Entry] = &[
         "RunsOrdered",
     )
     .making(),
+    Entry::get(
+        "GET /api/v1/runs/live",
+        "What the runs that go on use at this moment, no more than a second old: to be asked again and again",
+        "FleetRuns",
+    )
+    .asking(&[("agent", "string"), ("domain", "string"), ("job", "string")]),
     Entry::get("GET /api/v1/runs/{id}", "A run, by its id or enough of its beginning or end", "Run")
         .asking(&[("agent", "string")]),
+    Entry::with(
+        "DELETE /api/v1/runs/{id}",
+        "Forget a run that is over, and its output: at its agent and here",
+        "",
+        "",
+    )
+    .asking(&[("agent", "string")]),
     Entry::get("GET /api/v1/runs/{id}/result", "The same when it is over, or after `wait`", "Run")
         .asking(&[("agent", "string"), ("wait", "string")]),
     Entry::get(

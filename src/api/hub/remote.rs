@@ -2,24 +2,21 @@
 //! their own out for a while. Each agent grants or refuses it by what its owner allows.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 use fieldpost_model::hub_state::AuditNote;
 use fieldpost_model::job::check_job_name;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::question::{in_time, link_of};
 use super::{Doer, blocking};
 use crate::api::problem::Problem;
-use crate::hub::{Hub, Link};
-
-/// The longest that an agent may take.
-const DEADLINE: Duration = Duration::from_secs(15);
+use crate::hub::Hub;
 
 /// An answer to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -28,31 +25,9 @@ pub struct Pong {
     pub round_trip_ms: f64,
 }
 
-async fn link(hub: &Arc<Hub>, name: String) -> Result<Arc<Link>, Problem> {
-    blocking(Arc::clone(hub), move |hub| {
-        let agent = hub.state.agent(&name)?.ok_or_else(|| super::agents::unknown(&name))?;
-        hub.links.get(&agent.id).ok_or_else(|| {
-            let detail = format!("there is no link to {name}; see: fieldpost hub agents");
-            Problem::new(StatusCode::BAD_GATEWAY, "no_link", detail)
-        })
-    })
-    .await
-}
-
-async fn in_time<T>(asked: impl Future<Output = anyhow::Result<T>>) -> Result<T, Problem> {
-    let late = |_| Problem::new(StatusCode::GATEWAY_TIMEOUT, "late", "the agent did not answer in time");
-    tokio::time::timeout(DEADLINE, asked).await.map_err(late)?.map_err(|error| {
-        Problem::new(
-            StatusCode::BAD_GATEWAY,
-            "link_failed",
-            format!("the link to the agent failed: {error:#}"),
-        )
-    })
-}
-
 /// Calls an agent over its link.
 pub async fn ping(State(hub): super::State, Path(agent): Path<String>) -> Result<Json<Pong>, Problem> {
-    let link = link(&hub, agent).await?;
+    let link = link_of(&hub, &agent).await?;
     let begun = Instant::now();
     // Whatever it answers, it has answered.
     in_time(async { Ok(link.get("/v1/agent/status").await?) }).await?;
@@ -66,7 +41,7 @@ async fn have(
     (action, path): (&str, &str),
     body: Value,
 ) -> Result<Response, Problem> {
-    let link = link(&hub, agent).await?;
+    let link = link_of(&hub, &agent).await?;
     let note =
         AuditNote { action: action.to_owned(), subject: link.agent_id.clone(), detail: body.to_string() };
     blocking(hub, move |hub| Ok(hub.state.note(&doer.0, &note)?)).await?;

@@ -2,7 +2,6 @@
 //! What only the agent knows is asked of it over the link.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -16,13 +15,14 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Asker, Doer, blocking};
+use super::question::{self, in_time};
+use super::{Asker, DONE, Doer, blocking};
 use crate::api::jobs::{KillAnswer, KillRequest, RunStats};
 use crate::api::problem::Problem;
 use crate::hub::{Ending, Hub, Link};
 
-/// The longest that an agent may take until its answer begins.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// As much is read of a refusal.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
 /// Of which agent, where ids are not unique.
 #[derive(Debug, Default, Deserialize)]
@@ -36,26 +36,13 @@ async fn known(hub: &Arc<Hub>, id: String, which: Which) -> Result<KnownRun, Pro
 }
 
 /// The link to the agent of this run.
-fn link(hub: &Hub, run: &KnownRun) -> Result<Arc<Link>, Problem> {
-    hub.links.get(&run.agent_id).ok_or_else(|| {
-        let detail = match run.version {
-            0 => "the run waits for its agent; nothing more is known of it yet",
-            _ => "the agent of this run is not linked; what the hub has is in /api/v1/runs/{id}",
-        };
-        Problem::new(StatusCode::BAD_GATEWAY, "no_link", detail)
-    })
-}
-
-async fn in_time<T>(asked: impl Future<Output = anyhow::Result<T>>) -> Result<T, Problem> {
-    let late =
-        |_| Problem::new(StatusCode::GATEWAY_TIMEOUT, "late", "the agent did not answer in time; try again");
-    tokio::time::timeout(DEADLINE, asked).await.map_err(late)?.map_err(|error| {
-        Problem::new(
-            StatusCode::BAD_GATEWAY,
-            "link_failed",
-            format!("the link to the agent failed: {error:#}"),
-        )
-    })
+async fn link(hub: &Arc<Hub>, run: &KnownRun) -> Result<Arc<Link>, Problem> {
+    if run.version == 0 {
+        let detail = "the run waits for its agent; nothing more is known of it yet";
+        return Err(Problem::new(StatusCode::BAD_GATEWAY, "no_link", detail));
+    }
+    let agent_id = run.agent_id.clone();
+    blocking(Arc::clone(hub), move |hub| question::link(hub, &agent_id)).await
 }
 
 /// Ends a run, or sends it a signal: at the hub if it was not sent yet, else at its agent.
@@ -92,11 +79,66 @@ pub async fn kill(
             Err(Problem::conflict("run_over", detail))
         }
         Ending::AskAgent => {
-            let link = link(&hub, &run)?;
+            let link = link(&hub, &run).await?;
             let path = format!("/v1/runs/{}/kill", run.run.id);
             Ok(in_time(link.post(&path, &request)).await?.map(Body::new))
         }
     }
+}
+
+/// Forgets a run that is over: at its agent, with its output, then here. What never came to an agent is
+/// forgotten here alone, and so is what only an agent had that was forgotten itself.
+pub async fn remove(
+    State(hub): super::State,
+    Doer(act): Doer,
+    Path(id): Path<String>,
+    Query(which): Query<Which>,
+) -> Result<StatusCode, Problem> {
+    let run = known(&hub, id, which).await?;
+    if !run.run.state.is_final() {
+        let detail = format!(
+            "run {} is not known to be over, it was last {}; end it first: fieldpost run kill",
+            run.run.id, run.run.state
+        );
+        return Err(Problem::conflict("run_not_over", detail));
+    }
+    let (known, noted) = (run.clone(), act.clone());
+    let at_agent = blocking(Arc::clone(&hub), move |hub| {
+        if known.version == 0 {
+            return Ok(None);
+        }
+        let has_agent = hub.state.agent(&known.agent_id)?.is_some();
+        let link = has_agent.then(|| question::link(hub, &known.agent_id)).transpose()?;
+        let note = AuditNote {
+            action: "run.remove".to_owned(),
+            subject: known.run.id.clone(),
+            detail: json!({ "agent": known.agent_id }).to_string(),
+        };
+        hub.state.note(&noted, &note)?;
+        Ok(link)
+    })
+    .await?;
+    if let Some(link) = at_agent {
+        let path = format!("/v1/runs/{}", run.run.id);
+        let answer = in_time(link.delete(&path)).await?;
+        // One that the agent has forgotten itself is only forgotten here.
+        if !answer.status().is_success() && answer.status() != StatusCode::NOT_FOUND {
+            return Err(refused(answer.status(), Body::new(answer.into_body())).await);
+        }
+    }
+    blocking(hub, move |hub| {
+        hub.forget_run(&act, &run)?;
+        Ok(DONE)
+    })
+    .await
+}
+
+/// What the agent says about why it does not.
+async fn refused(status: StatusCode, body: Body) -> Problem {
+    let bytes = axum::body::to_bytes(body, REFUSAL_BYTES_MAX).await.unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+        Problem::new(StatusCode::BAD_GATEWAY, "refused", format!("the agent answers {status}"))
+    })
 }
 
 /// Rows of the output, a line of JSON each, as the agent gives them; followed until the run is over.
@@ -108,7 +150,7 @@ pub async fn logs(
     Query(which): Query<Which>,
 ) -> Result<Response, Problem> {
     let run = known(&hub, id, which).await?;
-    let link = link(&hub, &run)?;
+    let link = link(&hub, &run).await?;
     let query = query.unwrap_or_default();
     // The agent knows itself.
     let rest: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("agent=")).collect();
@@ -141,12 +183,9 @@ pub async fn stats(
     Query(which): Query<Which>,
 ) -> Result<Response, Problem> {
     let run = known(&hub, id, which).await?;
-    if let Ok(link) = link(&hub, &run)
-        && run.version > 0
-    {
+    if let Ok(link) = link(&hub, &run).await {
         let path = format!("/v1/runs/{}/stats", run.run.id);
-        let answer = in_time(async { Ok(link.get(&path).await?) }).await;
-        if let Ok(answer) = answer.map(|answer| answer.map(Body::new))
+        if let Ok(answer) = question::ask(&hub, &link, &path).await
             && answer.status().is_success()
         {
             return Ok(answer);

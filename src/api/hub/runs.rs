@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Doer, blocking};
 use crate::api::jobs::parsed;
 use crate::api::problem::Problem;
-use crate::hub::{Matches, OrderFault, OrderWish, RunFault, RunView};
+use crate::hub::{FleetRuns, GapView, LiveWish, Matches, OrderFault, OrderWish, RunFault, RunView};
 use crate::jobs::faults_of;
 
 /// Runs of a page.
@@ -205,6 +205,9 @@ pub struct HubRunList {
     pub runs: Vec<RunView>,
     /// The cursor of the next page; none after the last.
     pub next: Option<String>,
+    /// What agents had forgotten before the hub had drawn it; with the first page only.
+    #[serde(default)]
+    pub gaps: Vec<GapView>,
 }
 
 fn split(text: Option<&str>) -> Vec<String> {
@@ -265,9 +268,41 @@ pub async fn list(State(hub): super::State, Query(wish): Query<Wish>) -> Result<
         }
         let (runs, next) = hub.run_views(&wish)?;
         let next = next.map(|RunPlace { created_ms, number }| format!("{created_ms}-{number}"));
-        Ok(Json(HubRunList { runs, next }))
+        let gaps = match wish.after {
+            None => hub.run_gaps(&wish.agents, wish.since_ms.unwrap_or(TimeMs::MIN))?,
+            Some(_) => Vec::new(),
+        };
+        Ok(Json(HubRunList { runs, next, gaps }))
     })
     .await
+}
+
+/// Of which runs that go on.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LiveQuestion {
+    agent: Option<String>,
+    domain: Option<String>,
+    job: Option<String>,
+}
+
+/// What the runs that go on use at this moment, no more than a second old: to be asked again and again.
+pub async fn live(
+    State(hub): super::State,
+    Query(question): Query<LiveQuestion>,
+) -> Result<Json<FleetRuns>, Problem> {
+    let LiveQuestion { agent, domain, job } = question;
+    let agent_id = match agent {
+        Some(name) => {
+            let found = blocking(hub.clone(), move |hub| {
+                Ok(hub.state.agent(&name)?.ok_or_else(|| super::agents::unknown(&name))?.id)
+            });
+            Some(found.await?)
+        }
+        None => None,
+    };
+    let told = hub.live_runs(&LiveWish { agent_id, domain, job }).await?;
+    Ok(Json(FleetRuns::clone(&told)))
 }
 
 /// Of which agent, where ids are not unique; and how long to wait.

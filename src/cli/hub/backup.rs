@@ -64,7 +64,7 @@ pub fn back_up(args: &BackupArgs, global: &Global) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     terminal::out(&format!(
-        "{}: {} files of the record ({} bytes, {} linked), state, {}",
+        "{}: {} files of the record ({} bytes, {} linked), runs, state, {}",
         wish.to.display(),
         made.n_files,
         foreground::grouped(made.bytes),

@@ -36,7 +36,7 @@ pub use place::{Place, TwoHosts};
 pub use process::Process;
 pub use prometheus::Prometheus;
 pub use proxy::{FaultProxy, Faults};
-pub use random::{Random, soak};
+pub use random::{Random, soak, soaked};
 pub use scratch::{Scratch, free_port, repository, target_dir};
 pub use small_disk::SmallDisk;
 pub use swarm::{Dialled, Swarm, dial, now_ms};

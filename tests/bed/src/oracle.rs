@@ -105,12 +105,12 @@ impl Stored {
         let mut samples = Samples::new();
         // Without labels that say whose they are, series go by the names that the agent gave them.
         let reader = HubReader::open(&data.join(RECORD), Arc::new(|_| Vec::new()))?;
-        reader.scan(&Selector::default(), 0, END_MS, |series, piece| {
+        for (series, of_series) in reader.samples(&Selector::default(), 0, END_MS)? {
             if series.agent_id == agent_id {
-                let known = samples.entry(series.series.text.clone()).or_default();
-                known.extend(piece.iter().map(|(time_ms, value)| (*time_ms, value.to_bits())));
+                let bits = of_series.iter().map(|(time_ms, value)| (*time_ms, value.to_bits()));
+                samples.entry(series.series.text).or_default().extend(bits);
             }
-        })?;
+        }
         stored.samples = samples;
         for stream in Stream::ALL {
             reader.items(agent_id, stream, 1..=SEQ_MAX, |of, item| {

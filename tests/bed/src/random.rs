@@ -35,3 +35,12 @@ impl Random {
 pub fn soak() -> u64 {
     std::env::var("FIELDPOST_SOAK").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
 }
+
+/// How often something is done: so often in `make test`, and so often with the factor of `make soak`, which is
+/// 10; with others in proportion.
+pub fn soaked(usual: u64, with_ten: u64) -> u64 {
+    match soak() {
+        0 | 1 => usual,
+        factor => (with_ten * factor).div_ceil(10).max(usual),
+    }
+}

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 
-use fieldpost_bed::{HangingMount, wait_for};
+use fieldpost_bed::{HangingMount, soaked, wait_for};
 use serde_json::{Value, json};
 
 use super::kills::code;
@@ -96,7 +96,7 @@ fn what_a_command_leaves_behind_goes_with_it() {
     let stage = Stage::start();
     // Twice forked, in a session of its own, with its output closed: the way of daemons.
     let line = "(setsid sh -c 'exec >/dev/null 2>&1; sleep 631 & sleep 632' &); echo done";
-    let ids: Vec<String> = (0..8).map(|_| stage.shell(line)).collect();
+    let ids: Vec<String> = (0..soaked(8, 1_000)).map(|_| stage.shell(line)).collect();
     for id in ids {
         let run = stage.ended(&id);
         assert_eq!((run["state"].as_str(), code(&run)), (Some("succeeded"), 0), "{run}");
@@ -179,35 +179,18 @@ fn whoever_wants_to_know_is_told_signed_and_again_if_need_be() {
 fn death_of_a_shim_is_told_and_leaves_nothing() {
     let mut stage = Stage::start();
     let line = "setsid sleep 641 & sleep 642";
-    let (watched, unwatched) = (stage.shell(line), stage.shell(line));
-    let shim = |id: &str| stat(stage.running(id)["pid"].as_u64().unwrap() as u32).unwrap().1;
-    let (of_watched, of_unwatched) = (shim(&watched), shim(&unwatched));
-    signal(of_watched, rustix::process::Signal::KILL);
-    assert_eq!(stage.ended(&watched)["state"], "lost");
-    stage.agent.kill().unwrap();
-    signal(of_unwatched, rustix::process::Signal::KILL);
-    stage.agent.start_again().unwrap();
-    assert_eq!(stage.ended(&unwatched)["state"], "lost");
-    let gone = || (!is_running("sleep 641") && !is_running("sleep 642")).then_some(());
-    wait_for("end of what lost shims had started", gone).unwrap();
-}
-
-#[test]
-fn agents_beside_each_other_may_have_runs_of_one_id() {
-    let (one, other) = (Stage::start(), Stage::start());
-    let request = json!({ "id": "backup", "job": { "command": "sleep", "args": ["60"] } });
-    let pids = [&one, &other].map(|stage| {
-        stage.try_post(&request).unwrap();
-        stage.running("backup")["pid"].as_u64().unwrap() as u32
-    });
-    let cgroups = [&one, &other].map(|stage| super::cgroups(&stage.agent.store().join("jobs/runs")));
-    assert_eq!(cgroups[0].len(), cgroups[1].len(), "one of them is held by less than the other");
-    assert!(cgroups[0].iter().all(|cgroup| !cgroups[1].contains(cgroup)), "{cgroups:?}");
-    signal(stat(pids[0]).unwrap().1, rustix::process::Signal::KILL);
-    assert_eq!(one.ended("backup")["state"], "lost");
-    wait_for("end of what its shim had started", || (!is_alive(pids[0])).then_some(())).unwrap();
-    // What cleans up after the one comes to its end before this run's folder is looked at again.
-    assert_eq!(one.ended(&one.shell("true"))["state"], "succeeded");
-    assert_eq!(other.state("backup").unwrap(), "running");
-    assert!(is_alive(pids[1]), "the other agent's run was ended with it");
+    // Two shims each time, one under the agent's eyes and one while there is none.
+    for _ in 0..soaked(1, 50) {
+        let (watched, unwatched) = (stage.shell(line), stage.shell(line));
+        let shim = |id: &str| stat(stage.running(id)["pid"].as_u64().unwrap() as u32).unwrap().1;
+        let (of_watched, of_unwatched) = (shim(&watched), shim(&unwatched));
+        signal(of_watched, rustix::process::Signal::KILL);
+        assert_eq!(stage.ended(&watched)["state"], "lost");
+        stage.agent.kill().unwrap();
+        signal(of_unwatched, rustix::process::Signal::KILL);
+        stage.agent.start_again().unwrap();
+        assert_eq!(stage.ended(&unwatched)["state"], "lost");
+        let gone = || (!is_running("sleep 641") && !is_running("sleep 642")).then_some(());
+        wait_for("end of what lost shims had started", gone).unwrap();
+    }
 }

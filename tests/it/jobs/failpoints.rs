@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::sync::Mutex;
 
 use fieldpost::jobs::FAILPOINTS;
-use fieldpost_bed::{soak, unix_send, wait_for};
+use fieldpost_bed::{soaked, unix_send, wait_for};
 use serde_json::{Value, json};
 
 use super::{Stage, n_lines};
@@ -66,7 +66,7 @@ fn passes(point: &str) {
 
 #[test]
 fn whoever_ends_at_whichever_step_the_command_begins_at_most_once() {
-    let points = Mutex::new((0..soak()).flat_map(|_| FAILPOINTS).collect::<Vec<_>>());
+    let points = Mutex::new((0..soaked(1, 20)).flat_map(|_| FAILPOINTS).collect::<Vec<_>>());
     std::thread::scope(|scope| {
         for _ in 0..N_THREADS {
             scope.spawn(|| {

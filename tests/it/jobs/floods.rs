@@ -1,13 +1,13 @@
 //! Floods of output: the command is not held up, the agent does not grow, the disk is not filled,
 //! every byte is counted, head and tail are there.
 
-use fieldpost_bed::soak;
+use fieldpost_bed::soaked;
 use serde_json::json;
 
 use super::Stage;
 
-/// Bytes of one flood, times `FIELDPOST_SOAK`.
-const FLOOD_BYTES: u64 = 32 << 20;
+/// Bytes of one flood, and of one in `make soak`.
+const FLOOD_BYTES: (u64, u64) = (32 << 20, 1 << 30);
 /// An agent may grow so much under floods, kilobytes.
 const GROWTH_KB_MAX: u64 = 16 << 10;
 
@@ -23,7 +23,7 @@ fn floods_are_bounded_and_counted() {
     let pid = stage.agent.process().pid();
     stage.ended(&stage.shell("true"));
     let before = resident_kb(pid);
-    let n_bytes = FLOOD_BYTES * soak();
+    let n_bytes = soaked(FLOOD_BYTES.0, FLOOD_BYTES.1);
     let floods = [
         format!("yes 'a line of a flood' | head -c {n_bytes}"),
         format!("head -c {n_bytes} /dev/zero | tr '\\0' x"),

@@ -1,13 +1,13 @@
 //! The agent is killed -9 again and again under live runs of many kinds: same processes, exact exit
 //! codes, whole output, no second start.
 
-use fieldpost_bed::{Random, soak};
+use fieldpost_bed::{Random, soaked};
 use serde_json::{Value, json};
 
 use super::{Stage, is_alive, n_lines};
 
-/// Kills, times `FIELDPOST_SOAK`.
-const N_KILLS: u64 = 8;
+/// Kills, and those of `make soak`.
+const N_KILLS: (u64, u64) = (8, 200);
 
 /// What a run does after it has left its mark, and what it has to come to.
 struct Kind {
@@ -55,7 +55,7 @@ fn runs_outlive_the_agent() {
         })
         .collect();
     let pids: Vec<u64> = runs.iter().map(|(id, _)| stage.running(id)["pid"].as_u64().unwrap()).collect();
-    for _ in 0..N_KILLS * soak() {
+    for _ in 0..soaked(N_KILLS.0, N_KILLS.1) {
         std::thread::sleep(std::time::Duration::from_millis(random.below(200)));
         stage.again();
         for ((id, _), pid) in runs.iter().zip(&pids) {

@@ -5,13 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use fieldpost_bed::{Agent, Scratch, soak, wait_for};
+use fieldpost_bed::{Agent, Scratch, soaked, wait_for};
 use serde_json::{Value, json};
 
 use super::{QUICK, Stage};
 
-/// Rounds, times `FIELDPOST_SOAK`.
-const N_ROUNDS: u64 = 2;
+/// Rounds, and those of `make soak`: forty numbers each.
+const N_ROUNDS: (u64, u64) = (2, 25);
 /// Runs in each; two numbers of each are given away.
 const N_RUNS: usize = 20;
 
@@ -85,7 +85,7 @@ fn whoever_gets_the_number_of_a_run_is_left_alone() {
     let program = namespace.program(scratch.path());
     let mut stage = Stage { agent: Agent::start_in(scratch, &program, QUICK, &[]).unwrap() };
     let mut n_reused = 0;
-    for _ in 0..N_ROUNDS * soak() {
+    for _ in 0..soaked(N_ROUNDS.0, N_ROUNDS.1) {
         let job = json!({ "command": "sleep", "args": ["600"] });
         let ids: Vec<String> = (0..N_RUNS).map(|_| stage.post(job.clone())).collect();
         ids.iter().for_each(|id| drop(stage.running(id)));

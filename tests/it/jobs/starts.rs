@@ -5,19 +5,19 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use fieldpost_bed::{Random, soak, unix_send};
+use fieldpost_bed::{Random, soaked, unix_send};
 use serde_json::json;
 
 use super::{Stage, n_lines, processes, signal, stat};
 
-/// Kills during starts, times `FIELDPOST_SOAK`.
-const N_KILLS: u64 = 15;
+/// Kills during starts, and those of `make soak`.
+const N_KILLS: (u64, u64) = (15, 240);
 /// Runs that are asked for before each.
 const N_RUNS: usize = 6;
 /// The latest instant of a kill after the first was asked for, microseconds.
 const KILL_AFTER_MICROS_MAX: u64 = 40_000;
-/// Requests for one and the same run, times `FIELDPOST_SOAK`.
-const N_SAME: u64 = 64;
+/// Requests for one and the same run, and those of `make soak`.
+const N_SAME: (u64, u64) = (64, 1_000);
 
 /// Shims that are at work for this agent.
 fn shims(store: &Path) -> Vec<u32> {
@@ -36,7 +36,7 @@ fn command_begins_at_most_once_whoever_is_killed() {
     let accepted = Mutex::new(BTreeSet::new());
     let mut all = Vec::new();
     let mut n_shims_killed = 0;
-    for round in 0..N_KILLS * soak() {
+    for round in 0..soaked(N_KILLS.0, N_KILLS.1) {
         let ids: Vec<String> = (0..N_RUNS).map(|number| format!("r{round}-{number}")).collect();
         let kills_shim = random.below(3) == 0;
         let wait = Duration::from_micros(random.below(KILL_AFTER_MICROS_MAX));
@@ -92,7 +92,7 @@ fn same_run_asked_for_many_times_is_one_run() {
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                for _ in 0..N_SAME * soak() / 8 {
+                for _ in 0..soaked(N_SAME.0, N_SAME.1) / 8 {
                     let answer = unix_send(&socket, "POST", "/v1/runs", &body).unwrap();
                     statuses.lock().unwrap().push(answer.status);
                 }
@@ -134,7 +134,7 @@ fn many_short_runs_leave_nothing() {
     };
     run_some(64);
     let before = n_open();
-    run_some(usize::try_from(240 * soak()).unwrap());
+    run_some(usize::try_from(soaked(240, 10_000)).unwrap());
     let after = fieldpost_bed::wait_for("descriptors closed", || (n_open() <= before + 4).then(n_open));
     after.unwrap_or_else(|error| panic!("{before} descriptors before, {} after: {error}", n_open()));
     let zombies: Vec<u32> =

@@ -3043,6 +3043,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the runs that go on use at this moment, no more than a second old: to be asked again and again
+         * @description Needs: role viewer.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    agent?: string;
+                    domain?: string;
+                    job?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["FleetRuns"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{id}": {
         parameters: {
             query?: never;
@@ -3089,7 +3141,41 @@ export interface paths {
         };
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Forget a run that is over, and its output: at its agent and here
+         * @description Needs: role operator.
+         */
+        delete: {
+            parameters: {
+                query?: {
+                    agent?: string;
+                };
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         options?: never;
         head?: never;
         patch?: never;
@@ -5351,6 +5437,37 @@ export interface components {
             jobs: components["schemas"]["JobsSum"] | null;
             measures: components["schemas"]["Measures"] | null;
         };
+        FleetRun: {
+            agent: string;
+            cpu_cores: number | null;
+            cpu_seconds: number;
+            domain: string;
+            files: number;
+            id: string;
+            job: string;
+            memory_bytes: number;
+            memory_peak_bytes: number;
+            pid: number | null;
+            processes: number;
+            read_bytes_per_second: number | null;
+            started_ms: number | null;
+            stats: {
+                [key: string]: components["schemas"]["RunStat"];
+            };
+            threads: number;
+            time_ms: number;
+            written_bytes_per_second: number | null;
+        };
+        FleetRuns: {
+            n_left_out: number;
+            now_ms: number;
+            runs: components["schemas"]["FleetRun"][];
+            silent: {
+                agent: string;
+                n_runs: number;
+                reason: string;
+            }[];
+        };
         Fullest: {
             mountpoint: string;
             share: number;
@@ -5481,6 +5598,8 @@ export interface components {
             raw_ms: number;
             rollup_1h_ms: number;
             rollup_1m_ms: number;
+            runs_max: number;
+            runs_ms: number;
         };
         KillAllRequest: {
             job?: string | null;
@@ -5714,12 +5833,21 @@ export interface components {
             state: "scheduled" | "queued" | "starting" | "running" | "stopping" | "succeeded" | "failed" | "timed_out" | "killed" | "cancelled" | "lost" | "interrupted_by_reboot" | "refused";
             time_ms: number;
         };
+        RunGap: {
+            agent: string;
+            at_most: boolean;
+            from_ms: number;
+            n_runs: number;
+            noted_ms: number;
+            to_ms: number;
+        };
         RunLimit: {
             by?: string | null;
             limit: string;
             reason?: string;
         };
         RunList: {
+            gaps: components["schemas"]["RunGap"][];
             next: string | null;
             runs: components["schemas"]["Run"][];
         };

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::calendar::DAY_HOURS;
 use crate::codec::{RowDecoder, WindowReader};
-use crate::folder::FileKind;
+use crate::folder::{FileKind, StoreFile};
 use crate::hub::batch::HUB_SEQ_MAX;
 use crate::hub::ledger::SourceKey;
 use crate::hub::pool::Lent;
@@ -91,16 +91,33 @@ struct Axes {
 impl HubReader {
     /// Finds every series that the selector accepts in files that touch `[from_ms, to_ms)`.
     pub fn find(&self, selector: &Selector, from_ms: TimeMs, to_ms: TimeMs) -> Result<Harvest, StoreError> {
+        self.find_in(selector, (from_ms, to_ms), None)
+    }
+
+    /// The same, in what belongs to one hour.
+    pub(crate) fn find_in(
+        &self,
+        selector: &Selector,
+        (from_ms, to_ms): (TimeMs, TimeMs),
+        only: Option<i64>,
+    ) -> Result<Harvest, StoreError> {
         let shapes = self.shapes();
-        let opened = self.open_files(&|file| is_raw(file.kind) && touches(file, from_ms, to_ms), &shapes)?;
+        let hours_of = |file: &StoreFile| {
+            let all = match file.kind {
+                FileKind::Day => file.day() * DAY_HOURS..(file.day() + 1) * DAY_HOURS,
+                _ => file.hour..file.hour + 1,
+            };
+            all.filter(move |hour| {
+                hour_touches(*hour, from_ms, to_ms) && only.is_none_or(|only| only == *hour)
+            })
+        };
+        let is_wanted = |file: &StoreFile| {
+            is_raw(file.kind) && touches(file, from_ms, to_ms) && hours_of(file).next().is_some()
+        };
+        let opened = self.open_files(&is_wanted, &shapes)?;
         let mut hours: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
         for (place, file) in opened.iter().enumerate() {
-            let all = match file.file.kind {
-                FileKind::Day => file.file.day() * DAY_HOURS..(file.file.day() + 1) * DAY_HOURS,
-                _ => file.file.hour..file.file.hour + 1,
-            };
-            let touched = all.filter(|hour| hour_touches(*hour, from_ms, to_ms));
-            touched.for_each(|hour| hours.entry(hour).or_default().push(place));
+            hours_of(&file.file).for_each(|hour| hours.entry(hour).or_default().push(place));
         }
         let mut finder = Finder::new(self.question(selector, &shapes));
         for (place, file) in opened.iter().enumerate() {

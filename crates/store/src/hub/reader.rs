@@ -6,20 +6,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fieldpost_model::{ABSENT, Item, Selector, Seq, Stream, TimeMs, is_ended, series_text};
+use fieldpost_model::{Item, Selector, Seq, Stream, TimeMs, series_text};
 use parking_lot::Mutex;
 
-use crate::calendar::{DAY_HOURS, HOUR_MS};
+use crate::calendar::HOUR_MS;
 use crate::database;
 use crate::dictionary::Entry;
 use crate::folder::{self, FileKind, StoreFile};
 use crate::hub::floor::Floor;
 use crate::hub::ledger::SourceKey;
 use crate::hub::pool::{Lent, Pool};
-use crate::hub::shapes::{Accepts, Labels, ShapeId, Shapes, all_labels};
+use crate::hub::shapes::{Accepts, Labels, Shapes, all_labels};
 use crate::hub::source::{HourSpan, HubFile, whole};
 use crate::rollup::{self, MINUTE_MS, Rollup};
-use crate::source::{hour_touches, is_raw, settle, skip_damage, touches};
+use crate::source::{is_raw, skip_damage, touches};
 use crate::thinned::{ThinSpan, thin_spans};
 use crate::{Samples, StoreError, StoredSeries};
 
@@ -39,9 +39,6 @@ pub struct HubSeries {
     /// What it is, with all labels.
     pub series: StoredSeries,
 }
-
-/// Takes a series and a piece of its samples.
-type Each<'a> = &'a mut dyn FnMut(&HubSeries, &[(TimeMs, f64)]);
 
 /// A hub's store, for reading.
 #[derive(Clone)]
@@ -89,14 +86,8 @@ impl HubReader {
         from_ms: TimeMs,
         to_ms: TimeMs,
     ) -> Result<Vec<HubSeries>, StoreError> {
-        let mut found: BTreeMap<(String, String), HubSeries> = BTreeMap::new();
-        self.scan(selector, from_ms, to_ms, |series, _| {
-            let key = (series.agent_id.clone(), series.series.text.clone());
-            let known = &mut found.entry(key).or_insert_with(|| series.clone()).series;
-            known.first_ms = known.first_ms.min(series.series.first_ms);
-            known.last_ms = known.last_ms.max(series.series.last_ms);
-        })?;
-        Ok(found.into_values().collect())
+        let all = self.read(selector, (from_ms, to_ms), |_| ())?;
+        Ok(all.into_iter().map(|(series, ())| series).collect())
     }
 
     /// Samples in `[from_ms, to_ms)` of every series that the selector accepts, by agent and text,
@@ -107,49 +98,31 @@ impl HubReader {
         from_ms: TimeMs,
         to_ms: TimeMs,
     ) -> Result<Vec<(HubSeries, Samples)>, StoreError> {
+        self.read(selector, (from_ms, to_ms), |samples| samples)
+    }
+
+    /// What `make` makes of the samples of each series, by agent and text. It is called from two
+    /// threads at once.
+    pub fn read<T: Send>(
+        &self,
+        selector: &Selector,
+        (from_ms, to_ms): (TimeMs, TimeMs),
+        make: impl Fn(Samples) -> T + Sync,
+    ) -> Result<Vec<(HubSeries, T)>, StoreError> {
         let harvest = self.find(selector, from_ms, to_ms)?;
         let found = Mutex::new(Vec::new());
         harvest.read(&|_| true, &|number, samples| {
-            found.lock().push((number, samples));
-            true
-        })?;
-        let found = found.into_inner().into_iter().map(|(number, samples): (usize, Samples)| {
             let mut series = harvest.series()[number].clone();
             if let (Some(first), Some(last)) = (samples.first(), samples.last()) {
                 (series.series.first_ms, series.series.last_ms) = (first.0, last.0);
             }
-            (series, samples)
-        });
-        let mut found: Vec<_> = found.collect();
-        let key = |(series, _): &(HubSeries, Samples)| (series.agent_id.clone(), series.series.text.clone());
-        found.sort_by_cached_key(key);
+            let made = make(samples);
+            found.lock().push((series, made));
+            true
+        })?;
+        let mut found = found.into_inner();
+        found.sort_by_cached_key(|(series, _)| (series.agent_id.clone(), series.series.text.clone()));
         Ok(found)
-    }
-
-    /// Hands over the samples in `[from_ms, to_ms)` of every series that the selector accepts, an
-    /// hour at a time, the hours in their order, in each one agent after the other: memory holds
-    /// one hour of what is selected of one agent.
-    pub fn scan(
-        &self,
-        selector: &Selector,
-        from_ms: TimeMs,
-        to_ms: TimeMs,
-        mut each: impl FnMut(&HubSeries, &[(TimeMs, f64)]),
-    ) -> Result<(), StoreError> {
-        let shapes = self.shapes();
-        let mut question = self.question(selector, &shapes);
-        let files = folder::list(&self.folder)?;
-        let touching = files.iter().filter(|file| is_raw(file.kind) && touches(file, from_ms, to_ms));
-        let mut days: Vec<i64> = touching.map(StoreFile::day).collect();
-        days.dedup();
-        for day in days {
-            let opened = self.open_day(day, from_ms, to_ms, &shapes)?;
-            let hours = day * DAY_HOURS..(day + 1) * DAY_HOURS;
-            for hour in hours.filter(|hour| hour_touches(*hour, from_ms, to_ms)) {
-                question.hour(&opened, &HourSpan { hour, from_ms, to_ms }, &mut each)?;
-            }
-        }
-        Ok(())
     }
 
     /// Hands over every series, once, that the selector accepts and that a file has which touches
@@ -200,20 +173,6 @@ impl HubReader {
         Question { accepts, labels: &self.labels, known_labels, shapes }
     }
 
-    /// Opens all files of a day, those that win over others last. What is open stays readable
-    /// when it is removed; what vanished before it was opened makes us look anew.
-    fn open_day(
-        &self,
-        day: i64,
-        from_ms: TimeMs,
-        to_ms: TimeMs,
-        shapes: &Arc<Shapes>,
-    ) -> Result<Vec<Lent>, StoreError> {
-        let wanted =
-            |file: &StoreFile| is_raw(file.kind) && file.day() == day && touches(file, from_ms, to_ms);
-        self.open_files(&wanted, shapes)
-    }
-
     /// Opens files, those that win over others last.
     pub(crate) fn open_files(
         &self,
@@ -262,7 +221,7 @@ impl HubReader {
         // Intake first: what is merged meanwhile is found among the rows then.
         let floor = |time_ms: i64| time_ms.div_euclid(MINUTE_MS) * MINUTE_MS;
         let whole_minutes = (floor(from_ms), floor(to_ms.saturating_add(MINUTE_MS - 1)));
-        let fresh = self.rollup_intake(&mut question, whole_minutes)?;
+        let fresh = self.rollup_intake(selector, whole_minutes)?;
         for file in self.open_files(&|file| kept(file) && touches(file, from_ms, to_ms), &shapes)? {
             let read = question.rollups(&file, &mut answer);
             skip_damage(&file.file.path, read)?;
@@ -274,24 +233,22 @@ impl HubReader {
     /// Hours that are not merged, or not whole, are rolled up on the way.
     fn rollup_intake(
         &self,
-        question: &mut Question<'_>,
+        selector: &Selector,
         (from_ms, to_ms): (TimeMs, TimeMs),
     ) -> Result<RollupAnswer, StoreError> {
-        let mut answer = RollupAnswer::default();
+        let answer = Mutex::new(RollupAnswer::default());
         let files = folder::list(&self.folder)?;
         let hot = files.iter().filter(|file| file.kind == FileKind::Hot && touches(file, from_ms, to_ms));
         let hours: BTreeSet<i64> = hot.map(|file| file.hour).collect();
         for hour in hours {
-            let of_hour = |file: &StoreFile| match file.kind {
-                FileKind::Day => file.day() == hour.div_euclid(DAY_HOURS),
-                _ => is_raw(file.kind) && file.hour == hour,
-            };
-            let opened = self.open_files(&of_hour, question.shapes)?;
-            question.hour(&opened, &HourSpan { hour, from_ms, to_ms }, &mut |series, samples| {
-                answer.add(series, rollup::of_samples(samples, MINUTE_MS));
+            let harvest = self.find_in(selector, (from_ms, to_ms), Some(hour))?;
+            harvest.read(&|_| true, &|number, samples| {
+                let rollups = rollup::of_samples(&samples, MINUTE_MS);
+                answer.lock().add(&harvest.series()[number], rollups);
+                true
             })?;
         }
-        Ok(answer)
+        Ok(answer.into_inner())
     }
 
     /// The spans within `[from_ms, to_ms)` of which there are rollups and no samples, by time.
@@ -363,23 +320,6 @@ pub(crate) struct Question<'a> {
 }
 
 impl Question<'_> {
-    fn hour(&mut self, files: &[Lent], span: &HourSpan, each: Each<'_>) -> Result<(), StoreError> {
-        let of_hour = |file: &&Lent| file.file.kind == FileKind::Day || file.file.hour == span.hour;
-        let files: Vec<&Lent> = files.iter().filter(of_hour).collect();
-        for agent_id in readable_agents(files.iter().copied())? {
-            let Some(labels) = self.labels_of(&agent_id) else { continue };
-            let mut found = HashMap::new();
-            let set = self.accepts.set(&labels);
-            for file in &files {
-                let mut wanted = |shape| self.accepts.shape(set, &labels, shape);
-                let read = file.read(&agent_id, span, &mut wanted, &mut found);
-                skip_damage(&file.file.path, read)?;
-            }
-            self.hand_over(&agent_id, &labels, found, span, each);
-        }
-        Ok(())
-    }
-
     fn rollups(&mut self, file: &HubFile, answer: &mut RollupAnswer) -> Result<(), StoreError> {
         for agent_id in file.agents()? {
             let Some(labels) = self.labels_of(&agent_id) else { continue };
@@ -404,29 +344,6 @@ impl Question<'_> {
         let wanted = self.accepts.agent(&labels).then_some(labels);
         self.known_labels.insert(agent_id.to_owned(), wanted.clone());
         wanted
-    }
-
-    fn hand_over(
-        &self,
-        agent_id: &str,
-        labels: &Labels,
-        found: HashMap<ShapeId, Samples>,
-        span: &HourSpan,
-        each: Each<'_>,
-    ) {
-        let mut series = Vec::new();
-        for (shape, mut samples) in found {
-            samples.retain(|(time_ms, _)| (span.from_ms..span.to_ms).contains(time_ms));
-            settle(&mut samples);
-            samples.iter_mut().filter(|(_, value)| is_ended(*value)).for_each(|(_, value)| *value = ABSENT);
-            let (Some(first), Some(last)) = (samples.first(), samples.last()) else { continue };
-            let Some(shape) = self.shapes.shape(shape) else { continue };
-            series.push((stored_series(labels, &shape, first.0, last.0), samples));
-        }
-        series.sort_by(|(a, _), (b, _)| a.text.cmp(&b.text));
-        for (series, samples) in series {
-            each(&HubSeries { agent_id: agent_id.to_owned(), series }, &samples);
-        }
     }
 }
 

@@ -8,13 +8,16 @@ mod query;
 use std::path::{Path, PathBuf};
 
 use fieldpost_model::TimeMs;
-use fieldpost_model::hub_runs::{HubRuns, KnownRun, KnownRuns, RunCursor, RunVersion, RunWish, RunsFault};
+use fieldpost_model::hub_runs::{
+    HubRuns, KnownGap, KnownRun, KnownRuns, RunCursor, RunGap, RunVersion, RunWish, RunsFault,
+};
 use fieldpost_model::job::Run;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde_json::Value;
 
 use crate::folder::beside;
+use crate::hub_state::copy;
 use crate::{StoreError, database};
 
 /// Reading connections that are kept for the next reader.
@@ -41,6 +44,11 @@ impl SqliteHubRuns {
     pub fn open(folder: &Path, now_ms: TimeMs) -> Result<Self, StoreError> {
         let (path, connection) = open::open(folder, now_ms)?;
         Ok(Self { path, readers: Mutex::default(), writer: Mutex::new(Some(connection)) })
+    }
+
+    /// Copies the runs as they are at one instant into a new file, while everybody goes on.
+    pub fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        copy(&database::open_reader(&self.path)?, to)
     }
 
     fn fault(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> RunsFault {
@@ -166,6 +174,42 @@ impl HubRuns for SqliteHubRuns {
         })
     }
 
+    fn take_gap(
+        &self,
+        agent_id: &str,
+        cursor: &RunCursor,
+        gap: Option<&RunGap>,
+        now_ms: TimeMs,
+    ) -> Result<(), RunsFault> {
+        let behind = (agent_id, &cursor.spool, i64::try_from(cursor.version).unwrap_or(i64::MAX));
+        // At most visits there is nothing to say.
+        if gap.is_none() && !self.read(|connection| query::has_gap(connection, behind))? {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            let sql = "DELETE FROM gaps WHERE agent = ?1 AND spool = ?2 AND version > ?3";
+            transaction.prepare_cached(sql)?.execute(behind)?;
+            let Some(gap) = gap else { return Ok(()) };
+            let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            let sql = "INSERT INTO gaps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+            transaction.prepare_cached(sql)?.execute(params![
+                agent_id,
+                cursor.spool,
+                number(gap.version),
+                number(gap.n_runs),
+                gap.at_most,
+                gap.from_ms,
+                gap.to_ms,
+                now_ms,
+            ])?;
+            Ok(())
+        })
+    }
+
+    fn gaps(&self, agents: &[String], since_ms: TimeMs, limit: usize) -> Result<Vec<KnownGap>, RunsFault> {
+        self.read(|connection| query::gaps(connection, agents, since_ms, limit))
+    }
+
     fn take_tasks(&self, agent_id: &str, tasks: &[Value], now_ms: TimeMs) -> Result<(), RunsFault> {
         self.write(|transaction| {
             let sql = "INSERT OR REPLACE INTO tasks VALUES (?1, ?2, ?3)";
@@ -201,6 +245,7 @@ impl HubRuns for SqliteHubRuns {
         let sql = "DELETE FROM runs WHERE number IN (SELECT number FROM runs WHERE is_final = 1 AND (ended_ms < ?1 OR
             number <= (SELECT coalesce(max(number), 0) FROM runs) - ?2) LIMIT ?3)";
         let n_kept = i64::try_from(n_kept).unwrap_or(i64::MAX);
+        self.write(|transaction| transaction.execute("DELETE FROM gaps WHERE to_ms < ?1", [before_ms]))?;
         let mut n_removed = 0;
         loop {
             let limit = N_FORGOTTEN_AT_ONCE as i64;
@@ -212,12 +257,18 @@ impl HubRuns for SqliteHubRuns {
         }
     }
 
+    fn forget_run(&self, agent_id: &str, id: &str) -> Result<bool, RunsFault> {
+        let sql = "DELETE FROM runs WHERE agent = ?1 AND id = ?2";
+        self.write(|transaction| Ok(transaction.prepare_cached(sql)?.execute([agent_id, id])? > 0))
+    }
+
     fn forget_agent(&self, agent_id: &str) -> Result<(), RunsFault> {
         self.write(|transaction| {
             for sql in [
                 "DELETE FROM runs WHERE agent = ?1",
                 "DELETE FROM cursors WHERE agent = ?1",
                 "DELETE FROM tasks WHERE agent = ?1",
+                "DELETE FROM gaps WHERE agent = ?1",
             ] {
                 transaction.execute(sql, [agent_id])?;
             }

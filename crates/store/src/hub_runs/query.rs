@@ -1,7 +1,7 @@
 //! Questions about the runs of all agents.
 
 use fieldpost_model::TimeMs;
-use fieldpost_model::hub_runs::{KnownRun, KnownRuns, RunPlace, RunWish};
+use fieldpost_model::hub_runs::{KnownGap, KnownRun, KnownRuns, RunGap, RunPlace, RunWish};
 use fieldpost_model::job::Run;
 use rusqlite::types::{Type, Value};
 use rusqlite::{Connection, Row, params_from_iter};
@@ -127,6 +127,41 @@ pub(super) fn tasks(connection: &Connection, agent_id: Option<&str>) -> rusqlite
         let read =
             read.map_err(|error| rusqlite::Error::FromSqlConversionFailure(2, Type::Text, Box::new(error)));
         Ok((row.get(0)?, row.get(1)?, read?))
+    })?;
+    rows.collect()
+}
+
+/// Was anything said to be missing behind this place: agent, spool, version?
+pub(super) fn has_gap(connection: &Connection, behind: (&str, &String, i64)) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM gaps WHERE agent = ?1 AND spool = ?2 AND version > ?3";
+    connection.prepare_cached(sql)?.exists(behind)
+}
+
+pub(super) fn gaps(
+    connection: &Connection,
+    agents: &[String],
+    since_ms: TimeMs,
+    limit: usize,
+) -> rusqlite::Result<Vec<KnownGap>> {
+    let of_agents = match agents.len() {
+        0 => "1".to_owned(),
+        n => format!("agent IN ({})", vec!["?"; n].join(",")),
+    };
+    let sql = format!(
+        "SELECT agent, version, n_runs, at_most, from_ms, to_ms, noted_ms FROM gaps WHERE to_ms >= ? AND {of_agents}
+         ORDER BY to_ms DESC LIMIT {limit}"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let values = std::iter::once(Value::from(since_ms)).chain(agents.iter().cloned().map(Value::from));
+    let rows = statement.query_map(params_from_iter(values), |row| {
+        let gap = RunGap {
+            version: row.get::<_, i64>(1)?.unsigned_abs(),
+            n_runs: row.get::<_, i64>(2)?.unsigned_abs(),
+            at_most: row.get(3)?,
+            from_ms: row.get(4)?,
+            to_ms: row.get(5)?,
+        };
+        Ok(KnownGap { agent_id: row.get(0)?, gap, noted_ms: row.get(6)? })
     })?;
     rows.collect()
 }

@@ -75,7 +75,7 @@ fn begin_epoch(act: &Act, path: &Path) -> rusqlite::Result<()> {
 }
 
 /// Copies a database by SQLite's own means: into a temporary file, synced, then renamed.
-pub(super) fn copy(source: &Connection, to: &Path) -> Result<(), StoreError> {
+pub(crate) fn copy(source: &Connection, to: &Path) -> Result<(), StoreError> {
     let made = beside(to, ".tmp");
     match std::fs::remove_file(&made) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

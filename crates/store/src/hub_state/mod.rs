@@ -23,6 +23,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+pub(crate) use backup::copy;
 pub use backup::restore_hub_state;
 pub use open::HubStateOpenError;
 

@@ -187,6 +187,17 @@ impl Orders for SqliteHubState {
         })
     }
 
+    fn remove_order(&self, act: &Act, id: &str) -> StateResult<bool> {
+        let sql = "DELETE FROM orders WHERE id = ?1 AND is_open = 0 AND state <> 'delivered'";
+        self.write(|transaction| {
+            let is_done = transaction.prepare_cached(sql)?.execute([id])? == 1;
+            if is_done {
+                audit::append(transaction, act, "run.remove", id, &json!({}))?;
+            }
+            Ok(is_done)
+        })
+    }
+
     fn hub_jobs(&self) -> StateResult<Vec<HubJob>> {
         let sql = "SELECT job, target, paused, chosen, made_by, changed_ms FROM hub_jobs ORDER BY name";
         self.read(|connection| {

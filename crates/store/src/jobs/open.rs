@@ -11,11 +11,14 @@ use crate::{StoreError, database, quarantine};
 /// What `PRAGMA application_id` says: 'FPjb'.
 const APPLICATION_ID: i64 = 1_179_675_234;
 /// The newest version that is known.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// One step takes a file from the version of its place in this list to the next one. A step that was
 /// released is never changed.
-const STEPS: [&str; VERSION as usize] =
-    [include_str!("../sql/jobs.sql"), include_str!("../sql/jobs_changes.sql")];
+const STEPS: [&str; VERSION as usize] = [
+    include_str!("../sql/jobs.sql"),
+    include_str!("../sql/jobs_changes.sql"),
+    include_str!("../sql/jobs_removed.sql"),
+];
 /// Rows are short and many pages are read by key: what SQLite takes by itself.
 const PAGE_BYTES: u32 = 4_096;
 

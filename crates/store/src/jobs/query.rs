@@ -1,7 +1,7 @@
 //! Questions about runs and tasks.
 
 use fieldpost_model::TimeMs;
-use fieldpost_model::hub_runs::{RunCursor, RunVersion};
+use fieldpost_model::hub_runs::{RunCursor, RunGap, RunVersion};
 use fieldpost_model::job::{Run, RunState};
 use rusqlite::types::{Type, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
@@ -79,6 +79,45 @@ impl JobsFile {
                 Ok((row.get::<_, i64>(0)?.unsigned_abs(), record(row, 1)?))
             })?;
             rows.collect()
+        })
+    }
+
+    /// The number of the newest removal; 0 before the first.
+    pub fn removals_head(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT coalesce(max(number), 0) FROM removed";
+        self.read(|connection| {
+            Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
+        })
+    }
+
+    /// Runs that changed behind this change and were forgotten behind this removal; none if there are
+    /// none.
+    pub fn gap(&self, after: RunVersion, after_removal: u64) -> Result<Option<RunGap>, StoreError> {
+        let bound = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.removed("version > ?1 AND number > ?2", (bound(after), bound(after_removal)))
+    }
+
+    /// Runs that were forgotten and were there in this span; none if there are none.
+    pub fn forgotten_between(&self, from_ms: TimeMs, to_ms: TimeMs) -> Result<Option<RunGap>, StoreError> {
+        self.removed("to_ms >= ?1 AND from_ms < ?2", (from_ms, to_ms))
+    }
+
+    fn removed(&self, condition: &str, bounds: (i64, i64)) -> Result<Option<RunGap>, StoreError> {
+        let sql = format!(
+            "SELECT max(version), sum(n_runs), min(from_ms), max(to_ms), max(n_runs) > 1 FROM removed
+             WHERE {condition}"
+        );
+        self.read(|connection| {
+            connection.prepare_cached(&sql)?.query_row(bounds, |row| {
+                let Some(version) = row.get::<_, Option<i64>>(0)? else { return Ok(None) };
+                Ok(Some(RunGap {
+                    version: version.unsigned_abs(),
+                    n_runs: row.get::<_, i64>(1)?.unsigned_abs(),
+                    from_ms: row.get(2)?,
+                    to_ms: row.get(3)?,
+                    at_most: row.get(4)?,
+                }))
+            })
         })
     }
 

@@ -16,6 +16,9 @@ use crate::{StoreError, database};
 const N_TOGETHER_MAX: usize = 256;
 /// Ids of forgotten orders that are kept, the newest.
 const N_FORGOTTEN_MAX: i64 = 100_000;
+/// Rows of runs that were forgotten, at most; then so many of the oldest become one.
+const N_REMOVED_MAX: i64 = 10_000;
+const N_REMOVED_MERGED: i64 = 1_000;
 /// The log is copied into the file beyond this size.
 const WAL_BYTES_COPIED: u64 = 1 << 20;
 /// The log is emptied beyond this size.
@@ -157,7 +160,28 @@ fn remove(connection: &Connection, id: &str) -> rusqlite::Result<usize> {
         let sql = "DELETE FROM forgotten WHERE number <= (SELECT max(number) FROM forgotten) - ?1";
         connection.prepare_cached(sql)?.execute([N_FORGOTTEN_MAX])?;
     }
+    note_removed(connection, id)?;
     connection.prepare_cached("DELETE FROM runs WHERE id = ?1")?.execute([id])
+}
+
+/// Counts a run that is forgotten, for hubs that have not heard of it.
+fn note_removed(connection: &Connection, id: &str) -> rusqlite::Result<()> {
+    let sql = "INSERT OR IGNORE INTO removed (version, n_runs, from_ms, to_ms)
+        SELECT version, 1, created_ms, coalesce(ended_ms, created_ms) FROM runs WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute([id])?;
+    let n_rows: i64 =
+        connection.prepare_cached("SELECT count(*) FROM removed")?.query_row([], |row| row.get(0))?;
+    if n_rows <= N_REMOVED_MAX {
+        return Ok(());
+    }
+    let merged = "SELECT max(number), max(version), sum(n_runs), min(from_ms), max(to_ms) FROM
+        (SELECT * FROM removed ORDER BY number LIMIT ?1)";
+    let row = connection.prepare_cached(merged)?.query_row([N_REMOVED_MERGED], |row| {
+        Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])
+    })?;
+    connection.prepare_cached("DELETE FROM removed WHERE number <= ?1")?.execute([row[0]])?;
+    connection.prepare_cached("INSERT INTO removed VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(row)?;
+    Ok(())
 }
 
 fn output_bytes(run: &Run) -> i64 {

@@ -100,7 +100,7 @@ fn merge_was_cut_off(bench: &Bench) -> bool {
 
 #[test]
 fn killed_at_any_instant_it_loses_nothing_that_was_acknowledged() {
-    let n_kills: u64 = std::env::var("FIELDPOST_SOAK").ok().map_or(30, |n| n.parse().unwrap());
+    let n_kills: u64 = 30 * crate::data::soak();
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
     let mut random = seed | 1;
     let bench = Bench::new();
@@ -133,7 +133,7 @@ fn killed_at_any_instant_it_loses_nothing_that_was_acknowledged() {
 /// What a hub was told is noted stays noted, and every number is accounted for.
 #[test]
 fn killed_at_any_instant_it_forgets_no_acknowledgement_and_no_number() {
-    let n_kills: u64 = std::env::var("FIELDPOST_SOAK").ok().map_or(15, |n| n.parse().unwrap());
+    let n_kills: u64 = 15 * crate::data::soak();
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
     let (bench, mut random, mut next, mut acked) = (Bench::new(), seed | 1, 0, 0);
     for _ in 0..n_kills {

@@ -53,7 +53,7 @@ fn damage(bytes: &mut Vec<u8>, kind: u64, random: u64) {
 /// Whatever is damaged, the store opens, takes windows, and answers no wrong sample.
 #[test]
 fn damaged_files_never_stop_the_store_nor_change_a_sample() {
-    let n_mutations: u64 = std::env::var("FIELDPOST_SOAK").ok().map_or(100, |n| n.parse().unwrap());
+    let n_mutations: u64 = 100 * crate::data::soak();
     let pristine = filled();
     let paths = databases(&pristine);
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
@@ -110,7 +110,7 @@ fn damaged_hot_file_is_put_aside_after_an_unclean_stop() {
 /// is missing is said.
 #[test]
 fn bad_page_of_the_hot_file_costs_the_windows_on_it() {
-    let n_mutations: u64 = std::env::var("FIELDPOST_SOAK").ok().map_or(24, |n| n.parse().unwrap());
+    let n_mutations: u64 = 24 * crate::data::soak();
     let (pristine, hot) = hot_of_an_hour();
     let bytes = std::fs::read(&hot).unwrap();
     let n_pages = bytes.len() as u64 / 2048;

@@ -11,6 +11,11 @@ use fieldpost_store::{Config, Opened, Reader, Samples, Store, StoreOptions};
 /// An hour's beginning in November 2026.
 pub const START_MS: TimeMs = 1_795_219_200_000;
 
+/// How many times more than in `make test`.
+pub fn soak() -> u64 {
+    std::env::var("FIELDPOST_SOAK").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
 /// A clock that tests set.
 pub struct Bench {
     pub folder: tempfile::TempDir,

@@ -74,7 +74,7 @@ fn assert_whole(bench: &HubBench, n_rounds: i64, seed: u64) {
 
 #[test]
 fn hub_that_is_killed_has_all_that_it_acknowledged_and_knows_it() {
-    let n_kills: u64 = std::env::var("FIELDPOST_SOAK").ok().map_or(25, |n| n.parse().unwrap());
+    let n_kills: u64 = 25 * crate::data::soak();
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
     let mut random = seed | 1;
     let bench = HubBench::new();

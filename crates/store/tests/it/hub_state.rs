@@ -6,6 +6,7 @@ mod enrol;
 
 /// Killed at any instant: a token is usable, or its agent is made.
 mod killed;
+mod orders;
 
 /// Files that are damaged, gone, of another hub; copies of them.
 mod files;

@@ -29,6 +29,9 @@ mod damage;
 /// A disk that is full, and one that has room again.
 mod full;
 
+/// The runs of all agents at the hub.
+mod hub_runs;
+
 /// The hub's agents, tokens, users and audit log.
 mod hub_state;
 

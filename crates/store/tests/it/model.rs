@@ -200,7 +200,7 @@ proptest! {
 
 /// As many cases as a crash test has kills.
 fn cases() -> u32 {
-    std::env::var("FIELDPOST_SOAK").ok().map_or(64, |n| n.parse().unwrap())
+    64 * crate::data::soak() as u32
 }
 
 /// Asks while files are merged away: a file that goes while it is being opened is no trouble.

@@ -203,5 +203,5 @@ proptest! {
 
 /// As many cases as a crash test has kills.
 fn cases() -> u32 {
-    std::env::var("FIELDPOST_SOAK").ok().map_or(48, |n| n.parse().unwrap())
+    48 * crate::data::soak() as u32
 }

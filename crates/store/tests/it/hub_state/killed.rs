@@ -56,7 +56,7 @@ fn finish(state: &dyn HubState, n: u64, n_tokens: u64) -> u64 {
 
 #[test]
 fn killed_at_any_instant_a_token_is_usable_or_its_agent_is_made() {
-    let n_kills: u64 = std::env::var("FIELDPOST_SOAK").ok().map_or(25, |n| n.parse().unwrap());
+    let n_kills: u64 = 25 * crate::data::soak();
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
     let mut random = seed | 1;
     let hub = Hub::new();
