@@ -258,7 +258,7 @@ pub async fn list(State(hub): super::State, Query(wish): Query<Wish>) -> Result<
             let mut all = hub.state.agents()?;
             all.retain(|agent| agent.name.to_lowercase().contains(&part));
             if all.is_empty() {
-                return Ok(Json(HubRunList { runs: Vec::new(), next: None }));
+                return Ok(Json(HubRunList { runs: Vec::new(), next: None, gaps: Vec::new() }));
             }
             wish.agents.extend(all.into_iter().map(|agent| agent.id));
         }
