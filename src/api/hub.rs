@@ -159,6 +159,12 @@ fn job_routes(routes: Routes<Arc<Hub>>, viewer: Need, operator: Need) -> Routes<
         .on(Method::GET, "/api/v1/agents/{agent}/ping", viewer, |filter| on(filter, remote::ping))
         .on(Method::POST, "/api/v1/agents/{agent}/restart", operator, |filter| on(filter, remote::restart))
         .on(Method::POST, "/api/v1/agents/{agent}/killall", operator, |filter| on(filter, remote::kill_all))
+        .on(Method::POST, "/api/v1/agents/{agent}/jobs/{name}/enable", operator, |filter| {
+            on(filter, remote::enable_job)
+        })
+        .on(Method::POST, "/api/v1/agents/{agent}/jobs/{name}/disable", operator, |filter| {
+            on(filter, remote::disable_job)
+        })
         .on(Method::POST, "/api/v1/targets", viewer, |filter| on(filter, runs::targets))
         .on(Method::GET, "/api/v1/queues", viewer, |filter| on(filter, runs::queues))
         .on(Method::GET, "/api/v1/jobs", viewer, |filter| on(filter, jobs::list))

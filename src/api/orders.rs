@@ -276,10 +276,18 @@ mod tests {
             status(&router, "POST", "/v1/jobs/listed/trigger", &json!({})).await,
             StatusCode::FORBIDDEN
         );
+        let is_paused = || jobs.task("listed").unwrap().unwrap().paused;
+        assert_eq!(
+            status(&router, "POST", "/v1/jobs/listed/disable", &json!({})).await,
+            StatusCode::FORBIDDEN
+        );
+        assert!(!is_paused(), "the owner admits nothing");
         ceiling.store(1, Ordering::SeqCst);
         assert_eq!(status(&router, "POST", "/v1/orders", &listed).await, StatusCode::CREATED);
         assert_eq!(status(&router, "POST", "/v1/orders", &listed).await, StatusCode::CONFLICT, "once");
         assert_eq!(n_runs(), 1);
+        assert_eq!(status(&router, "POST", "/v1/jobs/listed/disable", &json!({})).await, StatusCode::OK);
+        assert!(is_paused());
         // What its caller wants it to read only where the host's owner has said so.
         let reading = |id: &str, name: &str| {
             let named = json!({ "named": { "name": name, "stdin": "some words" } });

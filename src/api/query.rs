@@ -3,6 +3,7 @@
 
 mod ask;
 mod federate;
+mod grouped;
 mod reply;
 mod routes;
 mod tree;
@@ -19,8 +20,9 @@ use fieldpost_promql::{
 use serde_json::{Value as Json, json};
 
 pub use ask::Ask;
+pub use grouped::Questions;
 pub use reply::{Fault, Reply};
-pub use routes::{Asked, each};
+pub use routes::{Asked, each, grouped};
 pub use turns::Turns;
 
 /// Points of a series that one answer may have, as in Prometheus.
@@ -77,6 +79,11 @@ impl Stopwatch {
     fn start(ask: &Ask) -> Result<Self, Fault> {
         let asked = ask.span("timeout")?.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs()));
         Ok(Self { begun: Instant::now(), allowed: asked.unwrap_or(TIMEOUT).min(TIMEOUT) })
+    }
+
+    /// Of questions that say nothing of it.
+    fn usual() -> Self {
+        Self { begun: Instant::now(), allowed: TIMEOUT }
     }
 
     fn is_over(&self) -> bool {

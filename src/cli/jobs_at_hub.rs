@@ -1,5 +1,5 @@
-//! Jobs through the hub: its own, which are changed there, and those of hosts, which are shown and
-//! triggered.
+//! Jobs through the hub: its own, which are changed there, and those of hosts, which are shown, triggered,
+//! disabled and enabled.
 
 use std::process::ExitCode;
 
@@ -7,13 +7,13 @@ use anyhow::bail;
 use fieldpost_model::hub_state::Target;
 
 use super::job_door::JobDoor;
-use super::jobs::{One, cells};
+use super::jobs::{One, cells, line};
 use super::server::encoded;
 use super::{Global, terminal};
 use crate::api::{HubJobView, JobList, NamedJob, RunOrder, RunsOrdered, TriggerRequest};
 use crate::jobs::TaskView;
 
-/// The same for a job of the hub's own; or one of a host, which is only triggered.
+/// The same for a job of the hub's own; or one of a host, whose definition is its owner's.
 pub fn at_hub(
     one: &One,
     (verb, request): (&str, TriggerRequest),
@@ -30,7 +30,15 @@ pub fn at_hub(
             let door = JobDoor::find(&one.whom, true, global)?.of_any();
             door.send("POST", "/runs", &order)?
         }
-        (Some(agent), _) => bail!("job {} of {agent} is its owner's; here it is only triggered", one.name),
+        (Some(agent), "") => {
+            bail!("job {} of {agent} is its owner's; here it is triggered, disabled and enabled", one.name)
+        }
+        (Some(agent), verb) => {
+            let path = format!("/agents/{}/jobs/{}/{verb}", encoded(agent), encoded(&one.name));
+            let task: TaskView = door.send("POST", &path, &nothing)?;
+            terminal::out(&if global.json { serde_json::to_string(&task)? } else { line(&task) })?;
+            return Ok(ExitCode::SUCCESS);
+        }
         (None, "trigger") => door.send("POST", &format!("{path}/trigger"), &nothing)?,
         (None, "") => {
             door.tell("DELETE", &path)?;

@@ -1,6 +1,6 @@
 // What people do with the dashboard, done by a browser: a real hub, real agents, and a fleet of
 // thousands. Each check is a story; what a story needs done to hosts it asks the test for.
-import { defineAndTrigger, offeredToViewer, runAndKill } from "./jobs.mjs";
+import { defineAndTrigger, offeredToViewer, ownJob, runAndKill } from "./jobs.mjs";
 import { check, closePage, given, have, isAccessible, openPage, story } from "./stage.mjs";
 import { thousands } from "./thousands.mjs";
 
@@ -257,7 +257,7 @@ await story([
   ],
   // Nobody takes the host or the hub away meanwhile.
   [
-    [["phone", phone]],
+    [["phone", phone], ["own job", (browser) => ownJob(browser, USER)]],
     [["run and kill", (browser) => runAndKill(browser, USER)], ["define and trigger", (browser) => defineAndTrigger(browser, USER)]],
   ],
   [[["hostile", hostile], ["viewer", viewer]]],

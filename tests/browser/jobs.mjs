@@ -92,6 +92,32 @@ export async function defineAndTrigger(browser, user) {
   await closePage(page);
 }
 
+/** A job of a host's own runs now, is disabled and enabled; its run is found by parts of names. */
+export async function ownJob(browser, user) {
+  const page = await openPage(browser, given.url, { user, path: "/jobs?q=sweep" });
+  const row = page.locator(`[data-job="${given.own_job}"]`);
+  await row.getByRole("button", { name: "Run now" }).click();
+  await row.locator(".last-run").filter({ hasText: "Succeeded" }).waitFor();
+  await row.getByRole("button", { name: "Disable" }).click();
+  await row.getByRole("button", { name: "Enable" }).waitFor();
+  await row.getByText("disabled").waitFor();
+  await row.getByRole("button", { name: "Enable" }).click();
+  await row.getByText(/^in /).waitFor();
+  await page.goto(`${given.url}/runs`);
+  const found = page.locator("[data-run]").filter({ hasText: given.own_job });
+  await page.getByRole("searchbox", { name: "Job", exact: true }).fill("WEEP");
+  await page.getByRole("searchbox", { name: "Host", exact: true }).fill(given.host.slice(1));
+  await page.getByRole("searchbox", { name: "Tag", exact: true }).fill("eam=clean");
+  await page.waitForFunction((name) => [...document.querySelectorAll("[data-run]")].every((run) => run.textContent.includes(name)), given.own_job);
+  await found.first().waitFor();
+  check(new URL(page.url()).searchParams.get("job") === "WEEP", page.url());
+  await page.reload();
+  await found.first().waitFor();
+  await page.getByRole("searchbox", { name: "Job", exact: true }).fill('"weep"');
+  await page.getByRole("heading", { name: "No run fits" }).waitFor();
+  await closePage(page);
+}
+
 /** Looks at jobs and runs as one who may change nothing. */
 export async function offeredToViewer(page) {
   for (const view of ["/jobs", "/runs"]) {

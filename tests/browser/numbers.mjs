@@ -4,8 +4,14 @@ import { thousands } from "./thousands.mjs";
 
 const USER = { name: "ada", password: "correct horse battery" };
 const N_TIMES = 7;
+/** How often the heap of a live page is looked at. */
+const HEAP_EVERY_S = 60;
 /** The hub does what it does anyhow for so long, before somebody looks. */
 const REST_MS = 30_000;
+/** It is looked so often, and for so long, whether the hub rests; it rests below this. */
+const N_LOOKS_MAX = 60;
+const LOOK_MS = 4_000;
+const RESTING_PERCENT = 2;
 
 const tell = (what, value) => process.stdout.write(`measured ${what}: ${value}\n`);
 const sleep = (ms) => new Promise((go) => setTimeout(go, ms));
@@ -22,6 +28,19 @@ async function admin(browser) {
   const said = await page.context().request.post(`${given.url}/api/v1/users/${USER.name}/password`, { data: { password: USER.password }, headers: { origin: given.url } });
   if (!said.ok()) throw new Error(`setting the password answers ${said.status()}`);
   await page.context().close();
+}
+
+/** CPU of the hub over some time, percent of a core. */
+async function cpuOver(ms) {
+  const cpu = async () => Number(await have("cpu"));
+  const [before, at] = [await cpu(), performance.now()];
+  await sleep(ms);
+  return (((await cpu()) - before) / ((performance.now() - at) / 1000)) * 100;
+}
+
+/** Waits until the hub has merged what it was filled with, as it merges hours while they pass: until it rests. */
+async function merged() {
+  for (let turn = 0; turn < N_LOOKS_MAX && (await cpuOver(LOOK_MS)) > RESTING_PERCENT; turn += 1);
 }
 
 /** From the beginning of the navigation, with nothing in the browser's cache, until rows have their numbers. */
@@ -62,7 +81,7 @@ async function day(browser) {
     const ask = window.fetch;
     window.asked = { open: 0, n: 0 };
     window.fetch = async (...of) => {
-      if (!String(of[0]).includes("query_range")) return ask(...of);
+      if (!/query_(range|groups)/.test(String(of[0]))) return ask(...of);
       window.asked.open += 1;
       window.asked.n += 1;
       try {
@@ -74,6 +93,7 @@ async function day(browser) {
   });
   const times = [];
   let n = 0;
+  const before = Number(await have("cpu"));
   for (let turn = 0; turn < N_TIMES; turn += 1) {
     await sleep(1_500);
     const [took, asked] = await page.evaluate(async () => {
@@ -82,8 +102,7 @@ async function day(browser) {
       window.asked.n = 0;
       const begun = performance.now();
       button("24h").click();
-      await frame();
-      while (window.asked.open > 0) await frame();
+      while (window.asked.n === 0 || window.asked.open > 0) await frame();
       await frame();
       const took = performance.now() - begun;
       const asked = window.asked.n;
@@ -95,6 +114,7 @@ async function day(browser) {
     times.push(took);
     n = asked;
   }
+  tell("CPU of the hub for it, and for an hour after it", `${Math.round(((Number(await have("cpu")) - before) / N_TIMES) * 1000)} ms`);
   const panels = await page.evaluate(() => [...document.querySelectorAll(".panel.chart")].filter((one) => one.getBoundingClientRect().top < window.innerHeight).length);
   tell(`24 h at 1 s, from the click until ${panels} panels are painted, ${n} questions`, spread(times, "ms"));
   await closePage(page);
@@ -102,13 +122,7 @@ async function day(browser) {
 
 /** What the hub uses with nobody looking, and with one live page of a host; and whether the page's heap stays flat. */
 async function live(browser) {
-  const cpu = async () => Number(await have("cpu"));
-  const over = async (ms) => {
-    const [before, at] = [await cpu(), performance.now()];
-    await sleep(ms);
-    return (((await cpu()) - before) / ((performance.now() - at) / 1000)) * 100;
-  };
-  tell("CPU of the hub with nobody looking", `${(await over(REST_MS)).toFixed(2)} % of a core`);
+  tell("CPU of the hub with nobody looking", `${(await cpuOver(REST_MS)).toFixed(2)} % of a core`);
   const page = await openPage(browser, given.url, { user: USER, path: `/hosts/${given.host}` });
   await page.getByText("● Live").waitFor();
   await sleep(5_000);
@@ -120,12 +134,18 @@ async function live(browser) {
   };
   await cdp.send("Performance.enable");
   await sleep(20_000);
-  const first = await heap();
-  const used = await over(given.live_seconds * 1_000);
-  const last = await heap();
-  tell("CPU of the hub with a live page of a host", `${used.toFixed(2)} % of a core`);
-  tell(`heap of that page after ${given.live_seconds} s`, `${first.toFixed(1)} MiB, then ${last.toFixed(1)} MiB`);
+  const curve = [await heap()];
+  const used = [];
+  for (let left = given.live_seconds; left > 0; left -= HEAP_EVERY_S) {
+    used.push(await cpuOver(Math.min(left, HEAP_EVERY_S) * 1_000));
+    curve.push(await heap());
+  }
+  tell(`CPU of the hub with a live page of a host, over ${given.live_seconds} s`, `${(used.reduce((a, b) => a + b, 0) / used.length).toFixed(2)} % of a core`);
+  tell(`heap of that page, MiB, every ${HEAP_EVERY_S} s`, curve.map((one) => one.toFixed(1)).join(" "));
   await closePage(page);
 }
 
-await story([[[["first admin", admin]]], [[["first load", firstLoad]]], [[["a day", day]]], [[["live", live]]], [[["thousands", thousands]]]]);
+/** Only one of them, if FIELDPOST_BENCH_ONLY names it. */
+const only = process.env.FIELDPOST_BENCH_ONLY;
+const all = Object.entries({ "first load": firstLoad, "a day": day, live, thousands }).filter(([name]) => !only || name === only);
+await story([[[["first admin", admin]]], [[["merged", merged]]], ...all.map((one) => [[one]])]);

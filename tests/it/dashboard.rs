@@ -48,7 +48,9 @@ const HOST: &str = "web1";
 const BURNER: &str = "burner-a9";
 /// What a page that takes names for markup would run.
 const HOSTILE: &str = "<img src=x onerror=window.harmed=true>";
-/// Its role.
+/// A job of the host's own.
+const OWN_JOB: &str = "sweep-up";
+/// The host's role.
 const ROLE: &str = "web";
 /// Hosts of the large fleet; a quarter of them has the role `db`.
 const N_LARGE: usize = 2_000;
@@ -105,7 +107,10 @@ impl Stage {
 #[test]
 fn people_find_their_way_through_the_dashboard() {
     let hub = Hub::start(program(), "").unwrap();
-    let agent = Agent::start(program(), CONFIG).unwrap();
+    let scratch = Scratch::new().unwrap();
+    let own = format!("jobs:\n  - {{name: {OWN_JOB}, shell: 'true', every: 1h, tags: {{team: cleaners}}}}\n");
+    scratch.write("config/jobs.d/own.yaml", &own).unwrap();
+    let agent = Agent::start_in(scratch, program(), CONFIG, &[]).unwrap();
     let joined = agent.join(&hub.join_string().unwrap(), &["--name", HOST, "--role", ROLE]).unwrap();
     assert!(joined.status.success(), "{joined:?}");
     wait_until_up(&hub, &agent, HOST);
@@ -117,6 +122,7 @@ fn people_find_their_way_through_the_dashboard() {
     given["burner"] = BURNER.into();
     given["hostile"] = HOSTILE.into();
     given["role"] = ROLE.into();
+    given["own_job"] = OWN_JOB.into();
     given["n_large"] = N_LARGE.into();
     play("dashboard.mjs", &given.to_string(), |what| stage.have(what));
 }

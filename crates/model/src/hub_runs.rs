@@ -158,12 +158,16 @@ pub struct RunWish {
     pub agents: Vec<String>,
     /// Of this job.
     pub job: Option<String>,
+    /// Of jobs with this in their names, whatever the case; of runs without a name, in their command.
+    pub job_part: Option<String>,
     /// Of this domain.
     pub domain: Option<String>,
     /// In one of these states; none named: in any.
     pub states: Vec<RunState>,
     /// With all of these tags.
     pub tags: Vec<(String, String)>,
+    /// With this in a tag, `name=value`, whatever the case.
+    pub tag_part: Option<String>,
     /// Ordered together.
     pub batch: Option<String>,
     /// Accepted at this instant or later.

@@ -48,10 +48,13 @@ const LISTED: &[(&str, &str)] =
 /// What may be asked of runs.
 const RUNS: &[(&str, &str)] = &[
     ("agent", "string"),
+    ("agent_part", "string"),
     ("job", "string"),
+    ("job_part", "string"),
     ("domain", "string"),
     ("state", "string"),
     ("tag", "string"),
+    ("tag_part", "string"),
     ("batch", "string"),
     ("since", "integer"),
     ("after", "string"),
@@ -294,6 +297,18 @@ const ENTRIES: &[Entry] = &[
         "Object",
     ),
     Entry::with(
+        "POST /api/v1/agents/{agent}/jobs/{name}/enable",
+        "Have an agent run a job of its own by itself again, if its owner allows jobs from outside",
+        "",
+        "HostJob",
+    ),
+    Entry::with(
+        "POST /api/v1/agents/{agent}/jobs/{name}/disable",
+        "Have an agent leave the slots of a job of its own out; its definition stays",
+        "",
+        "HostJob",
+    ),
+    Entry::with(
         "POST /api/v1/targets",
         "Who would get an order, and why others would not",
         "TargetQuestion",
@@ -321,6 +336,12 @@ const ENTRIES: &[Entry] = &[
     Entry::with("POST /api/v1/query", "The same by a form", FORM, "Queried"),
     Entry::get("GET /api/v1/query_range", "PromQL over a range", "Queried").asking(RANGE),
     Entry::with("POST /api/v1/query_range", "The same by a form", FORM, "Queried"),
+    Entry::with(
+        "POST /api/v1/query_groups",
+        "Many questions in PromQL over one range: a column of numbers for each series",
+        "Questions",
+        "Columns",
+    ),
     Entry::get("GET /api/v1/series", "Labels of series that a selector finds", "Queried").asking(LISTED),
     Entry::with("POST /api/v1/series", "The same by a form", FORM, "Queried"),
     Entry::get("GET /api/v1/labels", "Names of labels", "Queried").asking(LISTED),

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::http::Method;
+use axum::routing::on;
 use fieldpost_model::TimeMs;
 use fieldpost_promql::Catalogue;
 
 use crate::api::gate::{Need, Routes};
-use crate::api::query::{Asked, Turns, each};
+use crate::api::query::{Asked, Turns, each, grouped};
 use crate::hub::Hub;
 
 /// Queries that run at the same time, and those of one asker.
@@ -32,5 +34,6 @@ pub fn routes(routes: Routes<Arc<Hub>>, need: Need) -> Routes<Arc<Hub>> {
     each::<Hub>(|method, path, handler| {
         all = all.take().map(|routes| routes.on(method, path, need, handler));
     });
-    all.unwrap_or_else(Routes::new)
+    let routes = all.unwrap_or_else(Routes::new);
+    routes.on(Method::POST, "/api/v1/query_groups", need, |filter| on(filter, grouped::<Hub>))
 }

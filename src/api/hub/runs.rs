@@ -181,12 +181,16 @@ pub async fn targets(
 pub struct Wish {
     /// Names or ids of agents, with commas.
     agent: Option<String>,
+    /// In the name of the agent, whatever the case.
+    agent_part: Option<String>,
     job: Option<String>,
+    job_part: Option<String>,
     domain: Option<String>,
     /// Words of states, with commas.
     state: Option<String>,
     /// `name=value`, with commas.
     tag: Option<String>,
+    tag_part: Option<String>,
     batch: Option<String>,
     since: Option<TimeMs>,
     /// The `next` of the page before.
@@ -230,9 +234,11 @@ impl Wish {
         let wish = RunWish {
             agents: Vec::new(),
             job: self.job,
+            job_part: self.job_part,
             domain: self.domain,
             states: states.map_err(Problem::bad_request)?,
             tags: tags.collect::<Result<_, _>>()?,
+            tag_part: self.tag_part,
             batch: self.batch,
             since_ms: self.since,
             going_on: false,
@@ -245,8 +251,17 @@ impl Wish {
 
 /// Runs of all agents, newest first.
 pub async fn list(State(hub): super::State, Query(wish): Query<Wish>) -> Result<Json<HubRunList>, Problem> {
+    let part = wish.agent_part.as_deref().map(str::to_lowercase);
     let (names, mut wish) = wish.read()?;
     blocking(hub, move |hub| {
+        if let Some(part) = part {
+            let mut all = hub.state.agents()?;
+            all.retain(|agent| agent.name.to_lowercase().contains(&part));
+            if all.is_empty() {
+                return Ok(Json(HubRunList { runs: Vec::new(), next: None, gaps: Vec::new() }));
+            }
+            wish.agents.extend(all.into_iter().map(|agent| agent.id));
+        }
         for name in names {
             let agent = hub.state.agent(&name)?.ok_or_else(|| super::agents::unknown(&name))?;
             wish.agents.push(agent.id);

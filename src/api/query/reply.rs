@@ -98,6 +98,17 @@ impl Reply {
         Self { kind, coding, body }
     }
 
+    /// What is written.
+    #[cfg(test)]
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// JSON that was written by hand.
+    pub fn of_text(text: String) -> Self {
+        Self::new(JSON, None, text.into_bytes())
+    }
+
     /// These data, and what there is to say about them.
     pub fn of_json(data: &Json, warnings: &[&str]) -> Self {
         let mut text = format!("{{\"status\":\"success\",\"data\":{data}");

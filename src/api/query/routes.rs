@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::header::ACCEPT;
@@ -13,7 +14,7 @@ use fieldpost_model::TimeMs;
 use fieldpost_promql::{Catalogue, Engine};
 
 use super::turns::{Asker, Turn, Turns};
-use super::{Ask, Fault, Reply, federate, tree, tsdb};
+use super::{Ask, Fault, Questions, Reply, federate, tree, tsdb};
 
 /// Whoever has series to ask about.
 pub trait Asked: Send + Sync + 'static {
@@ -89,6 +90,21 @@ async fn instant<A: Asked>(State(source): Source<A>, asker: Asker, ask: Ask) -> 
 async fn range<A: Asked>(State(source): Source<A>, asker: Asker, ask: Ask) -> Answered {
     let engine = source.engine();
     answered(source, asker, move |source, _| super::range(source, engine, &ask)).await
+}
+
+/// Many questions over one range; no route of Prometheus'.
+pub async fn grouped<A: Asked>(
+    State(source): Source<A>,
+    asker: Asker,
+    Json(asked): Json<Questions>,
+) -> Answered {
+    let engine = source.engine();
+    let turn: Turn = source.turns().take(asker).await?;
+    let done = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        asked.answer(engine, &|| source.question())
+    });
+    done.await.unwrap_or_else(|error| Err(Fault::internal(format!("the queries broke off: {error}"))))
 }
 
 async fn series<A: Asked>(State(source): Source<A>, asker: Asker, ask: Ask) -> Answered {

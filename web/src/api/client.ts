@@ -80,12 +80,19 @@ let underWay = 0;
 const waiting: (() => void)[] = [];
 
 async function prometheus(path: string, form: Record<string, string>, abort?: AbortSignal): Promise<Queried> {
-  if (underWay >= N_UNDER_WAY_MAX) await new Promise<void>((go) => waiting.push(go));
-  else underWay += 1;
-  try {
+  return inTurn(async () => {
     abort?.throwIfAborted();
     const answer = await send<PromAnswer>(path, { method: "POST", body: new URLSearchParams(form), signal: abort });
     return { ...answer.data, warnings: answer.warnings ?? [] };
+  });
+}
+
+/** Does it when it is its turn. */
+export async function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  if (underWay >= N_UNDER_WAY_MAX) await new Promise<void>((go) => waiting.push(go));
+  else underWay += 1;
+  try {
+    return await work();
   } finally {
     // Whoever waits longest takes this place.
     const next = waiting.shift();

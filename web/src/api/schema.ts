@@ -579,6 +579,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/agents/{agent}/jobs/{name}/disable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have an agent leave the slots of a job of its own out; its definition stays
+         * @description Needs: role operator.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    agent: string;
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["HostJob"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agents/{agent}/jobs/{name}/enable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have an agent run a job of its own by itself again, if its owner allows jobs from outside
+         * @description Needs: role operator.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    agent: string;
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["HostJob"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/agents/{agent}/killall": {
         parameters: {
             query?: never;
@@ -2551,6 +2653,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/query_groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Many questions in PromQL over one range: a column of numbers for each series
+         * @description Needs: role viewer.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["Questions"];
+                };
+            };
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Columns"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/query_range": {
         parameters: {
             query?: never;
@@ -2807,10 +2961,13 @@ export interface paths {
             parameters: {
                 query?: {
                     agent?: string;
+                    agent_part?: string;
                     job?: string;
+                    job_part?: string;
                     domain?: string;
                     state?: string;
                     tag?: string;
+                    tag_part?: string;
                     batch?: string;
                     since?: number;
                     after?: string;
@@ -5218,6 +5375,18 @@ export interface components {
             to_ms: number;
             units: components["schemas"]["Culprits"];
         };
+        Columns: {
+            groups: {
+                error?: string;
+                series?: {
+                    labels: {
+                        [key: string]: string;
+                    };
+                    values: (number | null)[];
+                }[];
+            }[][];
+            warnings: string[];
+        };
         Coverage: {
             agent: string;
             agent_id: string;
@@ -5580,6 +5749,14 @@ export interface components {
             /** @enum {string} */
             status: "success" | "error";
             warnings?: string[];
+        };
+        Questions: {
+            about?: string[];
+            end_ms: number;
+            groups: string[][];
+            lookback_ms?: number | null;
+            start_ms: number;
+            step_ms: number;
         };
         Queue: {
             name: string;

@@ -51,6 +51,8 @@ export type HostJob = Schemas["HostJob"];
 export type JobList = Schemas["JobList"];
 export type JobWish = Schemas["JobWish"];
 export type JobCheck = Schemas["JobCheck"];
+export type QuestionsAsked = Schemas["Questions"];
+export type ColumnsAnswer = Schemas["Columns"];
 export type Role = Whoami["role"];
 
 /** A series of PromQL's answers. */

@@ -19,11 +19,22 @@ export interface Frame {
   lines: Drawn[];
 }
 
-/** The value of a source at a place; `source/group` names a group whichever the line is for. */
+/** The sum of all groups at a place. */
+function sum(groups: Map<string, Column> | undefined, at: number): number | null {
+  let all: number | null = null;
+  for (const column of groups?.values() ?? []) {
+    const value = column[at] ?? null;
+    if (value !== null) all = (all ?? 0) + value;
+  }
+  return all;
+}
+
+/** The value of a source at a place; `source/group` names a group whichever the line is for, `source/*` is all of them. */
 function reader(measured: Measured, group: string, at: number) {
   return (source: string): number | null => {
     const [name, own] = source.split("/", 2) as [string, string?];
     const groups = measured.get(name);
+    if (own === "*") return sum(groups, at);
     return (groups?.get(own ?? group) ?? (own === undefined ? groups?.get("") : undefined))?.[at] ?? null;
   };
 }

@@ -1,7 +1,7 @@
 // What the hub has stored, as PromQL gives it: at as many instants as there are points on the screen,
 // and nothing where nothing was measured.
-import { queryAt, queryRange } from "../api/client";
-import type { Vector } from "../api/types";
+import { queryAt } from "../api/client";
+import { columns, type Series } from "../api/columns";
 import { frameOf, type Column, type Frame, type Measured } from "./frame";
 import type { Panel, Source, Where } from "./panels";
 
@@ -69,37 +69,34 @@ export async function history(panel: Panel, subject: Subject, range: Range, abor
   const times = Array.from({ length: n }, (_, index) => from + index * step);
   if (n === 0) return { times, lines: [] };
   const lookback = Math.max(2, 2.5 * subject.interval);
-  const asked = Object.entries(panel.sources).map(async ([name, source]) => {
-    const found = await queryRange(question(source, subject, step), from * 1000, to * 1000, step, lookback, abort);
-    return [name, columns(found.result, source, from, step, n)] as const;
-  });
-  const peak = peaks(panel, subject, step, from, to, n, lookback, abort);
-  const measured: Measured = new Map(await Promise.all(asked));
+  const sources = Object.entries(panel.sources);
+  const asked = sources.map(([, source]) => question(source, subject, step));
+  const peak = peaks(panel, subject, step);
+  if (peak) asked.push(peak);
+  const over = { start_ms: from * 1000, end_ms: to * 1000, step_ms: step * 1000, lookback_ms: lookback * 1000 };
+  const about = sources.map(([, source]): [string, string] => [source.metric, matchers(subject.instance, source.where)]);
+  const answers = await columns(over, { about, questions: asked }, abort);
+  const measured: Measured = new Map(sources.map(([name, source], index) => [name, grouped(answers[index] ?? [], source.by, n)]));
   const frame = frameOf(panel, times, measured);
-  const values = frame.lines.length > 0 ? await peak : null;
+  const values = peak && frame.lines.length > 0 ? grouped(answers[sources.length] ?? [], undefined, n).get("") : null;
   if (values && panel.peak) frame.lines.push({ name: panel.peak.name, color: "ink", values, isPeak: true });
   return frame;
 }
 
 /** The largest value within each point, looked at ten times and more, if a point stands for more than it shows. */
-async function peaks(panel: Panel, subject: Subject, step: number, from: number, to: number, n: number, lookback: number, abort?: AbortSignal): Promise<Column | null> {
+function peaks(panel: Panel, subject: Subject, step: number): string | null {
   if (!panel.peak || step < 15 * subject.interval || step > PEAKS_STEP_MAX) return null;
   const fine = Math.max(3 * subject.interval, Math.ceil(step / 12));
   const series = (metric: string, where?: Where) => `${metric}{${matchers(subject.instance, where)}}`;
-  const query = `max_over_time((${panel.peak.of(series, ms(fine))})[${ms(step)}:${ms(fine)}])`;
-  const found = await queryRange(query, from * 1000, to * 1000, step, lookback, abort);
-  return columns(found.result, { metric: "" }, from, step, n).get("") ?? null;
+  return `max_over_time((${panel.peak.of(series, ms(fine))})[${ms(step)}:${ms(fine)}])`;
 }
 
-function columns(result: Vector[], source: Source, from: number, step: number, n: number): Map<string, Column> {
+/** Columns by the value of a label; what is missing at their end is nothing. */
+function grouped(found: Series[], by: string | undefined, n: number): Map<string, Column> {
   const groups = new Map<string, Column>();
-  for (const series of result) {
-    const column: Column = new Array(n).fill(null);
-    for (const [time, text] of series.values ?? []) {
-      const value = Number(text);
-      if (Number.isFinite(value)) column[Math.round((time - from) / step)] = value;
-    }
-    groups.set(source.by ? (series.metric[source.by] ?? "") : "", column);
+  for (const { labels, values } of found) {
+    while (values.length < n) values.push(null);
+    groups.set(by ? (labels[by] ?? "") : "", values);
   }
   return groups;
 }

@@ -88,15 +88,15 @@ export const PANELS: Panel[] = [
     peak: {
       name: "highest",
       of: (series, span) =>
-        `sum(rate(${series("node_cpu_seconds_total", [["mode", "!~", "idle|iowait"]])}[${span}])) / sum(rate(${series("node_cpu_seconds_total")}[${span}]))`,
+        `1 - sum(rate(${series("node_cpu_seconds_total", [["mode", "=~", "idle|iowait"]])}[${span}])) / sum(rate(${series("node_cpu_seconds_total")}[${span}]))`,
     },
-    sources: { all: rate("node_cpu_seconds_total", "mode"), sum: rate("node_cpu_seconds_total") },
+    sources: { all: rate("node_cpu_seconds_total", "mode") },
     lines: MODES.map(([modes, name, color]) => ({
       name,
       color,
       value: (of) => {
         const parts = modes.split("|").map((mode) => of(`all/${mode}`)).filter((part) => part !== null);
-        return parts.length > 0 ? ratio(parts.reduce((a, b) => a + b, 0), of("sum")) : null;
+        return parts.length > 0 ? ratio(parts.reduce((a, b) => a + b, 0), of("all/*")) : null;
       },
     })),
   },
@@ -184,6 +184,13 @@ export const PANELS: Panel[] = [
     title: "Disk latency",
     unit: "seconds",
     most: 8,
+    peak: {
+      name: "highest, of a disk",
+      of: (series, span) => {
+        const [time, n] = ["time_seconds", "completed"].map((of) => ["read", "write"].map((way) => `rate(${series(`node_disk_${way}${of === "completed" ? "s" : ""}_${of}_total`, NO_DISK)}[${span}])`).join(" + "));
+        return `max((${time}) / (${n}))`;
+      },
+    },
     sources: {
       readTime: rate("node_disk_read_time_seconds_total", "device", NO_DISK),
       reads: rate("node_disk_reads_completed_total", "device", NO_DISK),
@@ -201,6 +208,10 @@ export const PANELS: Panel[] = [
     unit: "share",
     top: 1,
     most: 10,
+    peak: {
+      name: "fullest",
+      of: (series) => `max(1 - ${series("node_filesystem_avail_bytes", NO_FILES)} / ${series("node_filesystem_size_bytes", NO_FILES)})`,
+    },
     sources: { size: gauge("node_filesystem_size_bytes", "mountpoint", NO_FILES), available: gauge("node_filesystem_avail_bytes", "mountpoint", NO_FILES) },
     lines: [{ per: "size", value: (of) => ratio(less(of("size"), of("available")), of("size")) }],
   },
@@ -224,6 +235,10 @@ export const PANELS: Panel[] = [
     id: "trouble",
     title: "Network trouble",
     unit: "count/s",
+    peak: {
+      name: "most errors and drops",
+      of: (series, span) => ["receive_errs", "transmit_errs", "receive_drop", "transmit_drop"].map((of) => `sum(rate(${series(`node_network_${of}_total`)}[${span}]))`).join(" + "),
+    },
     sources: {
       errorsIn: rate("node_network_receive_errs_total"),
       errorsOut: rate("node_network_transmit_errs_total"),
@@ -266,10 +281,10 @@ export const PANELS: Panel[] = [
       of: (series, span) => `1 - min(sum by (cpu) (rate(${series("node_cpu_seconds_total", [["mode", "=~", "idle|iowait"]])}[${span}])))`,
     },
     sources: {
-      busy: rate("node_cpu_seconds_total", "cpu", [["mode", "!~", "idle|iowait"]]),
+      idle: rate("node_cpu_seconds_total", "cpu", [["mode", "=~", "idle|iowait"]]),
       all: rate("node_cpu_seconds_total", "cpu"),
     },
-    lines: [{ per: "busy", value: (of) => ratio(of("busy"), of("all")) }],
+    lines: [{ per: "all", value: (of) => ratio(less(of("all"), of("idle")), of("all")) }],
   },
   {
     id: "switches",
@@ -304,6 +319,7 @@ export const PANELS: Panel[] = [
     title: "Temperatures",
     unit: "celsius",
     most: 10,
+    peak: { name: "highest", of: (series) => `max(${series("node_hwmon_temp_celsius")}) or max(${series("node_thermal_zone_temp")})` },
     sources: { hwmon: gauge("node_hwmon_temp_celsius", "sensor"), zone: gauge("node_thermal_zone_temp", "type") },
     lines: [
       { per: "hwmon", value: (of) => of("hwmon") },

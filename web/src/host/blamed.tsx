@@ -2,11 +2,12 @@
 // span that is shown.
 import { useMemo } from "preact/hooks";
 import { get } from "../api/client";
+import { afterColumns } from "../api/columns";
 import type { Blame, Culprits, Run, Share } from "../api/types";
 import { bytes, clock, exact, exactInstant, longSpan, percent } from "../format";
 import { useLoaded } from "../parts/loaded";
 import { Problem, Waiting } from "../parts/messages";
-import { jobName } from "../jobs/links";
+import { jobName, runsLink } from "../jobs/links";
 import { go, hostOfPath, param, setParams } from "../router";
 import { partWithin } from "./runs-of";
 import type { Span } from "./span";
@@ -31,7 +32,11 @@ export function Blamed({ name, span, runs, isFollowed }: { name: string; span: S
   const fromMs = Math.floor(Math.max(span.fromMs, span.toMs - DAY_MS));
   const toMs = Math.ceil(span.toMs);
   const where = `from=${fromMs}&to=${toMs}`;
-  const { data, problem } = useLoaded(`${name} ${where}`, 0, (abort) => get<Blame>(`/api/v1/agents/${encodeURIComponent(name)}/culprits?${where}`, abort));
+  const { data, problem } = useLoaded(`${name} ${where}`, 0, async (abort) => {
+    await afterColumns();
+    abort.throwIfAborted();
+    return get<Blame>(`/api/v1/agents/${encodeURIComponent(name)}/culprits?${where}`, abort);
+  });
   const blame = data.value;
   const jobs = useMemo(() => (blame ? ofJobs(runs, blame) : null), [runs, blame]);
   const names = useMemo(() => new Map(runs.map((run) => [run.id, jobName(run.job)])), [runs]);
@@ -121,7 +126,7 @@ function Shares(props: { title: string; shares: Share[]; names: Map<string, stri
             <button
               type="button"
               title={`${share.name}: ${hint(share)}. Shows its ${isOfJobs ? "runs" : "processes"}.`}
-              onClick={() => (isOfJobs ? go(`/runs?job=${encodeURIComponent(share.name)}&agent=${encodeURIComponent(hostOfPath.value ?? "")}`) : open(share.name))}
+              onClick={() => (isOfJobs ? go(runsLink({ job: share.name, agent: hostOfPath.value })) : open(share.name))}
             >
               <span class="cut">{told(share.name, props.names) || "(no unit)"}</span>
               <span class="num">{amount(share)}</span>

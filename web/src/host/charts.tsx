@@ -1,6 +1,6 @@
 // All charts of a host over one span, and beside them who did it.
 import { useSignal, type Signal } from "@preact/signals";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { get, isAborted, now, words } from "../api/client";
 import type { Agent, Coverage, Events } from "../api/types";
 import { clock, exactInstant, span as spanText } from "../format";
@@ -235,7 +235,8 @@ function PanelBox(props: BoxProps) {
   // Another span, not its going on: what was asked for before is of no use.
   const key = `${subject.instance} ${subject.interval} ${asked.last ?? `${asked.fromMs} ${asked.toMs}`}`;
   const keyOfStored = useRef("");
-  useEffect(() => {
+  // At once, and not after the frame that shows the new span: it takes a while to be answered.
+  useLayoutEffect(() => {
     if (!isSeen.value || subject.interval === 0) return;
     const isOther = keyOfStored.current !== key;
     const abort = new AbortController();
@@ -265,7 +266,7 @@ function PanelBox(props: BoxProps) {
     <section ref={own} class={`panel chart ${isEmpty ? "without" : ""}`} data-panel={panel.id} aria-label={panel.title}>
       <header>
         <h3>{panel.title}</h3>
-        <Legend frame={frame} unit={panel.unit} pointer={pointer} other={other && other.lines.length > 0 ? comparedWith() : undefined} />
+        <Legend frame={frame} unit={panel.unit} pointer={pointer} other={other ? `${other.lines.length > 0 ? "" : "nothing "}${comparedWith()}` : undefined} />
       </header>
       {problem.value ? (
         <Problem text={problem.value} />

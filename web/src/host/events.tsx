@@ -1,7 +1,8 @@
 // What happened to the agent: starts and stops, what was stuck, gaps, jumps of the clock.
 import { get, now } from "../api/client";
-import type { Agent, Events } from "../api/types";
+import type { Agent, AgentEvent, Events } from "../api/types";
 import { exactInstant, instant } from "../format";
+import { List, type Shown } from "../parts/columns";
 import { useLoaded } from "../parts/loaded";
 import { Empty, Problem, Waiting } from "../parts/messages";
 import { hostLink, param, setParams } from "../router";
@@ -56,37 +57,31 @@ export function EventsTab({ agent }: { agent: Agent }) {
         </Empty>
       )}
       {events.length > 0 && (
-        <div class="scroll">
-          <table class="list">
-            <thead>
-              <tr>
-                <th>When</th>
-                <th>What</th>
-                <th>To what</th>
-                <th>How</th>
-              </tr>
-            </thead>
-            <tbody>
-              {events.map((event, index) => {
-                const [word, look] = WORDS[event.kind] ?? [event.kind, ""];
-                const around = { from: String(event.time_ms - AROUND_MS), to: String(event.time_ms + AROUND_MS) };
-                return (
-                  <tr key={index}>
-                    <td class="nowrap" title={exactInstant(event.time_ms)}>
-                      <a href={hostLink(agent.name, around)}>{instant(event.time_ms)}</a>
-                    </td>
-                    <td class={`nowrap ${look}`}>{word}</td>
-                    <td>{event.subject || <span class="muted">agent</span>}</td>
-                    <td class="wide">{told(event.text)}</td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
-        </div>
+        <List columns={columnsOf(agent.name)} rows={events} keyOf={(event) => `${event.time_ms} ${event.kind} ${event.subject} ${event.text}`} />
       )}
     </section>
   );
+}
+
+function columnsOf(agent: string): Shown<AgentEvent>[] {
+  return [
+    {
+      title: "When",
+      class: "nowrap",
+      hint: (event) => exactInstant(event.time_ms),
+      show: ({ time_ms: at }) => <a href={hostLink(agent, { from: String(at - AROUND_MS), to: String(at + AROUND_MS) })}>{instant(at)}</a>,
+    },
+    {
+      title: "What",
+      class: "nowrap",
+      show: ({ kind }) => {
+        const [word, look] = WORDS[kind] ?? [kind, ""];
+        return <span class={look}>{word}</span>;
+      },
+    },
+    { title: "To what", show: (event) => event.subject || <span class="muted">agent</span> },
+    { title: "How", class: "wide", show: (event) => told(event.text) },
+  ];
 }
 
 /** Instants in words of the agent are milliseconds. */

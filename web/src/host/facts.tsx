@@ -4,6 +4,7 @@ import { now, queryAt } from "../api/client";
 import type { Agent, Vector } from "../api/types";
 import { quote } from "../chart/history";
 import { bytes, instant, longSpan, percent } from "../format";
+import { List } from "../parts/columns";
 import { useLoaded } from "../parts/loaded";
 import { Meter } from "../parts/meters";
 import { Problem, Waiting } from "../parts/messages";
@@ -97,26 +98,7 @@ function Table(props: { title: string; head: string[]; rows: ComponentChildren[]
       <header>
         <h2>{props.title}</h2>
       </header>
-      <div class="scroll">
-        <table class="list dense">
-          <thead>
-            <tr>
-              {props.head.map((name) => (
-                <th key={name}>{name}</th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {props.rows.map((cells, index) => (
-              <tr key={index}>
-                {cells.map((cell, at) => (
-                  <td key={at}>{cell}</td>
-                ))}
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <List columns={props.head.map((title, at) => ({ title, show: (cells: ComponentChildren[]) => cells[at] }))} rows={props.rows} keyOf={(cells) => cells.slice(0, 2).join(" ")} isDense />
     </section>
   );
 }

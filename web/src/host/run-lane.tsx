@@ -4,7 +4,7 @@ import { useMemo } from "preact/hooks";
 import { now } from "../api/client";
 import type { Run } from "../api/types";
 import { clock, seconds } from "../format";
-import { jobName, runLink } from "../jobs/links";
+import { jobName, runLink, runsLink } from "../jobs/links";
 import { isOver, lookOf, tookMs, wordOf } from "../jobs/outcome";
 import type { RunsOf } from "./runs-of";
 import type { Span } from "./span";
@@ -55,7 +55,7 @@ export function RunLane({ name, of, span, pointer }: { name: string; of: RunsOf;
           {runs.length}
           {isCut && "+"}
         </span>
-        <a href={`/runs?since=all&agent=${encodeURIComponent(name)}`}>All of this host</a>
+        <a href={runsLink({ agent: name }, { since: "all" })}>All of this host</a>
       </h3>
       <div class="lane" style={{ height: `${n * 17}px` }}>
         {bars.map(({ run, row, left, width }) => {

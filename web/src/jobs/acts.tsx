@@ -34,28 +34,26 @@ export function JobActs({ job, again, isWhole = false }: { job: Defined; again: 
   return (
     <>
       {problem && (
-        <span class="bad cut act-problem" role="alert" title={problem}>
+        <span class="bad act-problem" role="alert">
           {problem}
         </span>
       )}
       <button type="button" class={look} disabled={isBusy} onClick={() => void run(trigger)}>
         Run now
       </button>
-      {job.hub && (
+      {job.job.enabled !== false && (
+        <button type="button" class={look} disabled={isBusy} onClick={() => void run(() => pauseJob(job, !job.isPaused))}>
+          {job.isPaused ? "Enable" : "Disable"}
+        </button>
+      )}
+      {job.hub && isWhole && (
         <>
-          <button type="button" class={look} disabled={isBusy} onClick={() => void run(() => pauseJob(job.name, !job.isPaused))}>
-            {job.isPaused ? "Enable" : "Disable"}
+          <button type="button" onClick={() => setParams({ edit: "1" })}>
+            Change…
           </button>
-          {isWhole && (
-            <>
-              <button type="button" onClick={() => setParams({ edit: "1" })}>
-                Change…
-              </button>
-              <button type="button" class="danger" onClick={() => setRemoving(true)}>
-                Remove…
-              </button>
-            </>
-          )}
+          <button type="button" class="danger" onClick={() => setRemoving(true)}>
+            Remove…
+          </button>
         </>
       )}
       {isRemoving && (

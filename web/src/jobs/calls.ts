@@ -1,5 +1,6 @@
 // What the hub is asked about jobs and runs.
 import { ask, get } from "../api/client";
+import type { Defined } from "./definitions";
 import type { HubJob, Job, JobCheck, JobList, JobWish, KillAnswer, Matches, Queues, Run, RunList, RunsOrdered, RunStats, Target } from "../api/types";
 
 const encoded = encodeURIComponent;
@@ -62,8 +63,10 @@ export function removeJob(name: string): Promise<unknown> {
   return ask("DELETE", `/api/v1/jobs/${encoded(name)}`);
 }
 
-export function pauseJob(name: string, isPaused: boolean): Promise<HubJob> {
-  return ask("POST", `/api/v1/jobs/${encoded(name)}/${isPaused ? "disable" : "enable"}`);
+/** Of the hub, or of a host's own: there its definition stays as it is. */
+export function pauseJob({ name, agent }: Pick<Defined, "name" | "agent">, isPaused: boolean): Promise<unknown> {
+  const job = `jobs/${encoded(name)}/${isPaused ? "disable" : "enable"}`;
+  return ask("POST", agent === null ? `/api/v1/${job}` : `/api/v1/agents/${encoded(agent)}/${job}`);
 }
 
 export function triggerJob(name: string): Promise<RunsOrdered> {

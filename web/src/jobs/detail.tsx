@@ -4,6 +4,7 @@ import { useMemo } from "preact/hooks";
 import { now } from "../api/client";
 import type { JobList, RunList } from "../api/types";
 import { bytes, exactInstant, instant, percent, seconds } from "../format";
+import { List, type Shown } from "../parts/columns";
 import { useLoaded } from "../parts/loaded";
 import { Empty, Problem, Waiting } from "../parts/messages";
 import { hostLink, param, params, setParams } from "../router";
@@ -11,6 +12,7 @@ import { JobActs } from "./acts";
 import { listJobs, listRuns } from "./calls";
 import { definitionsOf, measured, runsWish, type Defined } from "./definitions";
 import { EditorDialog } from "./editor";
+import { runsLink } from "./links";
 import { personOf } from "./outcome";
 import { Last, Next } from "./page";
 import { RunTable } from "./runs";
@@ -84,7 +86,7 @@ function Gone({ name, list }: { name: string; list: JobList }) {
           {one.agent ? `That of ${one.agent}` : "That of the hub"}
         </a>
       ))}
-      <a href={`/runs?job=${encodeURIComponent(name)}`}>Runs of this name</a>
+      <a href={runsLink({ job: name })}>Runs of this name</a>
     </Empty>
   );
 }
@@ -118,7 +120,7 @@ function Runs({ job }: { job: Defined }) {
             {share === null ? "none is over" : `${percent(share, share > 0.99 && share < 1 ? 1 : 0)} of ${runs.length} succeeded`} · last <Last job={{ ...job, last: runs[0] }} />
           </span>
           <span class="room" />
-          <a href={`/runs?since=all&job=${encodeURIComponent(job.name)}${job.agent ? `&agent=${encodeURIComponent(job.agent)}` : ""}`}>All its runs</a>
+          <a href={runsLink({ job: job.name, agent: job.agent }, { since: "all" })}>All its runs</a>
         </header>
         <div class="strip-box">
           <Strip runs={runs.slice(0, N_DRAWN)} nowMs={now()} height={56} step={9} withLinks />
@@ -153,31 +155,23 @@ function Definition({ job }: { job: Defined }) {
 }
 
 function Holders({ job }: { job: Defined }) {
+  const columns: Shown<Defined["holders"][number]>[] = [
+    { title: "Host", show: ({ agent: name }) => <a href={hostLink(name)}>{name}</a> },
+    {
+      title: "Next",
+      class: "muted nowrap",
+      hint: ({ job: own }) => (own.next_ms ? exactInstant(own.next_ms) : undefined),
+      show: ({ job: own }) => (own.paused ? "disabled" : own.next_ms ? instant(own.next_ms).slice(5) : "–"),
+    },
+    { title: "Last", class: "nowrap", show: ({ job: own }) => <Last job={{ ...job, last: own.last }} /> },
+  ];
   return (
     <section class="panel" aria-label="Who runs it">
       <header>
         <h2>Who runs it</h2>
         <span class="muted">{job.holders.length === 0 ? "no host has it yet" : `${job.holders.length} ${job.holders.length === 1 ? "host" : "hosts"}`}</span>
       </header>
-      <div class="scroll">
-        <table class="list dense">
-          <tbody>
-            {job.holders.map(({ agent: name, job: own }) => (
-              <tr key={name}>
-                <td>
-                  <a href={hostLink(name)}>{name}</a>
-                </td>
-                <td class="muted nowrap" title={own.next_ms ? exactInstant(own.next_ms) : undefined}>
-                  {own.paused ? "disabled" : own.next_ms ? `next ${instant(own.next_ms).slice(5)}` : "–"}
-                </td>
-                <td class="nowrap">
-                  <Last job={{ ...job, last: own.last }} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <List columns={columns} rows={job.holders} keyOf={(holder) => holder.agent} isDense />
     </section>
   );
 }

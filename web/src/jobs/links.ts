@@ -10,6 +10,19 @@ export function jobLink(name: string, agent: string | null): string {
   return `/jobs/${encodeURIComponent(name)}${agent === null ? "" : `?agent=${encodeURIComponent(agent)}`}`;
 }
 
+/** A name as filters of runs have it that ask for just this one. */
+export function whole(name: string): string {
+  return `"${name}"`;
+}
+
+/** Runs, of a job and of a host as they are named. */
+export function runsLink(of: { job?: string; agent?: string | null }, more: Record<string, string> = {}): string {
+  const wish = new URLSearchParams(more);
+  if (of.job) wish.set("job", whole(of.job));
+  if (of.agent) wish.set("agent", whole(of.agent));
+  return `/runs?${wish.toString()}`;
+}
+
 /** Its name, or what it runs. */
 export function jobName(job: Job): string {
   return job.name || commandText(job);

@@ -11,7 +11,7 @@ import { Empty, Problem, Waiting } from "../parts/messages";
 import { hostLink, params, setParams } from "../router";
 import { isOperator } from "../session";
 import { getRun, killRun, logPath } from "./calls";
-import { commandText, jobLink, jobName, runLink } from "./links";
+import { commandText, jobLink, jobName, runLink, runsLink } from "./links";
 import { RunLog } from "./log";
 import { NewRunDialog } from "./new-run";
 import { causeText, isOver, outcomeText, RunMark, RunStateText, shortId, Took, wordOf } from "./outcome";
@@ -124,7 +124,7 @@ function Head({ run, again }: { run: Run; again: () => void }) {
           <Took run={run} nowMs={now()} />
         </span>
         <span class="room" />
-        {run.job.name && <a href={`/runs?job=${encodeURIComponent(run.job.name)}`}>All its runs</a>}
+        {run.job.name && <a href={runsLink({ job: run.job.name })}>All its runs</a>}
         {isOperator.value && (
           <>
             <button type="button" onClick={() => setParams({ new: "1", of: run.id })}>

@@ -2,22 +2,20 @@
 import { useComputed, useSignal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { isAborted, now, words } from "../api/client";
-import type { JobList, Run, RunState } from "../api/types";
-import { hosts, refreshFleet } from "../fleet/store";
+import type { Run, RunState } from "../api/types";
 import { bytes, exactInstant, instant, seconds, span } from "../format";
 import { add } from "../keys";
-import { useLoaded } from "../parts/loaded";
 import { Empty, Problem, Waiting } from "../parts/messages";
 import { hostLink, param, params, setParams } from "../router";
 import { isOperator } from "../session";
-import { listJobs, listRuns } from "./calls";
-import { definitionsOf } from "./definitions";
+import { listRuns } from "./calls";
 import { jobName, runLink } from "./links";
 import { NewRunDialog } from "./new-run";
 import { beganText, causeText, FAILURES, isOver, RUN_STATES, RunStateText, shortId, Took, wordOf } from "./outcome";
 
 const job = param("job");
 const agent = param("agent");
+const tag = param("tag");
 const state = param("state");
 const since = param("since", "7d");
 const batch = param("batch");
@@ -41,12 +39,19 @@ const CHOICES: [key: string, name: string, states: RunState[]][] = [
   ...RUN_STATES.filter(isOver).map((one): [string, string, RunState[]] => [one, wordOf(one), [one]]),
 ];
 
+/** A part of a name; in quotes: the name as it is. */
+function named(key: string, text: string): Record<string, string> {
+  const whole = /^"(.+)"$/.exec(text.trim())?.[1];
+  return whole ? { [key]: whole } : text.trim() ? { [`${key}_part`]: text.trim() } : {};
+}
+
 function wish(): Record<string, string> {
   const states = CHOICES.find(([key]) => key === state.value)?.[2] ?? [];
   const back = SINCES.find(([key]) => key === since.value)?.[2] ?? 0;
   return {
-    ...(job.value ? { job: job.value } : {}),
-    ...(agent.value ? { agent: agent.value } : {}),
+    ...named("job", job.value),
+    ...named("agent", agent.value),
+    ...named("tag", tag.value),
     ...(batch.value ? { batch: batch.value } : {}),
     ...(states.length > 0 ? { state: states.join(",") } : {}),
     ...(back > 0 ? { since: String(Math.floor(now() - back)) } : {}),
@@ -60,7 +65,7 @@ function useRuns() {
   const older = useSignal<Run[]>([]);
   const next = useSignal<string | null>(null);
   const [problem, setProblem] = useState("");
-  const asked = [job, agent, state, since, batch].map((one) => one.value).join("\n");
+  const asked = [job, agent, tag, state, since, batch].map((one) => one.value).join("\n");
   useEffect(() => {
     const abort = new AbortController();
     let timer = 0;
@@ -144,39 +149,28 @@ export function RunsPage() {
   );
 }
 
+/** What is looked for in names, as it is typed. */
+const PARTS = [
+  ["job", "Job", "Job or command", job],
+  ["agent", "Host", "Host", agent],
+  ["tag", "Tag", "Tag, name=value", tag],
+] as const;
+
 function Filters() {
-  const names = useLoaded<JobList>("names", 0, async (abort) => {
-    void refreshFleet(60_000);
-    return listJobs(abort);
-  });
   return (
     <>
-      <input
-        type="search"
-        aria-label="Job"
-        placeholder="Job, whole name"
-        list="job-names"
-        value={job.value}
-        onInput={(event) => setParams({ job: event.currentTarget.value })}
-      />
-      <datalist id="job-names">
-        {[...new Set((names.data.value ? definitionsOf(names.data.value) : []).map((one) => one.name))].slice(0, 500).map((name) => (
-          <option key={name} value={name} />
-        ))}
-      </datalist>
-      <input
-        type="search"
-        aria-label="Host"
-        placeholder="Host, whole name"
-        list="host-names"
-        value={agent.value}
-        onChange={(event) => setParams({ agent: event.currentTarget.value.trim() })}
-      />
-      <datalist id="host-names">
-        {hosts.value.slice(0, 500).map((host) => (
-          <option key={host.id} value={host.name} />
-        ))}
-      </datalist>
+      {PARTS.map(([key, name, hint, value]) => (
+        <input
+          key={key}
+          type="search"
+          class={`part-${key}`}
+          aria-label={name}
+          placeholder={hint}
+          title={`A part of it, or "all of it" in quotes`}
+          value={value.value}
+          onInput={(event) => setParams({ [key]: event.currentTarget.value })}
+        />
+      ))}
       <select aria-label="State" value={state.value} onChange={(event) => setParams({ state: event.currentTarget.value })}>
         {CHOICES.map(([key, name]) => (
           <option key={key} value={key}>
@@ -201,12 +195,12 @@ function Filters() {
 }
 
 function Nothing() {
-  const isFiltered = job.value || agent.value || state.value || batch.value || since.value !== "all";
+  const isFiltered = job.value || agent.value || tag.value || state.value || batch.value || since.value !== "all";
   return (
     <Empty title={isFiltered ? "No run fits" : "Nothing has run yet"}>
       <p>{isFiltered ? "Nothing of this kind ran in this span." : "Runs of every host appear here, whoever asked for them."}</p>
       {isFiltered && (
-        <button type="button" onClick={() => setParams({ job: null, agent: null, state: null, batch: null, since: "all" })}>
+        <button type="button" onClick={() => setParams({ job: null, agent: null, tag: null, state: null, batch: null, since: "all" })}>
           Show all
         </button>
       )}

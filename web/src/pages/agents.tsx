@@ -6,6 +6,7 @@ import type { Agent, JoinToken, TokenMade } from "../api/types";
 import { exactInstant, longSpan, span } from "../format";
 import { matches } from "../fleet/select";
 import { hosts, refreshFleet } from "../fleet/store";
+import { List, type Shown } from "../parts/columns";
 import { Dialog } from "../parts/dialog";
 import { useLoaded } from "../parts/loaded";
 import { Empty, Problem, Waiting } from "../parts/messages";
@@ -52,7 +53,7 @@ export function AgentsPage() {
           <p>Make a join token, and paste one line on each host.</p>
         </Empty>
       )}
-      {shown.length > 0 && <List agents={shown} again={again} />}
+      {shown.length > 0 && <AgentList agents={shown} again={again} />}
       {isAdmin.value && tokens.data.value && <Tokens tokens={tokens.data.value} again={tokens.again} />}
       {params.value.has("add") && (
         <AddDialog
@@ -67,58 +68,37 @@ export function AgentsPage() {
   );
 }
 
-function List({ agents, again }: { agents: Agent[]; again: () => void }) {
+const COLUMNS: Shown<Agent>[] = [
+  { title: "Name", show: (agent) => <a href={hostLink(agent.name)}>{agent.name}</a> },
+  { title: "State", show: (agent) => <State agent={agent} /> },
+  { title: "Reached", class: "muted nowrap", show: ({ mode }) => (mode.mode === "poll" ? polledText(mode) : "dials the hub") },
+  { title: "Version", class: "muted", show: (agent) => agent.version },
+  {
+    title: "Roles, labels",
+    show: (agent) =>
+      [...agent.roles, ...Object.entries(agent.labels).map(([label, value]) => `${label}=${value}`)].map((text) => (
+        <span key={text} class="chip">
+          {text}
+        </span>
+      )),
+  },
+  {
+    title: "Last heard of",
+    class: "muted nowrap",
+    hint: (agent) => (agent.last_seen_ms ? exactInstant(agent.last_seen_ms) : undefined),
+    show: (agent) => (agent.last_seen_ms ? `${span(now() - agent.last_seen_ms)} ago` : "never"),
+  },
+];
+
+function polledText({ address, interval_seconds: every }: Agent["mode"]): string {
+  return `polled at ${address ?? "?"}${every ? `, every ${every} s` : ""}`;
+}
+
+function AgentList({ agents, again }: { agents: Agent[]; again: () => void }) {
+  const acts: Shown<Agent> = { title: "", class: "acts", show: (agent) => isAdmin.value && <Acts agent={agent} again={again} /> };
   return (
     <section class="panel">
-      <div class="scroll">
-        <table class="list">
-          <thead>
-            <tr>
-              <th>Name</th>
-              <th>State</th>
-              <th>Reached</th>
-              <th>Version</th>
-              <th>Roles, labels</th>
-              <th>Last heard of</th>
-              <th>
-                <span class="hidden">What can be done</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {agents.slice(0, N_SHOWN_MAX).map((agent) => (
-              <tr key={agent.id}>
-                <td>
-                  <a href={hostLink(agent.name)}>{agent.name}</a>
-                </td>
-                <td>
-                  <State agent={agent} />
-                </td>
-                <td class="muted nowrap">
-                  {agent.mode.mode === "poll" ? `polled at ${agent.mode.address ?? "?"}${agent.mode.interval_seconds ? `, every ${agent.mode.interval_seconds} s` : ""}` : "dials the hub"}
-                </td>
-                <td class="muted">{agent.version}</td>
-                <td>
-                  {agent.roles.map((role) => (
-                    <span key={role} class="chip">
-                      {role}
-                    </span>
-                  ))}
-                  {Object.entries(agent.labels).map(([label, value]) => (
-                    <span key={label} class="chip">
-                      {label}={value}
-                    </span>
-                  ))}
-                </td>
-                <td class="muted nowrap" title={agent.last_seen_ms ? exactInstant(agent.last_seen_ms) : undefined}>
-                  {agent.last_seen_ms ? `${span(now() - agent.last_seen_ms)} ago` : "never"}
-                </td>
-                <td class="acts">{isAdmin.value && <Acts agent={agent} again={again} />}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <List columns={[...COLUMNS, acts]} rows={agents.slice(0, N_SHOWN_MAX)} keyOf={(agent) => agent.id} />
       {agents.length > N_SHOWN_MAX && <p class="more muted">The first {N_SHOWN_MAX}; search above for others</p>}
     </section>
   );
@@ -359,52 +339,33 @@ function Tokens({ tokens, again }: { tokens: JoinToken[]; again: () => void }) {
   const [problem, setProblem] = useState("");
   const open = tokens.filter((token) => !token.revoked_ms && (token.expires_ms ?? 0) > now() && (token.uses ?? 0) < (token.uses_max ?? 0));
   if (open.length === 0) return null;
+  const columns: Shown<JoinToken>[] = [
+    { title: "Token", show: (token) => <code>{token.id}</code> },
+    { title: "Used", show: (token) => `${token.uses} of ${token.uses_max}` },
+    { title: "Good for", hint: (token) => exactInstant(token.expires_ms ?? 0), show: (token) => longSpan((token.expires_ms ?? 0) - now()) },
+    { title: "Roles", show: (token) => token.roles?.join(" ") },
+    { title: "Made by", class: "muted", show: (token) => token.created_by },
+    {
+      title: "",
+      class: "acts",
+      show: (token) => (
+        <button
+          type="button"
+          class="plain danger"
+          onClick={() => ask("DELETE", `/api/v1/tokens/${token.id ?? ""}`).then(again, (error: unknown) => setProblem(words(error)))}
+        >
+          Revoke
+        </button>
+      ),
+    },
+  ];
   return (
     <section class="panel" aria-label="Join tokens">
       <header>
         <h2>Join tokens that are still good</h2>
       </header>
       <Problem text={problem} />
-      <div class="scroll">
-        <table class="list">
-          <thead>
-            <tr>
-              <th>Token</th>
-              <th>Used</th>
-              <th>Good for</th>
-              <th>Roles</th>
-              <th>Made by</th>
-              <th>
-                <span class="hidden">What can be done</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {open.map((token) => (
-              <tr key={token.id}>
-                <td>
-                  <code>{token.id}</code>
-                </td>
-                <td>
-                  {token.uses} of {token.uses_max}
-                </td>
-                <td title={exactInstant(token.expires_ms ?? 0)}>{longSpan((token.expires_ms ?? 0) - now())}</td>
-                <td>{token.roles?.join(" ")}</td>
-                <td class="muted">{token.created_by}</td>
-                <td class="acts">
-                  <button
-                    type="button"
-                    class="plain danger"
-                    onClick={() => ask("DELETE", `/api/v1/tokens/${token.id ?? ""}`).then(again, (error: unknown) => setProblem(words(error)))}
-                  >
-                    Revoke
-                  </button>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <List columns={columns} rows={open} keyOf={(token) => token.id ?? ""} />
     </section>
   );
 }

@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { get, words } from "../api/client";
 import type { AuditPage as Page, AuditProof } from "../api/types";
 import { exact, exactInstant, instant } from "../format";
+import { List, type Shown } from "../parts/columns";
 import { Empty, Problem, Waiting } from "../parts/messages";
 import { param, setParams } from "../router";
 
@@ -26,6 +27,16 @@ function details(text: string): string {
 function plain(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
+
+const COLUMNS: Shown<Page["entries"][number]>[] = [
+  { title: "No.", class: "num muted", hint: (entry) => entry.hash, show: (entry) => entry.seq },
+  { title: "When", class: "nowrap", hint: (entry) => exactInstant(entry.time_ms), show: (entry) => instant(entry.time_ms) },
+  { title: "Who", class: "nowrap", show: (entry) => entry.actor },
+  { title: "From", class: "muted nowrap", show: (entry) => entry.address || "–" },
+  { title: "Did", class: "nowrap", show: (entry) => entry.action },
+  { title: "To", show: (entry) => entry.subject || "–" },
+  { title: "How", class: "muted how", show: (entry) => details(entry.detail) },
+];
 
 export function AuditPage() {
   const entries = useSignal<Page["entries"] | null>(null);
@@ -68,38 +79,7 @@ export function AuditPage() {
       {entries.value && shown.length === 0 && <Empty title="No entry fits" />}
       {shown.length > 0 && (
         <section class="panel">
-          <div class="scroll">
-            <table class="list dense">
-              <thead>
-                <tr>
-                  <th class="num">No.</th>
-                  <th>When</th>
-                  <th>Who</th>
-                  <th>From</th>
-                  <th>Did</th>
-                  <th>To</th>
-                  <th>How</th>
-                </tr>
-              </thead>
-              <tbody>
-                {shown.map((entry) => (
-                  <tr key={entry.seq}>
-                    <td class="num muted" title={entry.hash}>
-                      {entry.seq}
-                    </td>
-                    <td class="nowrap" title={exactInstant(entry.time_ms)}>
-                      {instant(entry.time_ms)}
-                    </td>
-                    <td class="nowrap">{entry.actor}</td>
-                    <td class="muted nowrap">{entry.address || "–"}</td>
-                    <td class="nowrap">{entry.action}</td>
-                    <td>{entry.subject || "–"}</td>
-                    <td class="muted how">{details(entry.detail)}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <List columns={COLUMNS} rows={shown} keyOf={(entry) => entry.seq} isDense />
           {next.value !== null && (
             <p class="more">
               <button type="button" onClick={() => more(next.value)}>

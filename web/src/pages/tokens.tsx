@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { ask, get, now, words } from "../api/client";
 import type { ApiToken, ApiTokenMade } from "../api/types";
 import { exactInstant, instant, span } from "../format";
+import { List, type Shown } from "../parts/columns";
 import { Dialog } from "../parts/dialog";
 import { useLoaded } from "../parts/loaded";
 import { Empty, Problem, Waiting } from "../parts/messages";
@@ -25,6 +26,28 @@ export function TokensPage() {
   const { data, problem, again } = useLoaded("api-tokens", 0, (abort) => get<ApiToken[]>("/api/v1/api-tokens", abort));
   const [isAdding, setAdding] = useState(false);
   const [revoked, setRevoked] = useState<ApiToken | null>(null);
+  const columns: Shown<ApiToken>[] = [
+    { title: "Name", show: (token) => <strong>{token.name}</strong> },
+    { title: "Scope", show: (token) => <span class="chip">{token.scope}</span> },
+    { title: "Id", show: (token) => <code>{token.id}</code> },
+    { title: "Made", class: "muted nowrap", hint: (token) => exactInstant(token.created_ms), show: (token) => `${instant(token.created_ms).slice(0, 10)} by ${token.created_by}` },
+    { title: "Last used", class: "muted nowrap", show: (token) => (token.last_used_ms ? `${span(now() - token.last_used_ms)} ago` : "never") },
+    {
+      title: "Good until",
+      class: "muted nowrap",
+      show: (token) => (token.revoked_ms ? "revoked" : token.expires_ms ? instant(token.expires_ms).slice(0, 10) : "for ever"),
+    },
+    {
+      title: "",
+      class: "acts",
+      show: (token) =>
+        !token.revoked_ms && (
+          <button type="button" class="plain danger" onClick={() => setRevoked(token)}>
+            Revoke
+          </button>
+        ),
+    },
+  ];
   return (
     <main class="narrow">
       <div class="head">
@@ -43,50 +66,7 @@ export function TokensPage() {
       )}
       {data.value && data.value.length > 0 && (
         <section class="panel">
-          <div class="scroll">
-            <table class="list">
-              <thead>
-                <tr>
-                  <th>Name</th>
-                  <th>Scope</th>
-                  <th>Id</th>
-                  <th>Made</th>
-                  <th>Last used</th>
-                  <th>Good until</th>
-                  <th>
-                    <span class="hidden">What can be done</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {data.value.map((token) => (
-                  <tr key={token.id}>
-                    <td>
-                      <strong>{token.name}</strong>
-                    </td>
-                    <td>
-                      <span class="chip">{token.scope}</span>
-                    </td>
-                    <td>
-                      <code>{token.id}</code>
-                    </td>
-                    <td class="muted nowrap" title={exactInstant(token.created_ms)}>
-                      {instant(token.created_ms).slice(0, 10)} by {token.created_by}
-                    </td>
-                    <td class="muted nowrap">{token.last_used_ms ? `${span(now() - token.last_used_ms)} ago` : "never"}</td>
-                    <td class="muted nowrap">{token.revoked_ms ? "revoked" : token.expires_ms ? instant(token.expires_ms).slice(0, 10) : "for ever"}</td>
-                    <td class="acts">
-                      {!token.revoked_ms && (
-                        <button type="button" class="plain danger" onClick={() => setRevoked(token)}>
-                          Revoke
-                        </button>
-                      )}
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <List columns={columns} rows={data.value} keyOf={(token) => token.id} />
         </section>
       )}
       {isAdding && (

@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { ask, get, words } from "../api/client";
 import type { Role, SignInLink, User } from "../api/types";
 import { exactInstant, instant } from "../format";
+import { List, type Shown } from "../parts/columns";
 import { Dialog } from "../parts/dialog";
 import { useLoaded } from "../parts/loaded";
 import { Problem, Waiting } from "../parts/messages";
@@ -24,6 +25,49 @@ export function UsersPage() {
   const [removed, setRemoved] = useState<User | null>(null);
   const run = (work: Promise<unknown>) => work.then(() => setFailed(""), (error: unknown) => setFailed(words(error))).then(again);
   const path = (user: User) => `/api/v1/users/${encodeURIComponent(user.name)}`;
+  const columns: Shown<User>[] = [
+    {
+      title: "Name",
+      show: (user) => (
+        <>
+          <strong>{user.name}</strong> {user.name === who.value?.name && <span class="chip">you</span>} {user.disabled && <span class="chip">disabled</span>}
+        </>
+      ),
+    },
+    {
+      title: "Role",
+      show: (user) => (
+        <select aria-label={`Role of ${user.name}`} value={user.role} onChange={(event) => run(ask("POST", `${path(user)}/role`, { role: event.currentTarget.value }))}>
+          {ROLES.map(([role]) => (
+            <option key={role}>{role}</option>
+          ))}
+        </select>
+      ),
+    },
+    { title: "Password", class: "muted", show: (user) => (user.has_password ? "set" : "none yet") },
+    { title: "Made", class: "muted nowrap", hint: (user) => exactInstant(user.created_ms), show: (user) => `${instant(user.created_ms).slice(0, 10)} by ${user.created_by}` },
+    {
+      title: "",
+      class: "acts",
+      show: (user) => (
+        <>
+          <button
+            type="button"
+            class="plain"
+            onClick={() => run(ask<SignInLink>("POST", `${path(user)}/sign-in-link`).then((made) => setLink({ user: user.name, made })))}
+          >
+            Sign-in link
+          </button>
+          <button type="button" class="plain" onClick={() => run(ask("POST", `${path(user)}/disabled`, { disabled: !user.disabled }))}>
+            {user.disabled ? "Enable" : "Disable"}
+          </button>
+          <button type="button" class="plain danger" onClick={() => setRemoved(user)}>
+            Remove
+          </button>
+        </>
+      ),
+    },
+  ];
   return (
     <main class="narrow">
       <div class="head">
@@ -37,60 +81,7 @@ export function UsersPage() {
       {!data.value && !problem.value && <Waiting what="Asking for users" />}
       {data.value && (
         <section class="panel">
-          <div class="scroll">
-            <table class="list">
-              <thead>
-                <tr>
-                  <th>Name</th>
-                  <th>Role</th>
-                  <th>Password</th>
-                  <th>Made</th>
-                  <th>
-                    <span class="hidden">What can be done</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {data.value.map((user) => (
-                  <tr key={user.name}>
-                    <td>
-                      <strong>{user.name}</strong> {user.name === who.value?.name && <span class="chip">you</span>} {user.disabled && <span class="chip">disabled</span>}
-                    </td>
-                    <td>
-                      <select
-                        aria-label={`Role of ${user.name}`}
-                        value={user.role}
-                        onChange={(event) => run(ask("POST", `${path(user)}/role`, { role: event.currentTarget.value }))}
-                      >
-                        {ROLES.map(([role]) => (
-                          <option key={role}>{role}</option>
-                        ))}
-                      </select>
-                    </td>
-                    <td class="muted">{user.has_password ? "set" : "none yet"}</td>
-                    <td class="muted nowrap" title={exactInstant(user.created_ms)}>
-                      {instant(user.created_ms).slice(0, 10)} by {user.created_by}
-                    </td>
-                    <td class="acts">
-                      <button
-                        type="button"
-                        class="plain"
-                        onClick={() => run(ask<SignInLink>("POST", `${path(user)}/sign-in-link`).then((made) => setLink({ user: user.name, made })))}
-                      >
-                        Sign-in link
-                      </button>
-                      <button type="button" class="plain" onClick={() => run(ask("POST", `${path(user)}/disabled`, { disabled: !user.disabled }))}>
-                        {user.disabled ? "Enable" : "Disable"}
-                      </button>
-                      <button type="button" class="plain danger" onClick={() => setRemoved(user)}>
-                        Remove
-                      </button>
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <List columns={columns} rows={data.value} keyOf={(user) => user.name} />
         </section>
       )}
       {isAdding && (

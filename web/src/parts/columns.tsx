@@ -1,15 +1,19 @@
-// Tables that are sorted by their columns: what a row shows, what it is sorted by, what hovering tells.
+// Tables: what each column shows of a row and what hovering tells; as they come, or sorted by their columns.
 import type { ComponentChildren } from "preact";
 import { exact } from "../format";
 
-export interface Column<Row> {
-  key: string;
+export interface Shown<Row> {
+  /** Empty above what can be done with each row. */
   title: string;
-  /** By what it is sorted: numbers fall, words rise; what is not known comes last. */
-  of: (row: Row) => number | string | null;
   show: (row: Row) => ComponentChildren;
   class?: string;
-  hint?: (row: Row) => string;
+  hint?: (row: Row) => string | undefined;
+}
+
+export interface Column<Row> extends Shown<Row> {
+  key: string;
+  /** By what it is sorted: numbers fall, words rise; what is not known comes last. */
+  of: (row: Row) => number | string | null;
 }
 
 /** A column of numbers. */
@@ -43,16 +47,51 @@ export function ordered<Row>(rows: Row[], columns: Column<Row>[], by: string, ti
   });
 }
 
-interface Props<Row> {
-  columns: Column<Row>[];
+interface Props<Row, Of extends Shown<Row>> {
+  columns: Of[];
   rows: Row[];
-  sort: string;
-  onSort: (by: string) => void;
-  keyOf: (row: Row) => string;
+  keyOf: (row: Row) => string | number;
   rowClass?: (row: Row) => string;
 }
 
-export function Sorted<Row>({ columns, rows, sort, onSort, keyOf, rowClass }: Props<Row>) {
+function Rows<Row>({ columns, rows, keyOf, rowClass }: Props<Row, Shown<Row>>) {
+  return (
+    <tbody>
+      {rows.map((row) => (
+        <tr key={keyOf(row)} class={rowClass?.(row)}>
+          {columns.map((column) => (
+            <td key={column.title} class={column.class} title={column.hint?.(row)}>
+              {column.show(row)}
+            </td>
+          ))}
+        </tr>
+      ))}
+    </tbody>
+  );
+}
+
+/** In the order in which they come. */
+export function List<Row>(props: Props<Row, Shown<Row>> & { isDense?: boolean }) {
+  return (
+    <div class="scroll">
+      <table class={props.isDense ? "list dense" : "list"}>
+        <thead>
+          <tr>
+            {props.columns.map(({ title, class: look }) => (
+              <th key={title} class={look?.startsWith("num") ? "num" : undefined}>
+                {title || <span class="hidden">What can be done</span>}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <Rows {...props} />
+      </table>
+    </div>
+  );
+}
+
+export function Sorted<Row>(props: Props<Row, Column<Row>> & { sort: string; onSort: (by: string) => void }) {
+  const { columns, sort, onSort } = props;
   const key = sort.replace(/^-/, "");
   const isUp = sort.startsWith("-");
   return (
@@ -69,17 +108,7 @@ export function Sorted<Row>({ columns, rows, sort, onSort, keyOf, rowClass }: Pr
           ))}
         </tr>
       </thead>
-      <tbody>
-        {rows.map((row) => (
-          <tr key={keyOf(row)} class={rowClass?.(row)}>
-            {columns.map((column) => (
-              <td key={column.key} class={column.class} title={column.hint?.(row)}>
-                {column.show(row)}
-              </td>
-            ))}
-          </tr>
-        ))}
-      </tbody>
+      <Rows {...props} />
     </table>
   );
 }

@@ -19,6 +19,11 @@ fn known(row: &Row<'_>) -> rusqlite::Result<(KnownRun, RunPlace)> {
     Ok((KnownRun { agent_id, batch, version: row.get::<_, i64>(2)?.unsigned_abs(), run }, place))
 }
 
+/// What runs are called: their job's name, else what they run.
+const CALLED: &str = "CASE job WHEN '' THEN coalesce(json_extract(record, '$.job.shell'), \
+                      json_extract(record, '$.job.command') || ' ' || coalesce(json_extract(record, '$.job.args'), ''), \
+                      '') ELSE job END";
+
 /// By the whole id, else by its beginning or its last eight.
 pub(super) fn find(
     connection: &Connection,
@@ -62,6 +67,15 @@ pub(super) fn runs(connection: &Connection, wish: &RunWish) -> rusqlite::Result<
         if let Some(word) = word {
             add(&format!("{column} = ?"), word.clone().into());
         }
+    }
+    if let Some(part) = &wish.job_part {
+        add(&format!("instr(lower({CALLED}), lower(?)) > 0"), part.clone().into());
+    }
+    if let Some(part) = &wish.tag_part {
+        // Between a name and its value stands `":"`.
+        let parts: Vec<String> =
+            part.splitn(2, '=').map(|part| quoted(part).trim_matches('"').to_owned()).collect();
+        add("instr(lower(tags), lower(?)) > 0", parts.join("\":\"").into());
     }
     if let Some(since_ms) = wish.since_ms {
         add("created_ms >= ?", since_ms.into());
