@@ -160,8 +160,8 @@ async fn changed_bytes_never_come_through() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_open_link_is_noticed_on_both_sides() {
     let quick = Settings {
-        ping_every: Duration::from_millis(100),
-        ping_patience: Duration::from_millis(200),
+        ping_every: Duration::from_millis(200),
+        ping_patience: Duration::from_secs(1),
         ..Settings::default()
     };
     let mut quick_face = face(everybody());
