@@ -1,7 +1,7 @@
 //! What all runs that go on use at this moment: asked of the agents that have some, side by side, and
 //! told alike to all who want to know within a second. Nothing of it is stored.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,13 +160,14 @@ impl Hub {
             ..RunWish::default()
         };
         let runs = self.runs.runs(&wanted)?.runs;
-        let ids = runs.iter().filter(|known| known.version > 0).map(|known| known.agent_id.clone());
-        let ids: BTreeSet<String> = ids.collect();
-        let mut busy = Vec::with_capacity(ids.len());
-        for agent_id in ids {
+        let mut counted: BTreeMap<String, usize> = BTreeMap::new();
+        for known in runs.into_iter().filter(|known| known.version > 0) {
+            *counted.entry(known.agent_id).or_default() += 1;
+        }
+        let mut busy = Vec::with_capacity(counted.len());
+        for (agent_id, n_runs) in counted {
             // Runs of one that was forgotten are nobody's to tell.
             let Some(agent) = self.state.agent(&agent_id)? else { continue };
-            let n_runs = runs.iter().filter(|known| known.agent_id == agent_id && known.version > 0).count();
             busy.push(Busy { agent_id, name: agent.name, n_runs });
         }
         Ok(busy)

@@ -15,7 +15,7 @@ use fieldpost_store::{JobsChange, RunQuery, TaskRow, Written};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::handle::{Jobs, NewRun, PostError};
+use super::handle::{Clock, Jobs, NewRun, PostError};
 use super::row::Levels;
 use super::schedule::{Due, SET_BACK_MS, Schedule};
 use super::ticker::Ticker;
@@ -413,7 +413,7 @@ impl Jobs {
             }
             match changed {
                 Some(name) => {
-                    jobs.look_at(&name).await;
+                    jobs.look_at(&name, jobs.now_ms()).await;
                     jobs.keep_up(&name).await;
                 }
                 None => jobs.sweep().await,
@@ -454,18 +454,20 @@ impl Jobs {
             let now_ms = (shared.clock)();
             shared.tasks.lock().all.get(name)?.next_ms(now_ms)
         };
-        let (ticker, mut hears) = Ticker::start(std::sync::Arc::new(next)).await.context("no scheduler")?;
+        let (ticker, mut hears) = Ticker::start(std::sync::Arc::new(next), Clock::clone(&self.shared.clock))
+            .await
+            .context("no scheduler")?;
         let jobs = self.clone();
         self.shared.runtime.spawn(async move {
             // Looks that go on at the same time share a commit.
             let mut looks = tokio::task::JoinSet::new();
-            while let Some(name) = hears.recv().await {
+            while let Some((name, said_ms)) = hears.recv().await {
                 while looks.try_join_next().is_some() {}
                 if looks.len() >= N_LOOKS_MAX {
                     looks.join_next().await;
                 }
                 let jobs = jobs.clone();
-                looks.spawn(async move { jobs.look_at(&name).await });
+                looks.spawn(async move { jobs.look_at(&name, said_ms).await });
             }
         });
         Ok(ticker)
@@ -491,13 +493,14 @@ impl Jobs {
     pub(super) async fn sweep(&self) {
         let names: Vec<String> = self.shared.tasks.lock().all.keys().cloned().collect();
         for name in names {
-            self.look_at(&name).await;
+            self.look_at(&name, self.now_ms()).await;
             self.keep_up(&name).await;
         }
     }
 
-    /// Deals with the slots of a task that have come.
-    async fn look_at(&self, name: &str) {
+    /// Deals with the slots of a task that had come when somebody said so: where very many come at once the
+    /// last of them are not late because they have to wait for their turn.
+    async fn look_at(&self, name: &str, said_ms: TimeMs) {
         // Slots that come while nothing new is taken are dealt with afterwards, as those of any absence.
         if !self.takes_new() {
             return;
@@ -506,7 +509,7 @@ impl Jobs {
             let mut tasks = self.shared.tasks.lock();
             let Some(task) = tasks.all.get_mut(name) else { return };
             let before = task.row.slot_ms;
-            let Some(due) = task.take_due(self.now_ms()) else { return };
+            let Some(due) = task.take_due(said_ms.min(self.now_ms())) else { return };
             (task.job.clone(), due, task.row.clone(), before)
         };
         let active = self.runs_of(name);

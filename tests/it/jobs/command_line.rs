@@ -123,6 +123,17 @@ fn everything_about_a_run_can_be_asked_for() {
     stage.ended(&quiet);
     assert_eq!(said(&["run", "logs", &quiet]), "careful\n");
     said(&["run", "rm", short]);
+    // What is gone is said to who asks about its time, and to nobody else.
+    let gaps = |arguments: &[&str]| -> Vec<Value> {
+        let list: Value = serde_json::from_str(&said(&[arguments, &["--json"]].concat())).unwrap();
+        list["gaps"].as_array().unwrap().clone()
+    };
+    let gone = gaps(&["messages", "--from", "1h"]);
+    assert_eq!(
+        (gone.len(), &gone[0]["n_runs"], &gone[0]["reason"]),
+        (1, &1.into(), &"these runs are forgotten".into())
+    );
+    assert_eq!((gaps(&["messages"]).len(), gaps(&["messages", "--from", "1h", "--to", "30m"]).len()), (0, 0));
     assert_eq!(stage.client(&["run", "show", short]).status.code(), Some(1));
     assert!(!stage.agent.store().join("jobs/runs").join(&id).exists());
 }

