@@ -15,7 +15,7 @@ use fieldpost_store::{JobsChange, RunQuery, TaskRow, Written};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::handle::{Clock, Jobs, NewRun, PostError};
+use super::handle::{Jobs, NewRun, PostError};
 use super::row::Levels;
 use super::schedule::{Due, SET_BACK_MS, Schedule};
 use super::ticker::Ticker;
@@ -57,6 +57,8 @@ pub(super) struct Task {
     /// Starts of a kept job in a row.
     pub(super) n_restarts: u32,
     ticker: Option<Uuid>,
+    /// When the scheduler said that its time has come, until somebody has looked at it.
+    said_ms: Option<TimeMs>,
 }
 
 /// All tasks, by name.
@@ -132,7 +134,7 @@ pub enum TaskError {
 impl Task {
     fn new(job: Job, origin: Origin, row: TaskRow) -> Self {
         let schedule = Schedule::of(&job).ok().flatten();
-        Self { job, origin, schedule, row, n_restarts: 0, ticker: None }
+        Self { job, origin, schedule, row, n_restarts: 0, ticker: None, said_ms: None }
     }
 
     pub(super) fn is_on(&self) -> bool {
@@ -413,7 +415,7 @@ impl Jobs {
             }
             match changed {
                 Some(name) => {
-                    jobs.look_at(&name, jobs.now_ms()).await;
+                    jobs.look_at(&name).await;
                     jobs.keep_up(&name).await;
                 }
                 None => jobs.sweep().await,
@@ -454,20 +456,25 @@ impl Jobs {
             let now_ms = (shared.clock)();
             shared.tasks.lock().all.get(name)?.next_ms(now_ms)
         };
-        let (ticker, mut hears) = Ticker::start(std::sync::Arc::new(next), Clock::clone(&self.shared.clock))
-            .await
-            .context("no scheduler")?;
+        let told = std::sync::Arc::downgrade(&self.shared);
+        let on_tick = move |name: &str| {
+            let Some(shared) = told.upgrade() else { return };
+            let now_ms = (shared.clock)();
+            shared.tasks.lock().all.get_mut(name).map(|task| task.said_ms.get_or_insert(now_ms));
+        };
+        let started = Ticker::start(std::sync::Arc::new(next), std::sync::Arc::new(on_tick)).await;
+        let (ticker, mut hears) = started.context("no scheduler")?;
         let jobs = self.clone();
         self.shared.runtime.spawn(async move {
             // Looks that go on at the same time share a commit.
             let mut looks = tokio::task::JoinSet::new();
-            while let Some((name, said_ms)) = hears.recv().await {
+            while let Some(name) = hears.recv().await {
                 while looks.try_join_next().is_some() {}
                 if looks.len() >= N_LOOKS_MAX {
                     looks.join_next().await;
                 }
                 let jobs = jobs.clone();
-                looks.spawn(async move { jobs.look_at(&name, said_ms).await });
+                looks.spawn(async move { jobs.look_at(&name).await });
             }
         });
         Ok(ticker)
@@ -493,14 +500,16 @@ impl Jobs {
     pub(super) async fn sweep(&self) {
         let names: Vec<String> = self.shared.tasks.lock().all.keys().cloned().collect();
         for name in names {
-            self.look_at(&name, self.now_ms()).await;
+            self.look_at(&name).await;
             self.keep_up(&name).await;
         }
     }
 
-    /// Deals with the slots of a task that had come when somebody said so: where very many come at once the
-    /// last of them are not late because they have to wait for their turn.
-    async fn look_at(&self, name: &str, said_ms: TimeMs) {
+    /// Deals with the slots of a task that have come. What the scheduler said in time is in time: where very
+    /// many come at once the last of them have to wait for their turn.
+    async fn look_at(&self, name: &str) {
+        let now_ms = self.now_ms();
+        let said_ms = self.shared.tasks.lock().all.get_mut(name).and_then(|task| task.said_ms.take());
         // Slots that come while nothing new is taken are dealt with afterwards, as those of any absence.
         if !self.takes_new() {
             return;
@@ -509,7 +518,9 @@ impl Jobs {
             let mut tasks = self.shared.tasks.lock();
             let Some(task) = tasks.all.get_mut(name) else { return };
             let before = task.row.slot_ms;
-            let Some(due) = task.take_due(said_ms.min(self.now_ms())) else { return };
+            let Some(due) = task.take_due(said_ms.map_or(now_ms, |said_ms| said_ms.min(now_ms))) else {
+                return;
+            };
             (task.job.clone(), due, task.row.clone(), before)
         };
         let active = self.runs_of(name);

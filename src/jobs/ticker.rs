@@ -22,8 +22,6 @@ use tokio_cron_scheduler::{
 };
 use uuid::Uuid;
 
-use super::handle::Clock;
-
 /// Ticks that are under way at a time, at most; what is lost beyond is found by the next sweep.
 const N_TICKS_MAX: usize = 32_768;
 /// What a task is registered with; never used.
@@ -32,20 +30,20 @@ const NOMINAL_PERIOD: Duration = Duration::from_secs(1);
 /// When a task is due next, by its name.
 pub type NextTick = Arc<dyn Fn(&str) -> Option<TimeMs> + Send + Sync>;
 
-/// Says of tasks, by name, that their time has come, and when it said so.
+/// Told at once that a task's time has come, by its name.
+pub type OnTick = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Says of tasks, by name, that their time has come.
 pub struct Ticker {
     scheduler: JobScheduler,
     ticks: Ticks,
-    says: mpsc::Sender<(String, TimeMs)>,
-    clock: Clock,
+    says: mpsc::Sender<String>,
+    on_tick: OnTick,
 }
 
 impl Ticker {
     /// Starts the scheduler; within a runtime.
-    pub async fn start(
-        next: NextTick,
-        clock: Clock,
-    ) -> anyhow::Result<(Self, mpsc::Receiver<(String, TimeMs)>)> {
+    pub async fn start(next: NextTick, on_tick: OnTick) -> anyhow::Result<(Self, mpsc::Receiver<String>)> {
         let ticks = Ticks { next, known: Arc::default() };
         let scheduler = JobScheduler::new_with_storage_and_code(
             Box::new(ticks.clone()),
@@ -57,15 +55,16 @@ impl Ticker {
         let scheduler = scheduler.await.context("cannot make the scheduler")?;
         scheduler.start().await.context("cannot start the scheduler")?;
         let (says, hears) = mpsc::channel(N_TICKS_MAX);
-        Ok((Self { scheduler, ticks, says, clock }, hears))
+        Ok((Self { scheduler, ticks, says, on_tick }, hears))
     }
 
     /// Registers a task; answers by what the scheduler knows it.
     pub async fn add(&self, name: &str) -> anyhow::Result<Uuid> {
-        let (says, task, clock) = (self.says.clone(), name.to_owned(), Clock::clone(&self.clock));
+        let (says, task, on_tick) = (self.says.clone(), name.to_owned(), Arc::clone(&self.on_tick));
         let job = tokio_cron_scheduler::Job::new_repeated_async(NOMINAL_PERIOD, move |_, _| {
+            on_tick(&task);
             // Who is not heard is found by the next sweep.
-            let _ = says.try_send((task.clone(), clock()));
+            let _ = says.try_send(task.clone());
             Box::pin(async {})
         });
         let job = job.with_context(|| format!("the scheduler refuses the task {name}"))?;
