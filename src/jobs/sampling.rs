@@ -48,6 +48,19 @@ pub struct RunSample {
     pub io_read_bytes: u64,
     /// Written to storage by them, bytes.
     pub io_write_bytes: u64,
+    /// Swapped out, bytes; where its cgroup counts that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_bytes: Option<u64>,
+    /// So long some task of it had to wait for a processor since its beginning, seconds; where its cgroup
+    /// knows (pressure stall information, Documentation/accounting/psi.rst).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_stalled_seconds: Option<f64>,
+    /// The same for memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_stalled_seconds: Option<f64>,
+    /// The same for storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_stalled_seconds: Option<f64>,
 }
 
 /// What is known of one live run.
@@ -243,6 +256,7 @@ impl OfRun {
         add("processes", f64::from(sample.processes));
         add("threads", f64::from(sample.threads));
         add("open_files", f64::from(sample.files));
+        sample.swap_bytes.into_iter().for_each(|bytes| add("swap_bytes", bytes as f64));
         let Some(before) = before.filter(|before| before.time_ms < sample.time_ms) else { return };
         let seconds = (sample.time_ms - before.time_ms) as f64 / 1e3;
         add("cpu_cores", (sample.cpu_seconds - before.cpu_seconds).max(0.0) / seconds);
@@ -254,6 +268,14 @@ impl OfRun {
             "written_bytes_per_second",
             sample.io_write_bytes.saturating_sub(before.io_write_bytes) as f64 / seconds,
         );
+        for (key, now, then) in [
+            ("cpu_stalled_share", sample.cpu_stalled_seconds, before.cpu_stalled_seconds),
+            ("memory_stalled_share", sample.memory_stalled_seconds, before.memory_stalled_seconds),
+            ("io_stalled_share", sample.io_stalled_seconds, before.io_stalled_seconds),
+        ] {
+            let stalled = now.zip(then).map(|(now, then)| (now - then).max(0.0) / seconds);
+            stalled.into_iter().for_each(|share| add(key, share));
+        }
     }
 
     /// Writes down the span that goes on.
@@ -300,6 +322,13 @@ fn take(cgroup: Option<&Path>, pid: u32, time_ms: TimeMs) -> Option<RunSample> {
     }
     let counted = cgroup.and_then(cpu_of);
     sample.cpu_seconds = counted.unwrap_or(cpu_ticks as f64 / TICKS_PER_SECOND);
+    if let Some(cgroup) = cgroup {
+        let swap = fs::read_to_string(cgroup.join("memory.swap.current"));
+        sample.swap_bytes = swap.ok().and_then(|text| text.trim().parse().ok());
+        sample.cpu_stalled_seconds = stalled_seconds(&cgroup.join("cpu.pressure"));
+        sample.memory_stalled_seconds = stalled_seconds(&cgroup.join("memory.pressure"));
+        sample.io_stalled_seconds = stalled_seconds(&cgroup.join("io.pressure"));
+    }
     (sample.processes > 0).then_some(sample)
 }
 
@@ -319,6 +348,14 @@ fn family(pid: u32) -> Vec<u32> {
 fn cpu_of(cgroup: &Path) -> Option<f64> {
     let text = fs::read_to_string(cgroup.join("cpu.stat")).ok()?;
     let micros: u64 = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?.parse().ok()?;
+    Some(micros as f64 / 1e6)
+}
+
+/// How long some task had to wait in all, from a file of pressure.
+fn stalled_seconds(file: &Path) -> Option<f64> {
+    let text = fs::read_to_string(file).ok()?;
+    let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
+    let micros: u64 = some.split(' ').find_map(|word| word.strip_prefix("total="))?.parse().ok()?;
     Some(micros as f64 / 1e6)
 }
 
@@ -360,5 +397,29 @@ mod tests {
         assert_eq!((sample.time_ms, sample.processes >= 1, sample.threads >= 1), (7, true, true));
         assert!(sample.memory_bytes > 1 << 20);
         assert_eq!(take(None, u32::MAX - 1, 7), None);
+    }
+
+    #[test]
+    fn pressure_and_swap_of_a_cgroup_are_read_and_told_as_shares() {
+        let cgroup = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(cgroup.path().join(name), text).unwrap();
+        write("cgroup.procs", &format!("{}\n", std::process::id()));
+        write("memory.swap.current", "4096\n");
+        write("io.pressure", "full avg10=0.00 avg60=0.00 avg300=0.00 total=9\n");
+        write(
+            "cpu.pressure",
+            "some avg10=1.00 avg60=0.10 avg300=0.02 total=1500000\nfull avg10=0.00 total=7\n",
+        );
+        let first = take(Some(cgroup.path()), 1, 1_000).unwrap();
+        assert_eq!((first.swap_bytes, first.cpu_stalled_seconds), (Some(4_096), Some(1.5)));
+        assert_eq!((first.memory_stalled_seconds, first.io_stalled_seconds), (None, None));
+        write("cpu.pressure", "some avg10=1.00 avg60=0.10 avg300=0.02 total=2000000\n");
+        let mut of_run = OfRun::default();
+        of_run.take(first, 10_000);
+        of_run.take(take(Some(cgroup.path()), 1, 3_000).unwrap(), 10_000);
+        let told = of_run.open.as_ref().unwrap().1.iter().map(|(key, gathered)| (*key, gathered.told()));
+        let told: BTreeMap<_, _> = told.collect();
+        assert_eq!(told["cpu_stalled_share"].last, 0.25);
+        assert!(told.contains_key("swap_bytes") && !told.contains_key("io_stalled_share"), "{told:?}");
     }
 }

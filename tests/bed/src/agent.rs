@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
@@ -18,6 +19,31 @@ pub struct Agent {
     scratch: Scratch,
     metrics: SocketAddr,
     process: Process,
+    // Behind the process: what goes when it has ended.
+    _cgroups: RunCgroups,
+}
+
+/// The empty cgroups that an agent which was killed leaves: those below which its runs had theirs.
+struct RunCgroups(Option<String>);
+
+impl RunCgroups {
+    fn of(jobs: &Path) -> Self {
+        Self(std::fs::metadata(jobs).ok().map(|of| format!("fieldpost-runs-{:x}-{:x}", of.dev(), of.ino())))
+    }
+}
+
+impl Drop for RunCgroups {
+    fn drop(&mut self) {
+        let (Some(name), root) = (&self.0, Path::new("/sys/fs/cgroup")) else { return };
+        let trees = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+        let trees: Vec<PathBuf> = trees.chain([root.to_owned()]).collect();
+        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        for path in own.lines().filter_map(|line| line.splitn(3, ':').nth(2)) {
+            for tree in &trees {
+                let _not_there = std::fs::remove_dir(tree.join(path.trim_start_matches('/')).join(name));
+            }
+        }
+    }
 }
 
 impl Agent {
@@ -52,8 +78,10 @@ impl Agent {
         scratch.write("config/agent.yaml", config)?;
         let metrics = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let process = spawn(program, &place, &scratch, metrics, environment)?;
-        let mut agent = Self { program: program.to_path_buf(), place, scratch, metrics, process };
+        let program = program.to_path_buf();
+        let mut agent = Self { program, place, scratch, metrics, process, _cgroups: RunCgroups(None) };
         agent.wait_until_ready()?;
+        agent._cgroups = RunCgroups::of(&agent.store().join("jobs"));
         Ok(agent)
     }
 
