@@ -156,8 +156,8 @@ fn start_latencies() -> anyhow::Result<Vec<Row>> {
     let through_hub = start_latency(("through the hub", Some((50.0, 25.0))), &agent, |job| {
         let request = json!({ "job": job, "target": { "agent": "a" } }).to_string();
         let answer = unix_send(&far, "POST", "/api/v1/runs", &request)?;
-        let ordered: Value = serde_json::from_str(answer.ok()?)?;
-        let id = ordered["runs"][0]["id"].as_str().context("no run was ordered")?.to_owned();
+        let ordered: Value = serde_json::from_slice(&answer.body)?;
+        let id = ordered["runs"][0]["id"].as_str().with_context(|| format!("refused: {ordered}"))?.to_owned();
         unix_get(&far, &format!("/api/v1/runs/{id}/result?wait=30s"))?.ok()?;
         Ok(id)
     })?;
