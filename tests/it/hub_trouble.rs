@@ -111,8 +111,11 @@ fn full_disk_of_the_agent_ends_neither_it_nor_its_link() {
     let disk = SmallDisk::under(&agent.store(), DISK_BYTES).unwrap();
     agent.start_again().unwrap();
     wait_until_up(&hub, &agent, NAME);
-    disk.fill().unwrap();
-    let full = || agent.process().said().contains("full").then_some(());
+    // What its store gives back meanwhile is taken again.
+    let full = || {
+        disk.fill().unwrap();
+        agent.process().said().contains("full").then_some(())
+    };
     wait_for("the agent to say that its disk is full", full).unwrap();
     live(3_000);
     wait_until_up(&hub, &agent, NAME);
