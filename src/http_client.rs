@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Certificate, Identity, Method, Url};
+use tokio::time::timeout;
 
 /// The longest that connecting may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
@@ -57,7 +58,6 @@ impl LocalClient {
             .unix_socket(socket)
             .no_proxy()
             .connect_timeout(CONNECT_DEADLINE)
-            .read_timeout(SILENCE_MAX)
             .build()
             .context("cannot make an HTTP client")?;
         Ok(Self { http })
@@ -106,12 +106,15 @@ async fn followed(
     request: reqwest::RequestBuilder,
     take: &mut impl FnMut(&[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut answer = request.send().await?;
+    let silent = || format!("nothing came for {} s", SILENCE_MAX.as_secs());
+    let mut answer = timeout(SILENCE_MAX, request.send()).await.with_context(silent)??;
     if !answer.status().is_success() {
-        let text = answer.text().await.unwrap_or_default();
+        let text = timeout(SILENCE_MAX, answer.text()).await.with_context(silent)?.unwrap_or_default();
         bail!("refused: {}", text.chars().take(ERROR_CHARS_MAX).collect::<String>());
     }
-    while let Some(chunk) = answer.chunk().await.context("the answer broke off")? {
+    while let Some(chunk) =
+        timeout(SILENCE_MAX, answer.chunk()).await.with_context(silent)?.context("the answer broke off")?
+    {
         take(&chunk)?;
     }
     Ok(())
@@ -132,7 +135,6 @@ impl HubClient {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(FAR_CONNECT_DEADLINE)
-            .read_timeout(SILENCE_MAX)
             .user_agent(concat!("fieldpost/", env!("CARGO_PKG_VERSION")));
         if let Some(pem) = ca {
             builder = builder.tls_certs_only(Certificate::from_pem_bundle(pem).context("no certificates")?);

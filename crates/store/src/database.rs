@@ -145,6 +145,32 @@ pub(crate) fn checkpoint(connection: &Connection, truncate: bool) -> rusqlite::R
     let mode = if truncate { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
     connection.query_row(mode, [], |_| Ok(()))
 }
+/// Brings a file up to the newest version, one step for each: its place in the list is the version that it
+/// takes the file from. Refused are files of later versions, of something else, and damaged ones.
+pub(crate) fn upgrade(
+    connection: &Connection,
+    path: &Path,
+    application_id: i64,
+    steps: &[&str],
+) -> Result<(), StoreError> {
+    let failed = || StoreError::sql("open", path);
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let version = usize::try_from(number("PRAGMA user_version").map_err(failed())?).unwrap_or(0);
+    if version > steps.len() {
+        return Err(StoreError::TooNew(path.to_owned()));
+    }
+    if version > 0 && number("PRAGMA application_id").map_err(failed())? != application_id {
+        return Err(failed()(rusqlite::Error::InvalidQuery));
+    }
+    for step in &steps[version..] {
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {step} COMMIT;")).map_err(failed())?;
+    }
+    if !quick_check(connection).map_err(failed())? {
+        return Err(failed()(rusqlite::Error::InvalidQuery));
+    }
+    Ok(())
+}
+
 /// JSON for a column.
 pub(crate) fn to_json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))

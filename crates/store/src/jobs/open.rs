@@ -10,11 +10,9 @@ use crate::{StoreError, database, quarantine};
 
 /// What `PRAGMA application_id` says: 'FPjb'.
 const APPLICATION_ID: i64 = 1_179_675_234;
-/// The newest version that is known.
-const VERSION: i64 = 3;
 /// One step takes a file from the version of its place in this list to the next one. A step that was
 /// released is never changed.
-const STEPS: [&str; VERSION as usize] = [
+const STEPS: [&str; 3] = [
     include_str!("../sql/jobs.sql"),
     include_str!("../sql/jobs_changes.sql"),
     include_str!("../sql/jobs_removed.sql"),
@@ -45,22 +43,8 @@ pub(super) fn open(folder: &Path, now_ms: TimeMs) -> Result<(PathBuf, Connection
 }
 
 fn opened(path: &Path) -> Result<Connection, StoreError> {
-    let failed = || StoreError::sql("open", path);
     let connection = connect(path)?;
-    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-    let version = number("PRAGMA user_version").map_err(failed())?;
-    if version > VERSION {
-        return Err(StoreError::TooNew(path.to_owned()));
-    }
-    if version > 0 && number("PRAGMA application_id").map_err(failed())? != APPLICATION_ID {
-        return Err(failed()(rusqlite::Error::InvalidQuery));
-    }
-    for step in STEPS.iter().skip(usize::try_from(version).unwrap_or(0)) {
-        connection.execute_batch(&format!("BEGIN IMMEDIATE; {step} COMMIT;")).map_err(failed())?;
-    }
-    if !database::quick_check(&connection).map_err(failed())? {
-        return Err(failed()(rusqlite::Error::InvalidQuery));
-    }
+    database::upgrade(&connection, path, APPLICATION_ID, &STEPS)?;
     Ok(connection)
 }
 
