@@ -7,7 +7,7 @@ use std::time::Duration;
 use fieldpost_model::job::{Cause, Run, RunStat};
 use fieldpost_model::{Period, format_bytes};
 
-use super::super::job_door::JobDoor;
+use super::super::job_door::{JobDoor, Whom};
 use super::super::server::encoded;
 use super::super::{Global, instant, process_setup, terminal};
 use super::follow::{self, Show};
@@ -183,10 +183,10 @@ pub fn kill(one: &One, signal: Option<&str>, global: &Global) -> anyhow::Result<
 }
 
 /// How a run ended, and what it gave.
-pub fn result(one: &One, wait: Option<Period>, global: &Global) -> anyhow::Result<ExitCode> {
+pub fn result(id: &str, wait: Option<Period>, whom: &Whom, global: &Global) -> anyhow::Result<ExitCode> {
     let wait = wait.unwrap_or_default();
-    let path = format!("/runs/{}/result?wait={wait}", encoded(&one.id));
-    let run = door(one, global)?.get::<RunView>(&path, wait.0)?.run;
+    let path = format!("/runs/{}/result?wait={wait}", encoded(id));
+    let run = JobDoor::find(whom, false, global)?.get::<RunView>(&path, wait.0)?.run;
     if global.json {
         terminal::out(&serde_json::to_string(&run)?)?;
     } else {
