@@ -102,8 +102,12 @@ fn cost(run: &Run) -> String {
         return String::new();
     }
     let bytes = |bytes: u64| format_bytes(bytes as f64);
+    let network =
+        usage.net_received_bytes.zip(usage.net_sent_bytes).map_or_else(String::new, |(received, sent)| {
+            format!(", received {}, sent {}", bytes(received), bytes(sent))
+        });
     format!(
-        "cpu {:.2} s (user {:.2}, system {:.2}), memory peak {}, read {}, written {} (by {})",
+        "cpu {:.2} s (user {:.2}, system {:.2}), memory peak {}, read {}, written {}{network} (by {})",
         usage.cpu_seconds(),
         usage.cpu_user_seconds,
         usage.cpu_system_seconds,
@@ -231,6 +235,12 @@ fn stats_text(stats: &RunStats) -> String {
         ("oom kills", usage.oom_kills.to_string()),
         ("counted by", counted_by.to_owned()),
     ];
+    for (name, sampled, known) in [
+        ("received", newest.and_then(|sample| sample.net_received_bytes), usage.net_received_bytes),
+        ("sent", newest.and_then(|sample| sample.net_sent_bytes), usage.net_sent_bytes),
+    ] {
+        rows.extend(sampled.max(known).map(|bytes| (name, format_bytes(bytes as f64))));
+    }
     if stats.samples.len() > 1 {
         let shares = stats.samples.windows(2).map(|pair| {
             let span = (pair[1].time_ms - pair[0].time_ms).max(1) as f64 / 1e3;

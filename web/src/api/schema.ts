@@ -6067,6 +6067,8 @@ export interface components {
             io_read_bytes: number;
             io_write_bytes: number;
             memory_peak_bytes: number;
+            net_received_bytes?: number | null;
+            net_sent_bytes?: number | null;
             oom_kills: number;
             processes_max: number;
             source: string;
