@@ -25,6 +25,7 @@ use super::handle::{Clock, Jobs, Shared};
 use super::hooks::N_CALLS_MAX;
 use super::keeper_link::Keeper;
 use super::launch::{Launch, Launched, Surroundings, attempt_folder, launch};
+use super::presence::Presence;
 use super::protocol::{ENDED_FILE, Ended, SHIM_LOG_FILE, STARTED_FILE, Start, Started};
 use super::recovery::{self, Found};
 use super::standing::Standing;
@@ -84,6 +85,7 @@ impl Jobs {
             nonces: Mutex::default(),
             tasks: Mutex::default(),
             ticker: tokio::sync::Mutex::default(),
+            presence: Presence::default(),
             going: AtomicBool::new(false),
             samples: Mutex::default(),
             tallies: Tallies::default(),

@@ -19,6 +19,7 @@ use super::config::Config;
 use super::keeper_link::Keeper;
 use super::launch::{Surroundings, attempt_folder};
 use super::output::{self, Record};
+use super::presence::Presence;
 use super::protocol::Action;
 use super::sampling::Samples;
 use super::standing::Standing;
@@ -127,6 +128,7 @@ pub(super) struct Shared {
     pub(super) nonces: Mutex<BTreeMap<String, String>>,
     pub(super) tasks: Mutex<Tasks>,
     pub(super) ticker: tokio::sync::Mutex<Option<Ticker>>,
+    pub(super) presence: Presence,
     /// Have runs and tasks begun?
     pub(super) going: AtomicBool,
     pub(super) samples: Mutex<Samples>,

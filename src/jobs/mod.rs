@@ -29,6 +29,7 @@ mod launch;
 mod mask;
 mod output;
 mod places;
+mod presence;
 mod protocol;
 mod recovery;
 mod row;

@@ -93,11 +93,12 @@ impl Schedule {
         }
     }
 
-    /// What is due now, where the slots until `last_ms` are dealt with.
-    pub fn due(&self, last_ms: TimeMs, now_ms: TimeMs, catch_up: CatchUp) -> Due {
+    /// What is due now, where the slots until `last_ms` are dealt with. The newest of those that came while
+    /// somebody was here for them is in time, however long it took to come to it.
+    pub fn due(&self, last_ms: TimeMs, now_ms: TimeMs, here_since_ms: TimeMs, catch_up: CatchUp) -> Due {
         let (slots, n_more, first) = self.slots(last_ms, now_ms);
         let Some(newest) = slots.last().copied() else { return Due::default() };
-        let in_time = now_ms - newest <= IN_TIME_MS;
+        let in_time = now_ms - newest <= IN_TIME_MS || newest >= here_since_ms;
         let n_late_wanted = match catch_up {
             CatchUp::None => 0,
             CatchUp::Last => usize::from(!in_time),
@@ -314,12 +315,14 @@ mod tests {
     #[test]
     fn slots_in_time_run_and_late_ones_do_as_the_job_says() {
         let minute = Schedule::Every(60_000);
-        let due = |last, now, catch_up| minute.due(last, now, catch_up);
+        let due = |last, now, catch_up| minute.due(last, now, now, catch_up);
         assert_eq!(due(60_000, 119_000, CatchUp::None), Due::default());
         let in_time = Due { runs: vec![(120_000, false)], missed: None, slot_ms: Some(120_000) };
         assert_eq!(due(60_000, 121_000, CatchUp::None), in_time);
         let none = due(60_000, 330_000, CatchUp::None);
         assert_eq!((none.runs.len(), none.missed), (0, Some((4, 120_000, 300_000))));
+        let busy = minute.due(60_000, 330_000, 290_000, CatchUp::None);
+        assert_eq!((busy.runs, busy.missed), (vec![(300_000, false)], Some((3, 120_000, 240_000))));
         let last = due(60_000, 330_000, CatchUp::Last);
         assert_eq!((last.runs, last.missed), (vec![(300_000, true)], Some((3, 120_000, 240_000))));
         let all = due(60_000, 301_000, CatchUp::All(2));

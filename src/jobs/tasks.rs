@@ -25,7 +25,7 @@ pub use of_hub::NotTaken;
 
 /// Whatever the scheduler has missed is found after so long.
 const SWEEP_PERIOD: Duration = Duration::from_secs(15);
-/// Tasks that are looked at at the same time.
+/// Tasks that are looked at at a time.
 const N_LOOKS_MAX: usize = 64;
 /// Tasks at a time, at most.
 const N_TASKS_MAX: usize = 20_000;
@@ -147,12 +147,12 @@ impl Task {
     }
 
     /// What is due; the slots count as dealt with from now on.
-    fn take_due(&mut self, now_ms: TimeMs) -> Option<Due> {
+    fn take_due(&mut self, now_ms: TimeMs, here_since_ms: TimeMs) -> Option<Due> {
         let schedule = self.schedule.as_ref().filter(|_| self.job.enabled && !self.row.paused)?;
         let last_ms = self.row.slot_ms.unwrap_or(now_ms);
         // A clock that was set back makes slots of times that come again.
         let last_ms = if last_ms > now_ms + SET_BACK_MS { now_ms } else { last_ms };
-        let due = schedule.due(last_ms, now_ms, self.job.catch_up);
+        let due = schedule.due(last_ms, now_ms, here_since_ms, self.job.catch_up);
         let slot_ms = due.slot_ms.unwrap_or(last_ms);
         let is_new = self.row.slot_ms != Some(slot_ms);
         self.row.slot_ms = Some(slot_ms);
@@ -410,7 +410,7 @@ impl Jobs {
         }
         let jobs = self.clone();
         self.shared.runtime.spawn(async move {
-            if let Err(error) = jobs.register(dropped).await {
+            if let Err(error) = jobs.register(dropped, changed.as_deref()).await {
                 tracing::error!("tasks go by the sweep only: {error:#}");
             }
             match changed {
@@ -423,12 +423,17 @@ impl Jobs {
         });
     }
 
-    async fn register(&self, dropped: Vec<Uuid>) -> anyhow::Result<()> {
+    /// Of the one that has changed, or of all.
+    async fn register(&self, dropped: Vec<Uuid>, changed: Option<&str>) -> anyhow::Result<()> {
         let mut ticker = self.shared.ticker.lock().await;
         let new: Vec<String> = {
             let tasks = self.shared.tasks.lock();
             let is_new = |task: &&Task| task.schedule.is_some() && task.ticker.is_none();
-            tasks.all.values().filter(is_new).map(|task| task.job.name.clone()).collect()
+            let meant: Vec<&Task> = match changed {
+                Some(name) => tasks.all.get(name).into_iter().collect(),
+                None => tasks.all.values().collect(),
+            };
+            meant.into_iter().filter(is_new).map(|task| task.job.name.clone()).collect()
         };
         // Who has no tasks is not woken twice a second.
         if ticker.is_none() && !new.is_empty() {
@@ -445,7 +450,10 @@ impl Jobs {
                 task.ticker = Some(id);
             }
         }
-        ticker.refresh();
+        match changed.map(|name| self.shared.tasks.lock().all.get(name).and_then(|task| task.ticker)) {
+            Some(id) => id.iter().for_each(|id| ticker.refresh_one(id)),
+            None => ticker.refresh(),
+        }
         Ok(())
     }
 
@@ -484,6 +492,7 @@ impl Jobs {
     pub(super) fn begin_tasks(&self) {
         self.shared.going.store(true, Ordering::Release);
         self.tasks_changed(Vec::new(), None);
+        self.begin_presence();
         let jobs = self.clone();
         self.shared.runtime.spawn(async move {
             while !jobs.shared.ending.load(Ordering::Acquire) {
@@ -509,6 +518,7 @@ impl Jobs {
     /// many come at once the last of them have to wait for their turn.
     async fn look_at(&self, name: &str) {
         let now_ms = self.now_ms();
+        let here_since_ms = self.shared.presence.since(now_ms);
         let said_ms = self.shared.tasks.lock().all.get_mut(name).and_then(|task| task.said_ms.take());
         // Slots that come while nothing new is taken are dealt with afterwards, as those of any absence.
         if !self.takes_new() {
@@ -518,9 +528,8 @@ impl Jobs {
             let mut tasks = self.shared.tasks.lock();
             let Some(task) = tasks.all.get_mut(name) else { return };
             let before = task.row.slot_ms;
-            let Some(due) = task.take_due(said_ms.map_or(now_ms, |said_ms| said_ms.min(now_ms))) else {
-                return;
-            };
+            let until_ms = said_ms.map_or(now_ms, |said_ms| said_ms.min(now_ms));
+            let Some(due) = task.take_due(until_ms, here_since_ms) else { return };
             (task.job.clone(), due, task.row.clone(), before)
         };
         let active = self.runs_of(name);

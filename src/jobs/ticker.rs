@@ -80,6 +80,14 @@ impl Ticker {
         }
     }
 
+    /// Asks anew when a task is due that has changed.
+    pub fn refresh_one(&self, id: &Uuid) {
+        let next = Arc::clone(&self.ticks.next);
+        if let Some(Known { name, data: Some(data) }) = self.ticks.known.lock().get_mut(id) {
+            data.next_tick = seconds(next(name));
+        }
+    }
+
     /// Asks anew when each task is due: the clock may have been set, or tasks have changed.
     pub fn refresh(&self) {
         let next = Arc::clone(&self.ticks.next);
