@@ -119,8 +119,8 @@ impl HubQuestion<'_> {
     }
 
     fn name_of(&self, agent_id: &str) -> String {
-        let known = self.hub.state.agent(agent_id).ok().flatten();
-        known.map_or_else(|| agent_id.to_owned(), |agent| agent.name)
+        let known = self.hub.state.agent_name(agent_id).unwrap_or_default();
+        known.unwrap_or_else(|| agent_id.to_owned())
     }
 }
 
