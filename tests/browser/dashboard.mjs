@@ -205,6 +205,11 @@ async function viewer(browser) {
   await have("hub back");
   await page.getByRole("alert").waitFor({ state: "detached" });
   await page.locator(`[data-host="${HOST}"]:not(.down)`).waitFor();
+  // What ran meanwhile and was forgotten before the hub heard of it is said.
+  await page.goto(`${given.url}/runs`);
+  const unheard = page.getByRole("region", { name: "Runs that are not known" });
+  await unheard.getByText(`1 run of ${HOST}`).waitFor();
+  await isAccessible(page, "runs of which some are not known");
   await closePage(page);
 }
 

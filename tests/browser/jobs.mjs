@@ -37,17 +37,25 @@ export async function runAndKill(browser, user) {
   const [saved] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Save" }).click()]);
   check(saved.suggestedFilename().endsWith(".log"), saved.suggestedFilename());
   const link = page.url();
+  const id = new URL(link).pathname.split("/").at(-1);
+  // What it uses right now stands in the list, and is asked for while its row is in sight only.
+  await page.goto(`${given.url}/runs?state=active`);
+  const used = page.locator(`[data-run="${id}"] [data-live]`);
+  await used.filter({ hasText: /core/ }).waitFor();
+  await used.filter({ hasText: /B now/ }).waitFor();
+  await isAccessible(page, "a run that goes on, in the list");
+  await page.goto(link);
   await page.getByRole("button", { name: "Kill…" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Kill", exact: true }).click();
   await page.locator(".run-state").filter({ hasText: "Killed" }).waitFor();
   check((await page.getByRole("button", { name: "Kill…" }).count()) === 0, "what is over may be killed");
   // The same by its link, and in the list; by its command, for it may be asked for again.
   await page.goto(`${given.url}/runs?state=killed`);
-  await page.locator(`[data-run="${new URL(link).pathname.split("/").at(-1)}"]`).waitFor();
+  await page.locator(`[data-run="${id}"]`).waitFor();
   await isAccessible(page, "the runs");
   const harmed = await page.evaluate(() => window.harmed === true);
   check(!harmed, "the log was taken for markup");
-  await page.goto(link.replace(/\?.*/, "?new=1&of=") + new URL(link).pathname.split("/").at(-1));
+  await page.goto(link.replace(/\?.*/, "?new=1&of=") + id);
   const again = page.getByRole("dialog", { name: "Run again" });
   await again.getByLabel("A line for the shell").waitFor();
   check((await again.getByLabel("A line for the shell").inputValue()) === SAYS, "the form has another command");
