@@ -30,6 +30,12 @@ export async function runAndKill(browser, user) {
   await page.getByText("Running", { exact: false }).first().waitFor();
   await line(page, given.hostile).waitFor();
   await line(page, "line 3").waitFor();
+  // What its cgroup tells of waiting has a chart; where that tells nothing there is none.
+  const told = async () => (await (await page.context().request.get(`${page.url().replace(/\?.*/, "").replace("/runs/", "/api/v1/runs/")}/stats`)).json()).samples.at(-1) ?? {};
+  const drawn = page.locator(".run-charts .chart");
+  await drawn.first().waitFor();
+  const isWaitingDrawn = (await page.getByRole("region", { name: "Waiting (PSI)" }).count()) > 0;
+  check(isWaitingDrawn === "cpu_stalled_seconds" in (await told()), "a chart of waiting, or none");
   await isAccessible(page, "a run");
   await page.getByLabel("Search the log").fill("line 2");
   await line(page, "line 2").waitFor();
