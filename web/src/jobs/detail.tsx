@@ -81,7 +81,7 @@ export function JobPage({ name }: { name: string }) {
 function Gone({ name, list }: { name: string; list: JobList }) {
   const others = definitionsOf(list).filter((one) => one.name === name);
   return (
-    <Empty title={`No job ${name}${agent.value ? ` on ${agent.value}` : " at the hub"}`}>
+    <Empty title={`No job ${name}${agent.value ? ` on ${agent.value}` : " at the hub"}`} isAll>
       {others.map((one) => (
         <a key={one.agent} href={`/jobs/${encodeURIComponent(name)}${one.agent ? `?agent=${encodeURIComponent(one.agent)}` : ""}`}>
           {one.agent ? `That of ${one.agent}` : "That of the hub"}

@@ -202,11 +202,13 @@ function Filters() {
 }
 
 function Nothing() {
-  const isFiltered = job.value || agent.value || tag.value || state.value || batch.value || since.value !== "all";
+  const isFiltered = job.value || agent.value || tag.value || state.value || batch.value;
+  const back = SINCES.find(([key]) => key === since.value)?.[1].toLowerCase() ?? "";
+  const title = isFiltered ? "No run fits" : since.value === "all" ? "Nothing has run yet" : `Nothing ran in the last ${back.replace(/^1 /, "")}`;
   return (
-    <Empty title={isFiltered ? "No run fits" : "Nothing has run yet"}>
+    <Empty title={title}>
       <p>{isFiltered ? "Nothing of this kind ran in this span." : "Runs of every host appear here, whoever asked for them."}</p>
-      {isFiltered && (
+      {(isFiltered || since.value !== "all") && (
         <button type="button" onClick={() => setParams({ job: null, agent: null, tag: null, state: null, batch: null, since: "all" })}>
           Show all
         </button>
@@ -240,7 +242,7 @@ export function RunTable({ runs, without = [] }: { runs: Run[]; without?: ("job"
         <tbody>
           {runs.map((run) => (
             <tr key={run.id + run.agent} class={isOver(run.state) || run.started_ms == null ? "" : "going-on"} data-run={run.id}>
-              <td>
+              <td class="r-id">
                 <a href={runLink(run.id)} class="mono">
                   {shortId(run.id)}
                 </a>
@@ -253,15 +255,15 @@ export function RunTable({ runs, without = [] }: { runs: Run[]; without?: ("job"
                   {jobName(run.job)}
                 </td>
               )}
-              {isShown("host") && <td class="nowrap cut">{run.agent ? <a href={hostLink(run.agent)}>{run.agent}</a> : <span class="muted">whoever comes first</span>}</td>}
-              <td class={run.started_ms == null ? "nowrap muted" : "nowrap"} title={beganText(run)}>
+              {isShown("host") && <td class="nowrap cut r-host">{run.agent ? <a href={hostLink(run.agent)}>{run.agent}</a> : <span class="muted">whoever comes first</span>}</td>}
+              <td class={`nowrap r-began ${run.started_ms == null ? "muted" : ""}`} title={beganText(run)}>
                 {instant(run.started_ms ?? run.created_ms)}
               </td>
-              <td class="num">
+              <td class="num r-took">
                 <Took run={run} nowMs={now()} />
               </td>
               {isOver(run.state) ? <Used run={run} /> : <UsedNow run={run} live={live} />}
-              <td class="num">{run.started_ms != null ? waited(run) : isOver(run.state) ? "–" : span(now() - run.created_ms)}</td>
+              <td class="num r-waited">{run.started_ms != null ? waited(run) : isOver(run.state) ? "–" : span(now() - run.created_ms)}</td>
               <td class="muted cut run-why" title={run.asked_by}>
                 {causeText(run.cause, run.asked_by)}
               </td>
