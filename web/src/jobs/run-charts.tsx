@@ -82,6 +82,12 @@ const SHOWN: Shown[] = [
   { title: "CPU", unit: "cores", lines: [["", "blue", rate("cpu_seconds")]] },
   { title: "Memory", unit: "bytes", lines: [["", "teal", (at) => at.memory_bytes ?? null]] },
   { title: "Disk traffic", unit: "bytes/s", lines: [["read", "blue", rate("io_read_bytes")], ["written", "orange", rate("io_write_bytes")]] },
+  {
+    title: "Network",
+    unit: "bytes/s",
+    lines: [["in", "blue", rate("net_received_bytes")], ["out", "orange", rate("net_sent_bytes")]],
+    shows: "known",
+  },
   { title: "Processes", unit: "count", lines: [["processes", "blue", (at) => at.processes ?? null], ["threads", "green", (at) => at.threads ?? null]] },
   {
     title: "Waiting (PSI)",
@@ -143,6 +149,7 @@ const KEYS: { title: string; unit: Unit; keys: [key: string, name: string, color
   { title: "CPU", unit: "cores", keys: [["cpu_cores", "mean", "blue"]], shows: "known" },
   { title: "Memory", unit: "bytes", keys: [["memory_bytes", "mean", "teal"]], shows: "known" },
   { title: "Disk traffic", unit: "bytes/s", keys: [["read_bytes_per_second", "read", "blue"], ["written_bytes_per_second", "written", "orange"]], shows: "known" },
+  { title: "Network", unit: "bytes/s", keys: [["received_bytes_per_second", "in", "blue"], ["sent_bytes_per_second", "out", "orange"]], shows: "known" },
   { title: "Processes", unit: "count", keys: [["processes", "processes", "blue"], ["threads", "threads", "green"]], shows: "known" },
   {
     title: "Waiting (PSI)",
