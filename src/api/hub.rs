@@ -18,6 +18,7 @@ mod push;
 mod query;
 mod question;
 mod remote;
+mod results;
 mod run_door;
 mod runs;
 mod sign_in;
@@ -44,6 +45,7 @@ pub use audit::{AuditPage, AuditProof};
 pub use jobs::{Fault, HostJobs, HubJobView, JobCheck, JobList, JobWish};
 pub use polls::{PollChange, PollRequest};
 pub use remote::Pong;
+pub use results::{ResultList, Settled, Settling};
 pub use runs::{
     HubRunList, NamedJob, QueueList, QueueView, QueuedRun, RunOrder, RunsOrdered, TargetQuestion,
 };
@@ -156,6 +158,8 @@ fn job_routes(routes: Routes<Arc<Hub>>, viewer: Need, operator: Need) -> Routes<
         .on(Method::GET, "/api/v1/runs/{id}/logs", viewer, |filter| on(filter, run_door::logs))
         .on(Method::GET, "/api/v1/runs/{id}/stats", viewer, |filter| on(filter, run_door::stats))
         .on(Method::POST, "/api/v1/runs/{id}/kill", operator, |filter| on(filter, run_door::kill))
+        .on(Method::POST, "/api/v1/results/pop", operator, |filter| on(filter, results::pop))
+        .on(Method::POST, "/api/v1/results/settle", operator, |filter| on(filter, results::settle))
         .on(Method::GET, "/api/v1/agents/{agent}/ping", viewer, |filter| on(filter, remote::ping))
         .on(Method::POST, "/api/v1/agents/{agent}/restart", operator, |filter| on(filter, remote::restart))
         .on(Method::POST, "/api/v1/agents/{agent}/killall", operator, |filter| on(filter, remote::kill_all))

@@ -28,8 +28,8 @@ pub use gate::{Need, Principal, Route};
 pub use hub::{
     ApiTokenMade, ApiTokenRequest, ApiTokenView, AuditPage, AuditProof, Disabling, Fault, HostJobs,
     HubJobView, HubRunList, JobCheck, JobList, JobWish, NamedJob, NewPassword, NewRole, PollChange,
-    PollRequest, Pong, QueueList, QueueView, QueuedRun, RunOrder, RunsOrdered, SignInLinkMade, StatusChange,
-    TargetQuestion, TokenMade, TokenRequest, UserRequest, routes as hub_routes,
+    PollRequest, Pong, QueueList, QueueView, QueuedRun, ResultList, RunOrder, RunsOrdered, Settled, Settling,
+    SignInLinkMade, StatusChange, TargetQuestion, TokenMade, TokenRequest, UserRequest, routes as hub_routes,
 };
 pub use hub_door::{local_router as hub_local_router, public_router as hub_public_router};
 pub use jobs::{

@@ -89,7 +89,7 @@ impl JobDoor {
             return format!("/v1{path}");
         }
         match &self.agent {
-            Some(agent) if path.starts_with("/runs") || path.starts_with("/jobs") => {
+            Some(agent) if ["/runs", "/jobs", "/results"].iter().any(|all| path.starts_with(all)) => {
                 let mark = if path.contains('?') { '&' } else { '?' };
                 format!("/api/v1{path}{mark}agent={}", encoded(agent))
             }

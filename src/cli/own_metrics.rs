@@ -57,6 +57,13 @@ fn tell_job(readings: &mut Readings, job: &[(&str, &str)], tally: &JobTally) {
         let help = "Bytes that runs of a job have read from and written to storage.";
         readings.counter("fieldpost_job_io_bytes_total", help, &with(("direction", direction)), bytes as f64);
     }
+    if let Some((received, sent)) = tally.net_bytes {
+        let help = "Bytes that runs of a job with a network namespace of their own have received and sent.";
+        for (direction, bytes) in [("receive", received), ("transmit", sent)] {
+            let labels = with(("direction", direction));
+            readings.counter("fieldpost_job_network_bytes_total", help, &labels, bytes as f64);
+        }
+    }
     for (metric, help, value) in [
         ("fieldpost_job_run_seconds_total", "How long runs of a job took together.", tally.seconds),
         ("fieldpost_job_cpu_seconds_total", "Processor time of runs of a job.", tally.cpu_seconds),

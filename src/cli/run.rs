@@ -6,6 +6,7 @@ pub mod ending;
 mod fanout;
 mod follow;
 mod new;
+mod pop;
 
 use std::process::ExitCode;
 
@@ -26,12 +27,14 @@ Examples:
   fieldpost run kill 8f3ac201
   fieldpost run --on web-1 -- systemctl restart nginx
   fieldpost run --role web --fanout -- uptime
+  fieldpost run result --pop --job reindex --wait 60s
 
 With --on, --role or --label the hub is asked: the one on this machine, or the one named by --hub. A role
 alone means any one agent that holds it (* any at all); with --fanout each of them.
 
 Exit codes of a run that is waited for:
   N       the command's own exit code; 128+N if signal N ended it
+  120     there is no result to take (run result --pop)
   121     the agent cannot be reached, or went away and did not come back
   122     fan-out: some ended otherwise than others
   123     cancelled, lost, or interrupted by a reboot
@@ -60,7 +63,7 @@ enum Action {
     Logs(LogsArgs),
     /// End a run
     Kill(KillArgs),
-    /// Show how a run ended and what it gave, and exit as it did
+    /// Show how a run ended and what it gave, and exit as it did; or take the next result at a hub
     Result(ResultArgs),
     /// Show what a run has cost
     Stats(One),
@@ -110,11 +113,16 @@ struct KillArgs {
 
 #[derive(Debug, clap::Args)]
 struct ResultArgs {
-    #[command(flatten)]
-    one: One,
+    /// The run: its id, or enough of its beginning or end
+    #[arg(value_name = "ID", required_unless_present = "pop")]
+    id: Option<String>,
     /// Wait so long for its end
     #[arg(long, value_name = "SPAN")]
     wait: Option<Period>,
+    #[command(flatten)]
+    whom: Whom,
+    #[command(flatten)]
+    pop: pop::Pop,
 }
 
 /// Does what was asked for.
@@ -124,7 +132,10 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
         Some(Action::Show(one)) => about::show(one, global),
         Some(Action::Logs(logs)) => about::logs(logs, global),
         Some(Action::Kill(kill)) => about::kill(&kill.one, kill.signal.as_deref(), global),
-        Some(Action::Result(result)) => about::result(&result.one, result.wait, global),
+        Some(Action::Result(ResultArgs { id: Some(id), wait, whom, .. })) => {
+            about::result(id, *wait, whom, global)
+        }
+        Some(Action::Result(ResultArgs { wait, whom, pop, .. })) => pop::run(pop, *wait, whom, global),
         Some(Action::Stats(one)) => about::stats(one, global),
         Some(Action::Rm(one)) => about::forget(one, global),
     }

@@ -101,6 +101,8 @@ pub struct Hub {
     pub runs: Arc<dyn HubRuns>,
     /// Told when runs have changed.
     pub(super) runs_changed: watch::Sender<u64>,
+    /// Told when there may be results to take.
+    pub(super) results_came: watch::Sender<u64>,
     pub(super) seal: Seal,
     /// Jobs of the hub that an agent does not take, by agent: name and why.
     pub(super) job_faults: Mutex<HashMap<String, Vec<(String, Misfit)>>>,
@@ -168,6 +170,7 @@ impl Hub {
             store,
             runs,
             runs_changed: watch::Sender::new(0),
+            results_came: watch::Sender::new(0),
             job_faults: Mutex::default(),
             seal: Seal::open(keys_folder).context("cannot use the key of the orders' secrets")?,
             pushed,

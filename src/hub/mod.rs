@@ -26,6 +26,7 @@ mod pushed;
 mod query;
 mod reception;
 mod renewal;
+mod results;
 mod runs;
 mod scrape;
 mod standing;
@@ -52,6 +53,7 @@ pub use places::{Place, Places};
 pub use poller::poll;
 pub use pushed::{PushFault, Receipt, Refused};
 pub use reception::{JoinDetails, JoinedDetails};
+pub use results::ResultView;
 pub use runs::{Ending, GapView, RunFault, RunView};
 pub use scrape::{
     Action, Anchored, Authorization, BasicAuth, FileSdConfig, InTheOpen, ReadGroups, RelabelConfig, Scheme,

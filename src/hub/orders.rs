@@ -162,6 +162,7 @@ impl Hub {
         let shown: Vec<KnownRun> = orders.iter().map(as_run).collect();
         self.runs.show_orders(&shown)?;
         self.runs_changed.send_modify(|number| *number += 1);
+        self.tell_of_results();
         Ok(())
     }
 

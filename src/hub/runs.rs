@@ -110,8 +110,12 @@ async fn draw(hub: &Arc<Hub>, link: &Arc<Link>, follow: bool) -> anyhow::Result<
         }
         if !runs.is_empty() && (runs.len() >= N_TOGETHER_MAX || !lines.has_more()) {
             let (agent_id, cursor, runs) = (link.agent_id.clone(), cursor.clone(), std::mem::take(&mut runs));
+            let is_some_over = runs.iter().any(|(_, run)| run.state.is_final());
             blocking(hub, move |hub| Ok(hub.runs.take(&agent_id, &cursor, &runs)?)).await?;
             hub.runs_changed.send_modify(|number| *number += 1);
+            if is_some_over {
+                hub.tell_of_results();
+            }
         }
     }
     Ok(true)

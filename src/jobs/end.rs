@@ -54,6 +54,8 @@ pub fn note_end(run: &mut Run, ended: &Ended) {
     run.usage.processes_max = sampled.processes_max;
     run.usage.threads_max = sampled.threads_max;
     run.usage.files_max = sampled.files_max;
+    run.usage.net_received_bytes = sampled.net_received_bytes;
+    run.usage.net_sent_bytes = sampled.net_sent_bytes;
     run.usage.memory_peak_bytes = run.usage.memory_peak_bytes.max(sampled.memory_peak_bytes);
     run.output = ended.output;
     run.data.clone_from(&ended.data);

@@ -41,6 +41,7 @@ mod state;
 mod tally;
 mod tasks;
 mod ticker;
+mod traffic;
 mod upkeep;
 
 pub use changes::RunChanges;

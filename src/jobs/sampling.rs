@@ -1,5 +1,5 @@
 //! What live runs use, sampled once a second: processor time, memory, processes, threads, open
-//! files, storage. Peaks go into the record of the run, the newest samples are kept in memory.
+//! files, storage, network. Peaks go into the record of the run, the newest samples are kept in memory.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs;
@@ -17,6 +17,7 @@ use super::gather::{self, Gathered, Interval};
 use super::handle::Jobs;
 use super::launch::attempt_folder;
 use super::protocol::{COST_FILE, TOLD_FILE, TOTALS_FILE};
+use super::traffic::Traffic;
 
 /// Between two samples.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -61,6 +62,12 @@ pub struct RunSample {
     /// The same for storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io_stalled_seconds: Option<f64>,
+    /// Received since its beginning, bytes; where it has a network namespace to itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net_received_bytes: Option<u64>,
+    /// Sent since its beginning, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net_sent_bytes: Option<u64>,
 }
 
 /// What is known of one live run.
@@ -71,6 +78,7 @@ struct OfRun {
     newest: VecDeque<RunSample>,
     /// What goes into the span of the clock that goes on.
     open: Option<(Interval, BTreeMap<&'static str, Gathered>)>,
+    traffic: Traffic,
     /// When its totals were last written.
     totals_at: Option<SystemTime>,
 }
@@ -124,17 +132,23 @@ impl Jobs {
         let base = self.shared.surroundings.cgroups.v2.as_deref();
         for Live { id, attempt, pid, interval_ms, tells } in &live {
             let cgroup = base.map(|base| base.join(format!("{id}.{attempt}")));
-            let Some(sample) = take(cgroup.as_deref(), *pid, self.now_ms()) else { continue };
+            let of_run =
+                self.shared.samples.lock().0.get_mut(id).map(|known| std::mem::take(&mut known.traffic));
+            let mut traffic = of_run.unwrap_or_default();
+            let Some(sample) = take(cgroup.as_deref(), *pid, self.now_ms(), &mut traffic) else { continue };
             if let Some(active) = self.shared.state.lock().get_mut(id) {
                 let usage = &mut active.run.usage;
                 usage.memory_peak_bytes = usage.memory_peak_bytes.max(sample.memory_bytes);
                 usage.processes_max = usage.processes_max.max(sample.processes);
                 usage.threads_max = usage.threads_max.max(sample.threads);
                 usage.files_max = usage.files_max.max(sample.files);
+                usage.net_received_bytes = usage.net_received_bytes.max(sample.net_received_bytes);
+                usage.net_sent_bytes = usage.net_sent_bytes.max(sample.net_sent_bytes);
             }
             let mut samples = self.shared.samples.lock();
             let of_run = samples.0.entry(id.clone()).or_default();
             of_run.folder = attempt_folder(&self.shared.runs, id, *attempt);
+            of_run.traffic = traffic;
             of_run.take(sample, *interval_ms);
             let told = tells.then(|| of_run.totals()).flatten();
             drop(samples);
@@ -269,6 +283,15 @@ impl OfRun {
             sample.io_write_bytes.saturating_sub(before.io_write_bytes) as f64 / seconds,
         );
         for (key, now, then) in [
+            ("received_bytes_per_second", sample.net_received_bytes, before.net_received_bytes),
+            ("sent_bytes_per_second", sample.net_sent_bytes, before.net_sent_bytes),
+        ] {
+            // Before the first one nothing was received or sent.
+            now.into_iter().for_each(|now| {
+                add(key, now.saturating_sub(then.unwrap_or(0)) as f64 / seconds);
+            });
+        }
+        for (key, now, then) in [
             ("cpu_stalled_share", sample.cpu_stalled_seconds, before.cpu_stalled_seconds),
             ("memory_stalled_share", sample.memory_stalled_seconds, before.memory_stalled_seconds),
             ("io_stalled_share", sample.io_stalled_seconds, before.io_stalled_seconds),
@@ -300,14 +323,20 @@ impl OfRun {
     }
 }
 
-fn take(cgroup: Option<&Path>, pid: u32, time_ms: TimeMs) -> Option<RunSample> {
-    let listed = cgroup.and_then(|path| fs::read_to_string(path.join("cgroup.procs")).ok());
-    let pids: Vec<u32> = match listed {
-        Some(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
-        None => family(pid),
+fn take(cgroup: Option<&Path>, pid: u32, time_ms: TimeMs, traffic: &mut Traffic) -> Option<RunSample> {
+    let list = || {
+        let listed = cgroup.and_then(|path| fs::read_to_string(path.join("cgroup.procs")).ok());
+        match listed {
+            Some(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
+            None => family(pid),
+        }
     };
+    let pids: Vec<u32> = list();
     let mut sample = RunSample { time_ms, ..RunSample::default() };
     let mut cpu_ticks = 0;
+    let network = traffic.look(&pids[..pids.len().min(N_PROCESSES_MAX)], list);
+    sample.net_received_bytes = network.map(|bytes| bytes.received);
+    sample.net_sent_bytes = network.map(|bytes| bytes.sent);
     for pid in pids.into_iter().take(N_PROCESSES_MAX) {
         // One that has ended meanwhile is simply not there.
         let Some((ticks, threads)) = stat(pid) else { continue };
@@ -393,10 +422,10 @@ mod tests {
 
     #[test]
     fn own_process_is_sampled() {
-        let sample = take(None, std::process::id(), 7).unwrap();
+        let sample = take(None, std::process::id(), 7, &mut Traffic::default()).unwrap();
         assert_eq!((sample.time_ms, sample.processes >= 1, sample.threads >= 1), (7, true, true));
         assert!(sample.memory_bytes > 1 << 20);
-        assert_eq!(take(None, u32::MAX - 1, 7), None);
+        assert_eq!(take(None, u32::MAX - 1, 7, &mut Traffic::default()), None);
     }
 
     #[test]
@@ -410,13 +439,13 @@ mod tests {
             "cpu.pressure",
             "some avg10=1.00 avg60=0.10 avg300=0.02 total=1500000\nfull avg10=0.00 total=7\n",
         );
-        let first = take(Some(cgroup.path()), 1, 1_000).unwrap();
+        let first = take(Some(cgroup.path()), 1, 1_000, &mut Traffic::default()).unwrap();
         assert_eq!((first.swap_bytes, first.cpu_stalled_seconds), (Some(4_096), Some(1.5)));
         assert_eq!((first.memory_stalled_seconds, first.io_stalled_seconds), (None, None));
         write("cpu.pressure", "some avg10=1.00 avg60=0.10 avg300=0.02 total=2000000\n");
         let mut of_run = OfRun::default();
         of_run.take(first, 10_000);
-        of_run.take(take(Some(cgroup.path()), 1, 3_000).unwrap(), 10_000);
+        of_run.take(take(Some(cgroup.path()), 1, 3_000, &mut Traffic::default()).unwrap(), 10_000);
         let told = of_run.open.as_ref().unwrap().1.iter().map(|(key, gathered)| (*key, gathered.told()));
         let told: BTreeMap<_, _> = told.collect();
         assert_eq!(told["cpu_stalled_share"].last, 0.25);

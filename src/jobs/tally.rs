@@ -35,6 +35,8 @@ pub struct JobTally {
     pub io_read_bytes: u64,
     /// Read and written.
     pub io_write_bytes: u64,
+    /// Received and sent over networks of their own, if any of them had one.
+    pub net_bytes: Option<(u64, u64)>,
     /// How long they waited for their turn.
     pub waited_seconds: f64,
     /// The most memory of the newest one.
@@ -92,6 +94,10 @@ impl Tallies {
         tally.cpu_seconds += run.usage.cpu_seconds();
         tally.io_read_bytes += run.usage.io_read_bytes;
         tally.io_write_bytes += run.usage.io_write_bytes;
+        if let Some((received, sent)) = run.usage.net_received_bytes.zip(run.usage.net_sent_bytes) {
+            let (all_received, all_sent) = tally.net_bytes.unwrap_or_default();
+            tally.net_bytes = Some((all_received + received, all_sent + sent));
+        }
         tally.waited_seconds += run.waited_ms().unwrap_or(0) as f64 / 1e3;
         tally.memory_peak_bytes = run.usage.memory_peak_bytes;
         tally.last_end = run.ended_ms.unwrap_or(0) as f64 / 1e3;

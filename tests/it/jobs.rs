@@ -13,6 +13,7 @@ mod params;
 mod standing;
 mod starts;
 mod tasks;
+mod traffic;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

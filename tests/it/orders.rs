@@ -4,6 +4,7 @@
 mod asked;
 mod definitions;
 mod faults;
+mod results;
 mod targets;
 
 use std::path::{Path, PathBuf};

@@ -154,6 +154,8 @@ pub struct RunPlace {
 /// Which runs; without any condition all, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct RunWish {
+    /// These, by their whole ids; none named: any.
+    pub ids: Vec<String>,
     /// Of these agents, by id; none named: of any.
     pub agents: Vec<String>,
     /// Of this job.
@@ -187,6 +189,32 @@ pub struct KnownRuns {
     pub runs: Vec<KnownRun>,
     /// Where to go on, if there may be more.
     pub next: Option<RunPlace>,
+}
+
+/// Place of a result in the queue: the hub heard of its run's end behind those with lower ones. No place is
+/// given a second time.
+pub type ResultPlace = i64;
+
+/// How results are taken.
+#[derive(Debug, Clone, Default)]
+pub struct ResultWish {
+    /// Of which runs, and so many at most. Their order is that in which the hub heard of their ends.
+    pub runs: RunWish,
+    /// Behind this place only: what is before it was looked at.
+    pub behind: ResultPlace,
+    /// Whoever takes them has until then to say that they are dealt with; none: taken is taken.
+    pub lent_until_ms: Option<TimeMs>,
+}
+
+/// Results that were taken.
+#[derive(Debug, Clone, Default)]
+pub struct TakenResults {
+    /// Their places, by which they are settled where they are only lent, and their runs.
+    pub results: Vec<(ResultPlace, KnownRun)>,
+    /// Everything up to here was looked at.
+    pub seen: ResultPlace,
+    /// When the next one that is lent comes back, unless it is settled before.
+    pub next_back_ms: Option<TimeMs>,
 }
 
 /// Why the runs could not be read or written.
@@ -239,6 +267,14 @@ pub trait HubRuns: Send + Sync {
 
     /// Runs, newest first.
     fn runs(&self, wish: &RunWish) -> Result<KnownRuns, RunsFault>;
+
+    /// Takes results of what was ordered here out of the queue, those that came first before others. Each is
+    /// given once, unless it is only lent and comes back; on the disk when this returns.
+    fn take_results(&self, wish: &ResultWish, now_ms: TimeMs) -> Result<TakenResults, RunsFault>;
+
+    /// Settles what was lent: it does not come back. Answers the places of which that was too late, or which
+    /// were settled before.
+    fn settle_results(&self, places: &[ResultPlace], now_ms: TimeMs) -> Result<Vec<ResultPlace>, RunsFault>;
 
     /// Forgets runs that ended before this instant, or are older than the newest so many.
     fn forget(&self, before_ms: TimeMs, n_kept: u64) -> Result<u64, RunsFault>;

@@ -61,6 +61,20 @@ const RUNS: &[(&str, &str)] = &[
     ("limit", "integer"),
 ];
 
+/// What may be asked of results.
+const RESULTS: &[(&str, &str)] = &[
+    ("agent", "string"),
+    ("job", "string"),
+    ("domain", "string"),
+    ("state", "string"),
+    ("tag", "string"),
+    ("batch", "string"),
+    ("id", "string"),
+    ("limit", "integer"),
+    ("wait", "string"),
+    ("lend", "string"),
+];
+
 /// What may be asked of the output of a run.
 const LOGS: &[(&str, &str)] = &[
     ("agent", "string"),
@@ -283,6 +297,20 @@ const ENTRIES: &[Entry] = &[
     Entry::get("GET /api/v1/runs/{id}/stats", "What it costs", "RunStats").asking(&[("agent", "string")]),
     Entry::with("POST /api/v1/runs/{id}/kill", "End it, or send it a signal", "KillRequest", "KillAnswer")
         .asking(&[("agent", "string")]),
+    Entry::with(
+        "POST /api/v1/results/pop",
+        "Take results of what was ordered, those that came first, and wait for one: each is given once; with `lend` \
+         again after so long, unless it is settled",
+        "",
+        "ResultList",
+    )
+    .asking(RESULTS),
+    Entry::with(
+        "POST /api/v1/results/settle",
+        "Say that results which were lent are dealt with; answers those for which that is too late",
+        "Settling",
+        "Settled",
+    ),
     Entry::get("GET /api/v1/agents/{agent}/ping", "How long it takes to the agent and back", "Pong"),
     Entry::with(
         "POST /api/v1/agents/{agent}/restart",

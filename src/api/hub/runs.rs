@@ -180,22 +180,22 @@ pub async fn targets(
 #[serde(deny_unknown_fields)]
 pub struct Wish {
     /// Names or ids of agents, with commas.
-    agent: Option<String>,
+    pub(super) agent: Option<String>,
     /// In the name of the agent, whatever the case.
-    agent_part: Option<String>,
-    job: Option<String>,
-    job_part: Option<String>,
-    domain: Option<String>,
+    pub(super) agent_part: Option<String>,
+    pub(super) job: Option<String>,
+    pub(super) job_part: Option<String>,
+    pub(super) domain: Option<String>,
     /// Words of states, with commas.
-    state: Option<String>,
+    pub(super) state: Option<String>,
     /// `name=value`, with commas.
-    tag: Option<String>,
-    tag_part: Option<String>,
-    batch: Option<String>,
-    since: Option<TimeMs>,
+    pub(super) tag: Option<String>,
+    pub(super) tag_part: Option<String>,
+    pub(super) batch: Option<String>,
+    pub(super) since: Option<TimeMs>,
     /// The `next` of the page before.
-    after: Option<String>,
-    limit: Option<usize>,
+    pub(super) after: Option<String>,
+    pub(super) limit: Option<usize>,
 }
 
 /// Some runs, newest first.
@@ -210,7 +210,8 @@ pub struct HubRunList {
     pub gaps: Vec<GapView>,
 }
 
-fn split(text: Option<&str>) -> Vec<String> {
+/// Words with commas between them.
+pub(super) fn split(text: Option<&str>) -> Vec<String> {
     text.iter().flat_map(|text| text.split(',')).map(str::to_owned).collect()
 }
 
@@ -221,7 +222,8 @@ fn place(text: &str) -> Option<RunPlace> {
 }
 
 impl Wish {
-    fn read(self) -> Result<(Vec<String>, RunWish), Problem> {
+    /// Names of agents, and the rest of it.
+    pub(super) fn read(self) -> Result<(Vec<String>, RunWish), Problem> {
         let states: Result<Vec<RunState>, _> =
             split(self.state.as_deref()).iter().map(|word| RunState::from_str(word)).collect();
         let tags = split(self.tag.as_deref()).into_iter().map(|tag| match tag.split_once('=') {
@@ -232,6 +234,7 @@ impl Wish {
             place(&text).ok_or_else(|| Problem::bad_request("after: give the next of the page before"))
         });
         let wish = RunWish {
+            ids: Vec::new(),
             agents: Vec::new(),
             job: self.job,
             job_part: self.job_part,

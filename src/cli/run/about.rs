@@ -7,7 +7,7 @@ use std::time::Duration;
 use fieldpost_model::job::{Cause, Run, RunStat};
 use fieldpost_model::{Period, format_bytes};
 
-use super::super::job_door::JobDoor;
+use super::super::job_door::{JobDoor, Whom};
 use super::super::server::encoded;
 use super::super::{Global, instant, process_setup, terminal};
 use super::follow::{self, Show};
@@ -102,8 +102,12 @@ fn cost(run: &Run) -> String {
         return String::new();
     }
     let bytes = |bytes: u64| format_bytes(bytes as f64);
+    let network =
+        usage.net_received_bytes.zip(usage.net_sent_bytes).map_or_else(String::new, |(received, sent)| {
+            format!(", received {}, sent {}", bytes(received), bytes(sent))
+        });
     format!(
-        "cpu {:.2} s (user {:.2}, system {:.2}), memory peak {}, read {}, written {} (by {})",
+        "cpu {:.2} s (user {:.2}, system {:.2}), memory peak {}, read {}, written {}{network} (by {})",
         usage.cpu_seconds(),
         usage.cpu_user_seconds,
         usage.cpu_system_seconds,
@@ -183,10 +187,10 @@ pub fn kill(one: &One, signal: Option<&str>, global: &Global) -> anyhow::Result<
 }
 
 /// How a run ended, and what it gave.
-pub fn result(one: &One, wait: Option<Period>, global: &Global) -> anyhow::Result<ExitCode> {
+pub fn result(id: &str, wait: Option<Period>, whom: &Whom, global: &Global) -> anyhow::Result<ExitCode> {
     let wait = wait.unwrap_or_default();
-    let path = format!("/runs/{}/result?wait={wait}", encoded(&one.id));
-    let run = door(one, global)?.get::<RunView>(&path, wait.0)?.run;
+    let path = format!("/runs/{}/result?wait={wait}", encoded(id));
+    let run = JobDoor::find(whom, false, global)?.get::<RunView>(&path, wait.0)?.run;
     if global.json {
         terminal::out(&serde_json::to_string(&run)?)?;
     } else {
@@ -231,6 +235,12 @@ fn stats_text(stats: &RunStats) -> String {
         ("oom kills", usage.oom_kills.to_string()),
         ("counted by", counted_by.to_owned()),
     ];
+    for (name, sampled, known) in [
+        ("received", newest.and_then(|sample| sample.net_received_bytes), usage.net_received_bytes),
+        ("sent", newest.and_then(|sample| sample.net_sent_bytes), usage.net_sent_bytes),
+    ] {
+        rows.extend(sampled.max(known).map(|bytes| (name, format_bytes(bytes as f64))));
+    }
     if stats.samples.len() > 1 {
         let shares = stats.samples.windows(2).map(|pair| {
             let span = (pair[1].time_ms - pair[0].time_ms).max(1) as f64 / 1e3;

@@ -7,6 +7,8 @@ use fieldpost_model::{format_bytes, format_span};
 
 use super::super::terminal;
 
+/// There is no result to take.
+pub const NO_RESULT: u8 = 120;
 /// The agent cannot be reached.
 pub const UNREACHABLE: u8 = 121;
 /// Of several runs some ended otherwise than others.

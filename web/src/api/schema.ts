@@ -2898,6 +2898,117 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/results/pop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take results of what was ordered, those that came first, and wait for one: each is given once; with `lend` again after so long, unless it is settled
+         * @description Needs: role operator.
+         */
+        post: {
+            parameters: {
+                query?: {
+                    agent?: string;
+                    job?: string;
+                    domain?: string;
+                    state?: string;
+                    tag?: string;
+                    batch?: string;
+                    id?: string;
+                    limit?: number;
+                    wait?: string;
+                    lend?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ResultList"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/results/settle": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say that results which were lent are dealt with; answers those for which that is too late
+         * @description Needs: role operator.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["Settling"];
+                };
+            };
+            responses: {
+                /** @description Done */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Settled"];
+                    };
+                };
+                /** @description Refused or failed */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/rules": {
         parameters: {
             query?: never;
@@ -5782,6 +5893,47 @@ export interface components {
             /** @enum {string} */
             state: "scheduled" | "queued" | "starting" | "running" | "stopping" | "succeeded" | "failed" | "timed_out" | "killed" | "cancelled" | "lost" | "interrupted_by_reboot" | "refused";
         };
+        Result: {
+            agent: string | null;
+            agent_id: string | null;
+            asked_by?: string;
+            attempt?: number;
+            batch: string;
+            cause: components["schemas"]["RunCause"];
+            changes: components["schemas"]["RunChange"][];
+            created_ms: number;
+            data?: {
+                level: number;
+                text: string;
+            } | null;
+            delivered: boolean;
+            due_ms?: number | null;
+            ended_ms?: number | null;
+            id: string;
+            job: components["schemas"]["Job"];
+            limits: components["schemas"]["RunLimit"][];
+            marks?: string[];
+            outcome?: components["schemas"]["RunOutcome"] | null;
+            output: components["schemas"]["RunOutput"];
+            params?: {
+                [key: string]: string;
+            };
+            pid?: number | null;
+            receipt?: number | null;
+            secret_names?: string[];
+            started_ms?: number | null;
+            /** @enum {string} */
+            state: "scheduled" | "queued" | "starting" | "running" | "stopping" | "succeeded" | "failed" | "timed_out" | "killed" | "cancelled" | "lost" | "interrupted_by_reboot" | "refused";
+            stats?: {
+                [key: string]: components["schemas"]["RunStat"];
+            };
+            took_ms?: number | null;
+            unknown_since_ms?: number | null;
+            usage: components["schemas"]["RunUsage"];
+        };
+        ResultList: {
+            results: components["schemas"]["Result"][];
+        };
         Run: {
             agent: string | null;
             agent_id: string | null;
@@ -5915,6 +6067,8 @@ export interface components {
             io_read_bytes: number;
             io_write_bytes: number;
             memory_peak_bytes: number;
+            net_received_bytes?: number | null;
+            net_sent_bytes?: number | null;
             oom_kills: number;
             processes_max: number;
             source: string;
@@ -5926,6 +6080,12 @@ export interface components {
         };
         Secret: {
             secret: string;
+        };
+        Settled: {
+            late: number[];
+        };
+        Settling: {
+            receipts: number[];
         };
         Share: {
             amount: number;

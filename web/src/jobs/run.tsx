@@ -290,6 +290,8 @@ function soFar({ usage }: Run, samples: RunSample[]): Run["usage"] {
     processes_max: most("processes", usage.processes_max),
     threads_max: most("threads", usage.threads_max),
     files_max: most("files", usage.files_max),
+    net_received_bytes: last.net_received_bytes ?? null,
+    net_sent_bytes: last.net_sent_bytes ?? null,
   };
 }
 
@@ -306,6 +308,10 @@ function Cost({ run, samples }: { run: Run; samples: RunSample[] }) {
     ],
     ["Memory, most", bytes(usage.memory_peak_bytes), exact(usage.memory_peak_bytes)],
     ["Read, written", `${bytes(usage.io_read_bytes)} · ${bytes(usage.io_write_bytes)}`, `${exact(usage.io_read_bytes)} and ${exact(usage.io_write_bytes)} bytes`],
+    // Only of runs with a network namespace to themselves.
+    ...(usage.net_received_bytes == null || usage.net_sent_bytes == null
+      ? []
+      : [["Received, sent", `${bytes(usage.net_received_bytes)} · ${bytes(usage.net_sent_bytes)}`, `${exact(usage.net_received_bytes)} and ${exact(usage.net_sent_bytes)} bytes`] as [string, string, string]]),
     ["Processes, most", usage.processes_max > 0 ? exact(usage.processes_max) : "–", `${usage.threads_max} threads, ${usage.files_max} open files at most`],
     ["Output", isGoingOn ? "counted at its end" : `${exact(output.lines)} lines, ${bytes(output.stdout_bytes + output.stderr_bytes)}`, `${exact(output.kept_bytes)} bytes are kept, ${exact(output.dropped_bytes)} are not`],
   ];

@@ -195,6 +195,13 @@ pub struct Usage {
     pub files_max: u32,
     /// Processes of it that the kernel ended for want of memory.
     pub oom_kills: u32,
+    /// Received over the network up to its last sample, bytes; only known of runs that have a network
+    /// namespace to themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub net_received_bytes: Option<u64>,
+    /// Sent, the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub net_sent_bytes: Option<u64>,
     /// `cgroup v2`, `cgroup v1`, `wait4`.
     pub source: String,
 }

@@ -4,12 +4,14 @@
 
 mod open;
 mod query;
+mod results;
 
 use std::path::{Path, PathBuf};
 
 use fieldpost_model::TimeMs;
 use fieldpost_model::hub_runs::{
-    HubRuns, KnownGap, KnownRun, KnownRuns, RunCursor, RunGap, RunVersion, RunWish, RunsFault,
+    HubRuns, KnownGap, KnownRun, KnownRuns, ResultPlace, ResultWish, RunCursor, RunGap, RunVersion, RunWish,
+    RunsFault, TakenResults,
 };
 use fieldpost_model::job::Run;
 use parking_lot::Mutex;
@@ -78,14 +80,33 @@ impl SqliteHubRuns {
         Ok(answer)
     }
 
+    /// What agents can be asked for again.
     fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, RunsFault> {
+        self.written("NORMAL", work)
+    }
+
+    /// What nobody could say again: it is on the disk when this returns.
+    fn write_through<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, RunsFault> {
+        self.written("FULL", work)
+    }
+
+    fn written<T>(
+        &self,
+        synchronous: &str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, RunsFault> {
         let mut writer = self.writer.lock();
         let connection = match &mut *writer {
             Some(connection) => connection,
             None => writer.insert(open::connect(&self.path).map_err(RunsFault::new)?),
         };
-        let done =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
+        let done = connection
+            .pragma_update(None, "synchronous", synchronous)
+            .and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate))
+            .and_then(|transaction| {
                 let answer = work(&transaction)?;
                 transaction.commit()?;
                 Ok(answer)
@@ -116,12 +137,13 @@ impl SqliteHubRuns {
 
 /// Writes a run of an agent as it is now; what ordered it stays known.
 fn put(transaction: &Transaction<'_>, known: &KnownRun) -> rusqlite::Result<()> {
-    let KnownRun { agent_id, batch, version, run } = known;
+    let KnownRun { agent_id, version, run, .. } = known;
     // One that the agent has told of is believed before an order. It may have been shown under nobody
     // while nobody had taken it.
     transaction
         .prepare_cached("UPDATE OR IGNORE runs SET agent = ?1 WHERE agent = '' AND id = ?2")?
         .execute(params![agent_id, run.id])?;
+    let (was_over, batch) = (results::was_over(transaction, known)?, results::batch_of(transaction, known)?);
     let sql = "INSERT INTO runs (agent, id, batch, version, job, domain, state, is_final, created_ms, ended_ms, tags,
         record) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
         ON CONFLICT (agent, id) DO UPDATE SET version = ?4, job = ?5, domain = ?6, state = ?7, is_final = ?8,
@@ -141,7 +163,7 @@ fn put(transaction: &Transaction<'_>, known: &KnownRun) -> rusqlite::Result<()> 
         database::to_json(&run.job.tags)?,
         database::to_json(run)?,
     ])?;
-    Ok(())
+    if run.state.is_final() && !was_over { results::offer(transaction, known) } else { Ok(()) }
 }
 
 impl HubRuns for SqliteHubRuns {
@@ -241,11 +263,27 @@ impl HubRuns for SqliteHubRuns {
         self.read(|connection| query::runs(connection, wish))
     }
 
+    fn take_results(&self, wish: &ResultWish, now_ms: TimeMs) -> Result<TakenResults, RunsFault> {
+        let sight = self.read(|connection| results::look(connection, wish, now_ms))?;
+        let results = match sight.is_some {
+            true => self.write_through(|transaction| results::take(transaction, wish, now_ms))?,
+            false => Vec::new(),
+        };
+        Ok(TakenResults { results, seen: sight.seen, next_back_ms: sight.next_back_ms })
+    }
+
+    fn settle_results(&self, places: &[ResultPlace], now_ms: TimeMs) -> Result<Vec<ResultPlace>, RunsFault> {
+        self.write_through(|transaction| results::settle(transaction, places, now_ms))
+    }
+
     fn forget(&self, before_ms: TimeMs, n_kept: u64) -> Result<u64, RunsFault> {
         let sql = "DELETE FROM runs WHERE number IN (SELECT number FROM runs WHERE is_final = 1 AND (ended_ms < ?1 OR
             number <= (SELECT coalesce(max(number), 0) FROM runs) - ?2) LIMIT ?3)";
         let n_kept = i64::try_from(n_kept).unwrap_or(i64::MAX);
-        self.write(|transaction| transaction.execute("DELETE FROM gaps WHERE to_ms < ?1", [before_ms]))?;
+        self.write(|transaction| {
+            results::shorten(transaction)?;
+            transaction.execute("DELETE FROM gaps WHERE to_ms < ?1", [before_ms])
+        })?;
         let mut n_removed = 0;
         loop {
             let limit = N_FORGOTTEN_AT_ONCE as i64;

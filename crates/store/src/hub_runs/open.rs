@@ -12,7 +12,11 @@ use crate::{StoreError, database, quarantine};
 const APPLICATION_ID: i64 = 1_179_674_738;
 /// One step takes a file from the version of its place in this list to the next one. A step that was
 /// released is never changed.
-const STEPS: [&str; 2] = [include_str!("../sql/hub_runs.sql"), include_str!("../sql/hub_runs_gaps.sql")];
+const STEPS: [&str; 3] = [
+    include_str!("../sql/hub_runs.sql"),
+    include_str!("../sql/hub_runs_gaps.sql"),
+    include_str!("../sql/hub_runs_results.sql"),
+];
 /// Rows are short and many pages are read by key: what SQLite takes by itself.
 const PAGE_BYTES: u32 = 4_096;
 
@@ -39,6 +43,7 @@ fn opened(path: &Path) -> Result<Connection, StoreError> {
 
 /// Opens the one connection that writes. What a power cut takes away with the end of the log is asked
 /// for again, for the place in the agent's changes goes with it: no commit has to wait for the disk.
+/// What cannot be asked for again is written as `crate::hub_runs::results` does.
 pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let more = "PRAGMA synchronous=NORMAL;";
     database::connect(path, &Writing { page_bytes: PAGE_BYTES, more, ..Writing::default() })

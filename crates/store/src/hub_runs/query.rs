@@ -6,11 +6,12 @@ use fieldpost_model::job::Run;
 use rusqlite::types::{Type, Value};
 use rusqlite::{Connection, Row, params_from_iter};
 
-const COLUMNS: &str = "agent, batch, version, record, created_ms, number";
+pub(super) const COLUMNS: &str = "agent, runs.batch, version, record, created_ms, number";
 /// Characters of an id by whose end runs are found.
 const TAIL_CHARS: usize = 8;
 
-fn known(row: &Row<'_>) -> rusqlite::Result<(KnownRun, RunPlace)> {
+/// A run and its place in the list, from the columns above.
+pub(super) fn known(row: &Row<'_>) -> rusqlite::Result<(KnownRun, RunPlace)> {
     let text: String = row.get(3)?;
     let run: Run = serde_json::from_str(&text)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(3, Type::Text, Box::new(error)))?;
@@ -20,9 +21,9 @@ fn known(row: &Row<'_>) -> rusqlite::Result<(KnownRun, RunPlace)> {
 }
 
 /// What runs are called: their job's name, else what they run.
-const CALLED: &str = "CASE job WHEN '' THEN coalesce(json_extract(record, '$.job.shell'), \
+const CALLED: &str = "CASE runs.job WHEN '' THEN coalesce(json_extract(record, '$.job.shell'), \
                       json_extract(record, '$.job.command') || ' ' || coalesce(json_extract(record, '$.job.args'), ''), \
-                      '') ELSE job END";
+                      '') ELSE runs.job END";
 
 /// By the whole id, else by its beginning or its last eight.
 pub(super) fn find(
@@ -56,52 +57,72 @@ pub(super) fn find(
     Ok(Vec::new())
 }
 
-pub(super) fn runs(connection: &Connection, wish: &RunWish) -> rusqlite::Result<KnownRuns> {
-    let mut conditions = vec!["1".to_owned()];
-    let mut values: Vec<Value> = Vec::new();
-    let mut add = |condition: &str, value: Value| {
-        conditions.push(condition.to_owned());
-        values.push(value);
-    };
-    for (column, word) in [("job", &wish.job), ("domain", &wish.domain), ("batch", &wish.batch)] {
-        if let Some(word) = word {
-            add(&format!("{column} = ?"), word.clone().into());
+/// Conditions on rows of `runs`, with their values.
+pub(super) struct Conditions {
+    pub(super) texts: Vec<String>,
+    pub(super) values: Vec<Value>,
+}
+
+impl Conditions {
+    fn add(&mut self, text: impl Into<String>, value: impl Into<Value>) {
+        self.texts.push(text.into());
+        self.values.push(value.into());
+    }
+
+    /// The column has one of these values; none named: any.
+    fn one_of(&mut self, column: &str, words: &[String]) {
+        if !words.is_empty() {
+            self.texts.push(format!("{column} IN ({})", vec!["?"; words.len()].join(",")));
+            self.values.extend(words.iter().cloned().map(Value::from));
         }
     }
-    if let Some(part) = &wish.job_part {
-        add(&format!("instr(lower({CALLED}), lower(?)) > 0"), part.clone().into());
+
+    /// All that is wished for, but the place in the list.
+    pub(super) fn of(wish: &RunWish) -> Self {
+        let mut all = Self { texts: vec!["1".to_owned()], values: Vec::new() };
+        for (column, word) in [("job", &wish.job), ("domain", &wish.domain), ("batch", &wish.batch)] {
+            if let Some(word) = word {
+                all.add(format!("runs.{column} = ?"), word.clone());
+            }
+        }
+        if let Some(part) = &wish.job_part {
+            all.add(format!("instr(lower({CALLED}), lower(?)) > 0"), part.clone());
+        }
+        if let Some(part) = &wish.tag_part {
+            // Between a name and its value stands `":"`.
+            let parts: Vec<String> =
+                part.splitn(2, '=').map(|part| quoted(part).trim_matches('"').to_owned()).collect();
+            all.add("instr(lower(tags), lower(?)) > 0", parts.join("\":\""));
+        }
+        if let Some(since_ms) = wish.since_ms {
+            all.add("created_ms >= ?", since_ms);
+        }
+        for (name, value) in &wish.tags {
+            all.add("instr(tags, ?) > 0", format!("{}:{}", quoted(name), quoted(value)));
+        }
+        all.one_of("agent", &wish.agents);
+        all.one_of("id", &wish.ids);
+        if wish.going_on {
+            all.texts.push("is_final = 0".to_owned());
+        }
+        if !wish.states.is_empty() {
+            let words: Vec<String> =
+                wish.states.iter().map(|state| format!("'{}'", state.as_str())).collect();
+            all.texts.push(format!("state IN ({})", words.join(",")));
+        }
+        all
     }
-    if let Some(part) = &wish.tag_part {
-        // Between a name and its value stands `":"`.
-        let parts: Vec<String> =
-            part.splitn(2, '=').map(|part| quoted(part).trim_matches('"').to_owned()).collect();
-        add("instr(lower(tags), lower(?)) > 0", parts.join("\":\"").into());
-    }
-    if let Some(since_ms) = wish.since_ms {
-        add("created_ms >= ?", since_ms.into());
-    }
+}
+
+pub(super) fn runs(connection: &Connection, wish: &RunWish) -> rusqlite::Result<KnownRuns> {
+    let Conditions { mut texts, mut values } = Conditions::of(wish);
     if let Some(RunPlace { created_ms, number }) = wish.after {
-        conditions.push("(created_ms, number) < (?, ?)".to_owned());
+        texts.push("(created_ms, number) < (?, ?)".to_owned());
         values.extend([created_ms.into(), number.into()]);
-    }
-    for (name, value) in &wish.tags {
-        conditions.push("instr(tags, ?) > 0".to_owned());
-        values.push(format!("{}:{}", quoted(name), quoted(value)).into());
-    }
-    if !wish.agents.is_empty() {
-        conditions.push(format!("agent IN ({})", vec!["?"; wish.agents.len()].join(",")));
-        values.extend(wish.agents.iter().cloned().map(Value::from));
-    }
-    if wish.going_on {
-        conditions.push("is_final = 0".to_owned());
-    }
-    if !wish.states.is_empty() {
-        let words: Vec<String> = wish.states.iter().map(|state| format!("'{}'", state.as_str())).collect();
-        conditions.push(format!("state IN ({})", words.join(",")));
     }
     let sql = format!(
         "SELECT {COLUMNS} FROM runs WHERE {} ORDER BY created_ms DESC, number DESC LIMIT {}",
-        conditions.join(" AND "),
+        texts.join(" AND "),
         wish.limit
     );
     let mut statement = connection.prepare(&sql)?;

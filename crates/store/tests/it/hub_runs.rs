@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fieldpost_model::hub_runs::{HubRuns, KnownRun, RunCursor, RunGap, RunWish};
+use fieldpost_model::hub_runs::{HubRuns, KnownRun, ResultWish, RunCursor, RunGap, RunWish};
 use fieldpost_model::hub_state::{Audit, OrderState, Orders};
 use fieldpost_model::job::{Cause, Job, Run, RunState};
 use fieldpost_store::{SqliteHubRuns, SqliteHubState};
@@ -69,6 +69,65 @@ fn runs_are_found_forgotten_and_copied_with_their_place() {
     assert_eq!((ids(&copy, RunWish::default()).len(), copy.cursor("a").unwrap()), (5, cursor(4)));
 }
 
+/// Takes so many results of such runs, behind a place; answers ids and places.
+fn taken(runs: &dyn HubRuns, wish: RunWish, behind: i64, lent_until_ms: Option<i64>) -> Vec<(String, i64)> {
+    let wish = ResultWish { runs: wish, behind, lent_until_ms };
+    let found = runs.take_results(&wish, START_MS).unwrap();
+    found.results.into_iter().map(|(place, known)| (known.run.id, place)).collect()
+}
+
+#[test]
+fn results_of_orders_are_given_once_and_what_is_lent_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = opened(folder.path());
+    let all = || RunWish { limit: 10, ..RunWish::default() };
+    let order = |n, batch: &str| {
+        let run = run(n, RunState::Queued);
+        runs.show_orders(&[KnownRun { agent_id: "a".into(), batch: batch.into(), version: 0, run }]).unwrap();
+    };
+    (1..=5).for_each(|n| order(n, if n < 4 { "x" } else { "y" }));
+    let tell = |version, run: Run| runs.take("a", &cursor(version), &[(version, run)]).unwrap();
+    // It ends, nobody ordered it; one that was ordered only runs.
+    tell(1, run(9, RunState::Succeeded));
+    tell(2, run(1, RunState::Running));
+    assert_eq!(taken(&runs, all(), 0, None), []);
+    for (version, n) in [(3, 3), (4, 1), (5, 2), (6, 5), (7, 4)] {
+        tell(version, run(n, RunState::Failed));
+    }
+    let ids = |found: Vec<(String, i64)>| found.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    let named = |ids: &[u64]| ids.iter().map(|n| format!("run-{n:08}")).collect::<Vec<_>>();
+    // In the order in which their ends were heard of, whatever is asked for.
+    let wish = RunWish { batch: Some("y".into()), limit: 1, ..RunWish::default() };
+    assert_eq!(ids(taken(&runs, wish, 0, None)), named(&[5]));
+    assert_eq!(ids(taken(&runs, RunWish { ids: named(&[2, 4, 7]), ..all() }, 0, None)), named(&[2, 4]));
+    assert_eq!(ids(taken(&runs, RunWish { job: Some("job-0".into()), ..all() }, 0, None)), named(&[3]));
+    // It is told of again, as after the agent's numbering began anew: it was given.
+    tell(8, run(3, RunState::Failed));
+    let lent = taken(&runs, all(), 0, Some(START_MS + 5));
+    assert_eq!(ids(lent.clone()), named(&[1]));
+    assert_eq!(taken(&runs, all(), 0, None), [], "it is lent");
+    drop(runs);
+    let runs = opened(folder.path());
+    let wish = ResultWish { runs: all(), behind: lent[0].1, lent_until_ms: Some(START_MS + 20) };
+    let back = runs.take_results(&wish, START_MS + 5).unwrap();
+    assert_eq!(back.results.len(), 1, "nobody settled it: it is new to who has looked so far");
+    let place = back.results[0].0;
+    let settled = runs.settle_results(&[lent[0].1, place], START_MS + 6).unwrap();
+    assert_eq!(settled, [lent[0].1], "that was too late");
+    assert_eq!(runs.take_results(&wish, START_MS + 90).unwrap().results, []);
+    // What is tried again belongs to the order of what was tried, and what is forgotten waits no more.
+    let retry = |n: u64| {
+        let mut run = run(n, RunState::Succeeded);
+        run.cause = Cause::Retry { of: "run-00000001".into(), number: 1 };
+        run
+    };
+    for n in [20, 21] {
+        runs.take("a", &cursor(n), &[(n, retry(n))]).unwrap();
+    }
+    assert!(runs.forget_run("a", "run-00000020").unwrap());
+    assert_eq!(ids(taken(&runs, RunWish { batch: Some("x".into()), ..all() }, 0, None)), named(&[21]));
+}
+
 #[test]
 fn what_is_missing_is_told_once_however_often_it_is_said() {
     let folder = tempfile::tempdir().unwrap();
@@ -102,6 +161,8 @@ fn version_1_opens_with_all_that_is_in_it_and_damage_is_put_aside() {
     assert_eq!(found[0].run.changes.last().unwrap().reason, "exit 3");
     assert_eq!(runs.tasks(Some("a")).unwrap()[0].1, 1_795_219_200_000);
     runs.take_gap("a", &cursor(7), Some(&RunGap { version: 8, n_runs: 1, ..RunGap::default() }), 1).unwrap();
+    let wish = RunWish { limit: 9, ..RunWish::default() };
+    assert_eq!(taken(&runs, wish, 0, None), [], "nobody waits for what was over before there was a queue");
     drop(runs);
     let new = tempfile::tempdir().unwrap();
     drop(opened(new.path()));
