@@ -51,7 +51,7 @@ impl SeriesSource for Few {
             let samples = times.zip(odd.into_iter().cycle()).filter(|(at, _)| (from_ms..=to_ms).contains(at));
             let samples: Vec<(i64, f64)> = samples.collect();
             allowance.samples(samples.len() as u64)?;
-            take(Stored { labels, samples })?;
+            take(Stored::of(labels, samples))?;
         }
         Ok(())
     }

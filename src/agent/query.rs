@@ -223,7 +223,7 @@ impl SeriesSource for AgentQuestion<'_> {
         let found = self.find(matchers, (from_ms, to_ms), allowance)?;
         allowance.series(found.len() as u64)?;
         for (labels, samples) in found {
-            let mut stored = Stored { labels, samples };
+            let mut stored = Stored::of(labels, samples);
             // Days without samples may lie between days with them.
             stored.put_in_order();
             take(stored)?;

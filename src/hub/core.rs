@@ -84,8 +84,8 @@ fn labels_of(state: Arc<dyn HubState>, labels: Labels) -> AgentLabels {
         if pushed::is_pseudo(agent_id) {
             return Vec::new();
         }
-        let record = state.agent(agent_id).unwrap_or_default();
-        let name = record.map_or_else(|| agent_id.to_owned(), |agent| agent.name);
+        let known = state.agent_name(agent_id).unwrap_or_default();
+        let name = known.unwrap_or_else(|| agent_id.to_owned());
         let instance = labels.instance_of(&name, agent_id);
         vec![("instance".to_owned(), instance), ("job".to_owned(), labels.job.clone())]
     })

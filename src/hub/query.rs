@@ -53,14 +53,14 @@ impl Hub {
     }
 
     /// What watched agents have said since their newest window was stored.
-    fn live_series(&self, matchers: &[Matcher], from_ms: TimeMs, to_ms: TimeMs) -> Vec<Stored> {
+    fn live_series(&self, matchers: &[Matcher], from_ms: TimeMs, to_ms: TimeMs) -> Vec<Stored<'static>> {
         let mut found = Vec::new();
         for (agent_id, recent) in self.live.recent() {
             let whose = (self.agent_labels)(&agent_id);
             found.extend(recent.series(from_ms, to_ms).into_iter().filter_map(|(series, samples)| {
                 let labels = labels_of(&whose, &series);
                 let accepted = matchers.iter().all(|matcher| matcher.accepts(labels.get(&matcher.label)));
-                accepted.then_some(Stored { labels, samples })
+                accepted.then(|| Stored::of(labels, samples))
             }));
         }
         found
@@ -100,7 +100,7 @@ impl HubQuestion<'_> {
         selector: &Selector,
         (from_ms, to_ms): (TimeMs, TimeMs),
         allowance: &dyn Allowance,
-    ) -> Result<Vec<Stored>, QueryError> {
+    ) -> Result<Vec<Stored<'static>>, QueryError> {
         let reader = &self.hub.reader;
         let mut found = Vec::new();
         for span in reader.thin_spans(from_ms, to_ms).map_err(|error| failed(&error))? {
@@ -112,15 +112,15 @@ impl HubQuestion<'_> {
             for (series, rollups) in rollups {
                 let samples = samples_of(series.series.kind, &rollups, span.rollup_ms);
                 allowance.samples(samples.len() as u64)?;
-                found.push(Stored { labels: labels(&series.series), samples });
+                found.push(Stored::of(labels(&series.series), samples));
             }
         }
         Ok(found)
     }
 
     fn name_of(&self, agent_id: &str) -> String {
-        let known = self.hub.state.agent(agent_id).ok().flatten();
-        known.map_or_else(|| agent_id.to_owned(), |agent| agent.name)
+        let known = self.hub.state.agent_name(agent_id).unwrap_or_default();
+        known.unwrap_or_else(|| agent_id.to_owned())
     }
 }
 
@@ -197,7 +197,7 @@ struct Joint {
 
 impl Joint {
     /// Of series by number, and more that have none.
-    fn new(labels: Vec<Labels>, more: Vec<Stored>) -> Self {
+    fn new(labels: Vec<Labels>, more: Vec<Stored<'_>>) -> Self {
         let mut owners: HashMap<&Labels, usize> = HashMap::with_capacity(labels.len());
         labels.iter().for_each(|labels| *owners.entry(labels).or_default() += 1);
         let mut shared: HashMap<Labels, Parts> = HashMap::new();
@@ -208,7 +208,7 @@ impl Joint {
         }
         for stored in more {
             let n_owners = owners.get(&stored.labels).copied().unwrap_or(0);
-            shared.entry(stored.labels).or_insert((n_owners, Vec::new())).1.extend(stored.samples);
+            shared.entry(stored.labels).or_insert((n_owners, Vec::new())).1.extend(stored.samples.iter());
         }
         drop(owners);
         Self { is_any_shared: !shared.is_empty(), shared: Mutex::new(shared), labels }
@@ -221,7 +221,7 @@ impl Joint {
     }
 
     /// Takes what a number has; answers the series once it is whole.
-    fn add(&self, number: usize, mut samples: Vec<(TimeMs, f64)>) -> Option<Stored> {
+    fn add(&self, number: usize, mut samples: Vec<(TimeMs, f64)>) -> Option<Stored<'static>> {
         let labels = self.labels[number].clone();
         if self.is_any_shared {
             let mut shared = self.shared.lock();
@@ -238,19 +238,19 @@ impl Joint {
                 return Some(ordered(labels, samples));
             }
         }
-        Some(Stored { labels, samples })
+        Some(Stored::of(labels, samples))
     }
 
     /// Series of which a number had nothing, or which have none.
-    fn rest(self) -> impl Iterator<Item = Stored> {
+    fn rest(self) -> impl Iterator<Item = Stored<'static>> {
         let rest = self.shared.into_inner().into_iter();
         rest.filter(|(_, (_, samples))| !samples.is_empty())
             .map(|(labels, (_, samples))| ordered(labels, samples))
     }
 }
 
-fn ordered(labels: Labels, samples: Vec<(TimeMs, f64)>) -> Stored {
-    let mut stored = Stored { labels, samples };
+fn ordered(labels: Labels, samples: Vec<(TimeMs, f64)>) -> Stored<'static> {
+    let mut stored = Stored::of(labels, samples);
     stored.put_in_order();
     stored
 }

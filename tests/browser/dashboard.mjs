@@ -176,7 +176,7 @@ async function tokens(browser) {
   await page.getByRole("cell", { name: "api_token.add" }).first().waitFor();
   await page.getByRole("button", { name: "Verify the log" }).click();
   await page.getByText(/entries are as they were written/).waitFor();
-  for (const view of ["/users", "/settings", "/logs"]) {
+  for (const view of ["/audit", "/tokens", "/users", "/settings", "/logs", `/hosts/${HOST}?tab=processes`, `/hosts/${HOST}?tab=units`]) {
     await page.goto(given.url + view);
     await page.getByRole("heading", { level: 1 }).waitFor();
     await page.waitForFunction(() => document.querySelector(".wait") === null);
@@ -199,12 +199,25 @@ async function viewer(browser) {
   await offeredToViewer(page);
   await page.goto(given.url);
   await row(page, HOST).waitFor();
+  const charts = await openPage(browser, given.url, { user: guest, path: `/hosts/${HOST}?last=5m` });
+  await charts.locator('[data-panel="cpu"] .legend li').first().waitFor();
   await have("hub away");
   await page.getByRole("alert").filter({ hasText: "The hub does not answer" }).waitFor();
   await row(page, HOST).waitFor();
+  await isAccessible(page, "a fleet without a hub");
+  // What was drawn stays: a host's charts too.
+  await charts.getByRole("alert").filter({ hasText: "The hub does not answer" }).waitFor();
+  await charts.locator('[data-panel="cpu"] canvas').waitFor();
+  check((await charts.getByText("The hub cannot be reached").filter({ visible: true }).count()) === 0, "it is said twice that the hub is away");
+  await closePage(charts);
   await have("hub back");
   await page.getByRole("alert").waitFor({ state: "detached" });
   await page.locator(`[data-host="${HOST}"]:not(.down)`).waitFor();
+  // What ran meanwhile and was forgotten before the hub heard of it is said.
+  await page.goto(`${given.url}/runs`);
+  const unheard = page.getByRole("region", { name: "Runs that are not known" });
+  await unheard.getByText(`1 run of ${HOST}`).waitFor();
+  await isAccessible(page, "runs of which some are not known");
   await closePage(page);
 }
 
@@ -235,13 +248,15 @@ async function phone(browser) {
   const context = { viewport: { width: 390, height: 800 }, hasTouch: true, colorScheme: "dark" };
   const page = await openPage(browser, given.url, { user: USER, context });
   await row(page, HOST).waitFor();
-  for (const view of ["/", `/hosts/${HOST}`, `/hosts/${HOST}?tab=processes`, `/hosts/${HOST}?tab=facts`, "/explore?q=node_load1", "/jobs", "/runs", "/queues", "/agents", "/users", "/settings"]) {
+  for (const view of ["/", "/?view=grid", `/hosts/${HOST}?tab=processes`, `/hosts/${HOST}?tab=facts`, `/hosts/${HOST}?tab=events`, "/hosts/nobody", "/explore?q=node_load1", "/jobs", "/runs", "/queues", "/agents", "/audit", "/users", "/settings"]) {
     await page.goto(given.url + view);
     await page.waitForFunction(() => document.querySelector("main") !== null && document.querySelector(".wait") === null);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
     check(wide <= 0, `${view} is ${wide} pixels too wide`);
+    const here = await page.evaluate(() => document.querySelector("nav [aria-current]")?.getBoundingClientRect().right ?? 0);
+    check(here <= 390, `the link to ${view} ends at ${here}, out of sight`);
+    await isAccessible(page, `${view} on a phone in the dark`);
   }
-  await isAccessible(page, "a phone in the dark");
   await page.goto(`${given.url}/`);
   await row(page, HOST).getByRole("link").tap();
   await page.locator('[data-panel="cpu"] canvas').waitFor();

@@ -30,6 +30,12 @@ export async function runAndKill(browser, user) {
   await page.getByText("Running", { exact: false }).first().waitFor();
   await line(page, given.hostile).waitFor();
   await line(page, "line 3").waitFor();
+  // What its cgroup tells of waiting has a chart; where that tells nothing there is none.
+  const told = async () => (await (await page.context().request.get(`${page.url().replace(/\?.*/, "").replace("/runs/", "/api/v1/runs/")}/stats`)).json()).samples.at(-1) ?? {};
+  const drawn = page.locator(".run-charts .chart");
+  await drawn.first().waitFor();
+  const isWaitingDrawn = (await page.getByRole("region", { name: "Waiting (PSI)" }).count()) > 0;
+  check(isWaitingDrawn === "cpu_stalled_seconds" in (await told()), "a chart of waiting, or none");
   await isAccessible(page, "a run");
   await page.getByLabel("Search the log").fill("line 2");
   await line(page, "line 2").waitFor();
@@ -37,17 +43,25 @@ export async function runAndKill(browser, user) {
   const [saved] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Save" }).click()]);
   check(saved.suggestedFilename().endsWith(".log"), saved.suggestedFilename());
   const link = page.url();
+  const id = new URL(link).pathname.split("/").at(-1);
+  // What it uses right now stands in the list, and is asked for while its row is in sight only.
+  await page.goto(`${given.url}/runs?state=active`);
+  const used = page.locator(`[data-run="${id}"] [data-live]`);
+  await used.filter({ hasText: /core/ }).waitFor();
+  await used.filter({ hasText: /B now/ }).waitFor();
+  await isAccessible(page, "a run that goes on, in the list");
+  await page.goto(link);
   await page.getByRole("button", { name: "Kill…" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Kill", exact: true }).click();
   await page.locator(".run-state").filter({ hasText: "Killed" }).waitFor();
   check((await page.getByRole("button", { name: "Kill…" }).count()) === 0, "what is over may be killed");
   // The same by its link, and in the list; by its command, for it may be asked for again.
   await page.goto(`${given.url}/runs?state=killed`);
-  await page.locator(`[data-run="${new URL(link).pathname.split("/").at(-1)}"]`).waitFor();
+  await page.locator(`[data-run="${id}"]`).waitFor();
   await isAccessible(page, "the runs");
   const harmed = await page.evaluate(() => window.harmed === true);
   check(!harmed, "the log was taken for markup");
-  await page.goto(link.replace(/\?.*/, "?new=1&of=") + new URL(link).pathname.split("/").at(-1));
+  await page.goto(link.replace(/\?.*/, "?new=1&of=") + id);
   const again = page.getByRole("dialog", { name: "Run again" });
   await again.getByLabel("A line for the shell").waitFor();
   check((await again.getByLabel("A line for the shell").inputValue()) === SAYS, "the form has another command");

@@ -50,6 +50,8 @@ const BURNER: &str = "burner-a9";
 const HOSTILE: &str = "<img src=x onerror=window.harmed=true>";
 /// A job of the host's own.
 const OWN_JOB: &str = "sweep-up";
+/// A run that the agent forgets while there is no hub.
+const UNHEARD_RUN: &str = "unheard-of";
 /// The host's role.
 const ROLE: &str = "web";
 /// Hosts of the large fleet; a quarter of them has the role `db`.
@@ -80,6 +82,7 @@ impl Stage {
             }
             "hub away" => self.hub.kill().unwrap(),
             "hub back" => {
+                self.forget_a_run();
                 self.hub.start_again().unwrap();
                 wait_until_up(&self.hub, &self.agent, HOST);
             }
@@ -87,6 +90,16 @@ impl Stage {
             other => panic!("the script asks for {other}, which this test does not know"),
         }
         "done".to_owned()
+    }
+
+    /// A run of which the hub never hears: its agent has forgotten it before.
+    fn forget_a_run(&self) {
+        let said = |arguments: &[&str]| {
+            let output = self.agent.client(arguments).unwrap();
+            assert!(output.status.success(), "{arguments:?}: {output:?}");
+        };
+        said(&["run", "--id", UNHEARD_RUN, "--", "true"]);
+        said(&["run", "rm", UNHEARD_RUN]);
     }
 
     /// A program under another name: a copy, for processes go by the file that they run.

@@ -1,5 +1,6 @@
 // The shell: who is let in, the bar on top, and the view that the address names.
 import { useComputed, useSignalEffect } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { lostSince } from "./api/client";
 import { exactInstant } from "./format";
 import { FleetPage } from "./fleet/page";
@@ -54,13 +55,19 @@ const VIEWS = [
 
 function TopBar() {
   const here = hostOfPath.value ? "/" : jobOfPath.value ? "/jobs" : runOfPath.value ? "/runs" : path.value;
+  const nav = useRef<HTMLElement>(null);
+  useLayoutEffect(() => {
+    const link = nav.current?.querySelector<HTMLElement>("[aria-current]");
+    // Only the bar is moved, never the page.
+    if (nav.current && link) nav.current.scrollLeft = link.offsetLeft - nav.current.offsetLeft - (nav.current.clientWidth - link.offsetWidth) / 2;
+  }, [here]);
   return (
     <header class="bar">
       <a class="brand" href="/" aria-label="Fieldpost, to the fleet">
         <img src="/icon.svg" alt="" width="20" height="20" />
         <span>Fieldpost</span>
       </a>
-      <nav aria-label="Views">
+      <nav aria-label="Views" ref={nav}>
         {VIEWS.filter((view) => !view.admin || isAdmin.value).map((view) => (
           <a key={view.to} href={view.to} aria-current={here === view.to ? "page" : undefined}>
             {view.name}
@@ -120,7 +127,7 @@ function View() {
     default:
       return (
         <main>
-          <Empty title="There is no such view">
+          <Empty title="There is no such view" isAll>
             <a href="/">To the fleet</a>
           </Empty>
         </main>

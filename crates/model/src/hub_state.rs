@@ -37,6 +37,9 @@ pub trait Agents {
     /// One of them.
     fn agent(&self, id_or_name: &str) -> StateResult<Option<AgentRecord>>;
 
+    /// What an agent is called, by its id: asked for every agent of a question, so no more is read.
+    fn agent_name(&self, id: &str) -> StateResult<Option<String>>;
+
     /// Whose key this is, or was before a renewal that is not used yet. Revoked agents are
     /// answered too: the caller looks at `revoked_ms`.
     fn agent_of_key(&self, key: &Fingerprint) -> StateResult<Option<AgentRecord>>;

@@ -1,5 +1,7 @@
 //! Where series come from: whoever has some implements one trait.
 
+use std::borrow::Cow;
+
 use fieldpost_model::{Kind, Matcher, TimeMs};
 use parking_lot::Mutex;
 
@@ -10,20 +12,34 @@ pub type SourceError = QueryError;
 
 /// A series with its samples.
 #[derive(Debug, Clone)]
-pub struct Stored {
+pub struct Stored<'s> {
     /// What it is.
     pub labels: Labels,
-    /// Strictly rising instants and values; `ABSENT` (Prometheus' stale marker) where it ended.
-    pub samples: Vec<(TimeMs, f64)>,
+    /// Strictly rising instants and values; `ABSENT` (Prometheus' stale marker) where it ended. Lent by a
+    /// source that keeps them.
+    pub samples: Cow<'s, [(TimeMs, f64)]>,
 }
 
-impl Stored {
+impl Stored<'static> {
+    /// Of samples that nobody else needs.
+    pub fn of(labels: Labels, samples: Vec<(TimeMs, f64)>) -> Self {
+        Self { labels, samples: Cow::Owned(samples) }
+    }
+}
+
+impl Stored<'_> {
+    /// The same, lent by nobody.
+    pub fn into_owned(self) -> Stored<'static> {
+        Stored::of(self.labels, self.samples.into_owned())
+    }
+
     /// Puts samples that were gathered from several places into order; of those of one instant the
     /// first one gathered counts.
     pub fn put_in_order(&mut self) {
         if !self.samples.is_sorted_by(|a, b| a.0 < b.0) {
-            self.samples.sort_by_key(|(time_ms, _)| *time_ms);
-            self.samples.dedup_by_key(|(time_ms, _)| *time_ms);
+            let samples = self.samples.to_mut();
+            samples.sort_by_key(|(time_ms, _)| *time_ms);
+            samples.dedup_by_key(|(time_ms, _)| *time_ms);
         }
     }
 }
@@ -38,7 +54,7 @@ pub trait Allowance: Sync {
 }
 
 /// Takes series one by one, from several threads at once; an error ends the reading.
-pub type Take<'a> = &'a (dyn Fn(Stored) -> Result<(), QueryError> + Sync);
+pub type Take<'a> = &'a (dyn Fn(Stored<'_>) -> Result<(), QueryError> + Sync);
 
 /// Whatever has series.
 pub trait SeriesSource {
@@ -60,10 +76,10 @@ pub trait SeriesSource {
         from_ms: TimeMs,
         to_ms: TimeMs,
         allowance: &dyn Allowance,
-    ) -> Result<Vec<Stored>, SourceError> {
+    ) -> Result<Vec<Stored<'static>>, SourceError> {
         let found = Mutex::new(Vec::new());
         self.each(matchers, from_ms, to_ms, allowance, &|stored| {
-            found.lock().push(stored);
+            found.lock().push(stored.into_owned());
             Ok(())
         })?;
         let mut found = found.into_inner();

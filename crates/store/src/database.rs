@@ -56,6 +56,14 @@ impl Default for Writing {
     }
 }
 
+/// A connection whose statements are planned once. Otherwise some are planned anew for each value that they are
+/// given, which costs more than they do: <https://sqlite.org/queryplanner-ng.html#qpsg>.
+fn planned(opened: rusqlite::Result<Connection>) -> rusqlite::Result<Connection> {
+    let connection = opened?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(connection)
+}
+
 /// Opens the one connection that writes into a file, whatever is in it. It alone copies the log into
 /// the file.
 pub(crate) fn connect(path: &Path, writing: &Writing) -> Result<Connection, StoreError> {
@@ -65,7 +73,7 @@ pub(crate) fn connect(path: &Path, writing: &Writing) -> Result<Connection, Stor
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(path, flags).map_err(failed())?;
+    let connection = planned(Connection::open_with_flags(path, flags)).map_err(failed())?;
     let private = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(path, private).map_err(StoreError::io("make private", path))?;
     connection.busy_timeout(*busy_timeout).map_err(failed())?;
@@ -86,7 +94,7 @@ pub(crate) fn open_fresh(path: &Path, schema: &str) -> Result<Connection, StoreE
         }
         _ => {}
     }
-    let connection = Connection::open(path).map_err(failed())?;
+    let connection = planned(Connection::open(path)).map_err(failed())?;
     let private = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(path, private).map_err(StoreError::io("make private", path))?;
     let pragmas = format!("PRAGMA page_size={PAGE_BYTES}; {}", include_str!("sql/fresh_pragmas.sql"));
@@ -99,7 +107,7 @@ pub(crate) fn open_fresh(path: &Path, schema: &str) -> Result<Connection, StoreE
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let failed = || StoreError::sql("open", path);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(failed())?;
+    let connection = planned(Connection::open_with_flags(path, flags)).map_err(failed())?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed())?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed())?;
     connection.execute_batch(include_str!("sql/reader_pragmas.sql")).map_err(failed())?;
@@ -111,7 +119,7 @@ pub(crate) fn open_finished(path: &Path) -> Result<Connection, StoreError> {
     let failed = || StoreError::sql("open", path);
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let connection = Connection::open_with_flags(uri(path), flags).map_err(failed())?;
+    let connection = planned(Connection::open_with_flags(uri(path), flags)).map_err(failed())?;
     connection.execute_batch(include_str!("sql/reader_pragmas.sql")).map_err(failed())?;
     Ok(connection)
 }
@@ -174,4 +182,29 @@ pub(crate) fn upgrade(
 /// JSON for a column.
 pub(crate) fn to_json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn statements_are_planned_once_whatever_they_are_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("planned.db");
+        let writer = connect(&path, &Writing::default()).unwrap();
+        writer.execute_batch("CREATE TABLE t (a TEXT) STRICT; CREATE INDEX i ON t (a);").unwrap();
+        for connection in [&writer, &open_reader(&path).unwrap()] {
+            let mut n_planned = 0;
+            for value in ["a", "b", "c"] {
+                let mut statement =
+                    connection.prepare_cached("SELECT a FROM t WHERE a = ?1 ORDER BY rowid").unwrap();
+                assert!(!statement.exists([value]).unwrap());
+                n_planned += statement.get_status(StatementStatus::RePrepare);
+            }
+            assert_eq!(n_planned, 0);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Many questions over one range in one request, as a page of charts has them: answered in columns, a number
 //! or nothing for each instant. The series that they are about are read once for all of them.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -177,7 +178,7 @@ impl Questions {
                 .map_err(|error| Fault::bad_data(format!("invalid parameter \"about\": {error}")))?;
             let series = Mutex::new(Vec::new());
             let read = source.each(&selector.matchers, from_ms, to_ms, &counted, &|stored| {
-                series.lock().push(stored);
+                series.lock().push(stored.into_owned());
                 Ok(())
             });
             match read {
@@ -222,7 +223,7 @@ struct Kept {
     matchers: Vec<Matcher>,
     from_ms: TimeMs,
     to_ms: TimeMs,
-    series: Vec<Stored>,
+    series: Vec<Stored<'static>>,
 }
 
 impl Kept {
@@ -264,7 +265,7 @@ impl SeriesSource for Shared<'_> {
             let to = samples.partition_point(|(time_ms, _)| *time_ms <= to_ms);
             if from < to {
                 allowance.samples((to - from) as u64)?;
-                take(Stored { labels: labels.clone(), samples: samples[from..to].to_vec() })?;
+                take(Stored { labels: labels.clone(), samples: Cow::Borrowed(&samples[from..to]) })?;
             }
         }
         Ok(())
@@ -300,7 +301,7 @@ mod tests {
                 let samples = times.map(|ms| (ms, ms as f64 / 1e3 * slope));
                 let samples: Vec<_> = samples.filter(|(ms, _)| (from_ms..=to_ms).contains(ms)).collect();
                 if matchers.iter().all(|one| one.accepts(labels.get(&one.label))) && !samples.is_empty() {
-                    take(Stored { labels, samples })?;
+                    take(Stored::of(labels, samples))?;
                 }
             }
             Ok(())

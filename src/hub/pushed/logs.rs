@@ -154,7 +154,7 @@ impl Hub {
                 let known = tokens.iter().find(|known| known.id == token);
                 return Ok(known.map_or_else(|| id.to_owned(), |known| known.name.clone()));
             }
-            Ok(self.state.agent(id)?.map_or_else(|| id.to_owned(), |agent| agent.name))
+            Ok(self.state.agent_name(id)?.unwrap_or_else(|| id.to_owned()))
         };
         ids.iter().map(|id| Ok(((*id).to_owned(), name(id)?))).collect()
     }

@@ -62,10 +62,13 @@ export function isAborted(error: unknown): boolean {
   return error instanceof DOMException && error.name === "AbortError";
 }
 
+/** What the whole page is told by its banner. */
+export const UNREACHED = "The hub cannot be reached.";
+
 /** What went wrong, for people. */
 export function words(error: unknown): string {
   if (error instanceof Refusal) return error.message;
-  if (error instanceof TypeError) return "The hub cannot be reached.";
+  if (error instanceof TypeError) return UNREACHED;
   return error instanceof Error ? error.message : String(error);
 }
 

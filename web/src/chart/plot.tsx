@@ -189,7 +189,8 @@ function options(latest: Latest, width: number): uPlot.Options {
         space: 30,
         gap: 6,
         ...(panel.unit.startsWith("bytes") ? { incrs: BYTE_STEPS } : {}),
-        values: (_, ticks) => ticks.map((tick) => onAxis(panel.unit, tick)),
+        // What is not there yet has no size.
+        values: (_, ticks) => ticks.map((tick) => (latest.current.frame.lines.length > 0 ? onAxis(panel.unit, tick) : "")),
       },
     ],
     series: [{}, ...seriesOf(latest.current)],

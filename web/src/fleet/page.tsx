@@ -53,7 +53,7 @@ export function FleetPage() {
   return (
     <main class="fleet">
       <h1 class="hidden">Fleet</h1>
-      <Totals />
+      {hosts.value.length > 0 && <Totals />}
       {hosts.value.length === 0 ? (
         <Nobody />
       ) : (
@@ -119,7 +119,7 @@ function Nobody() {
     <Empty title="No host yet">
       <p>A host joins with one line: its agent makes a key, the hub signs it, and from then on every sample counts.</p>
       {isAdmin.value ? (
-        <a class="button" href="/agents?add=1">
+        <a class="button primary" href="/agents?add=1">
           Add a host
         </a>
       ) : (

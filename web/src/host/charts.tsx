@@ -1,7 +1,7 @@
 // All charts of a host over one span, and beside them who did it.
 import { useSignal, type Signal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
-import { get, isAborted, now, words } from "../api/client";
+import { get, isAborted, now, UNREACHED, words } from "../api/client";
 import type { Agent, Coverage, Events } from "../api/types";
 import { clock, exactInstant, span as spanText } from "../format";
 import { joined, upTo, within, type Frame } from "../chart/frame";
@@ -74,6 +74,7 @@ export function Charts({ agent, instance }: { agent: Agent; instance: string }) 
   return (
     <div class="host-grid">
       <section class="charts" aria-label="Charts">
+        <h2 class="hidden">Charts</h2>
         <div class="charts-bar">
           <SpanBar />
           <Moment />
@@ -268,7 +269,7 @@ function PanelBox(props: BoxProps) {
         <h3>{panel.title}</h3>
         <Legend frame={frame} unit={panel.unit} pointer={pointer} other={other ? `${other.lines.length > 0 ? "" : "nothing "}${comparedWith()}` : undefined} />
       </header>
-      {problem.value ? (
+      {problem.value && !(problem.value === UNREACHED && stored.value) ? (
         <Problem text={problem.value} />
       ) : isEmpty ? (
         <p class="nothing muted">Not measured on this host in this span</p>

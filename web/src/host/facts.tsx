@@ -91,14 +91,15 @@ function System({ agent, found: { rows, cores } }: { agent: Agent; found: Found 
   );
 }
 
-function Table(props: { title: string; head: string[]; rows: ComponentChildren[][] }) {
+/** `numbers`: which of its columns are numbers. */
+function Table(props: { title: string; head: string[]; numbers?: string[]; rows: ComponentChildren[][] }) {
   if (props.rows.length === 0) return null;
   return (
     <section class="panel" aria-label={props.title}>
       <header>
         <h2>{props.title}</h2>
       </header>
-      <List columns={props.head.map((title, at) => ({ title, show: (cells: ComponentChildren[]) => cells[at] }))} rows={props.rows} keyOf={(cells) => cells.slice(0, 2).join(" ")} isDense />
+      <List name={props.title} columns={props.head.map((title, at) => ({ title, class: props.numbers?.includes(title) ? "num" : undefined, show: (cells: ComponentChildren[]) => cells[at] }))} rows={props.rows} keyOf={(cells) => cells.slice(0, 2).join(" ")} isDense />
     </section>
   );
 }
@@ -119,7 +120,7 @@ function FileSystems({ rows }: { rows: Vector[] }) {
       <Meter key="share" share={share} title={`${percent(share, 1)} used`} />,
     ];
   });
-  return <Table title="File systems" head={["Mounted at", "Device", "Type", "Size", "Available", "Used"]} rows={cells} />;
+  return <Table title="File systems" head={["Mounted at", "Device", "Type", "Size", "Available", "Used"]} numbers={["Size", "Available"]} rows={cells} />;
 }
 
 function Interfaces({ rows }: { rows: Vector[] }) {
@@ -136,7 +137,7 @@ function Interfaces({ rows }: { rows: Vector[] }) {
       metric.duplex || "–",
     ];
   });
-  return <Table title="Interfaces" head={["Device", "State", "Address", "Speed", "MTU", "Duplex"]} rows={cells} />;
+  return <Table title="Interfaces" head={["Device", "State", "Address", "Speed", "MTU", "Duplex"]} numbers={["Speed", "MTU"]} rows={cells} />;
 }
 
 function Disks({ rows }: { rows: Vector[] }) {

@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { get, now, queryAt, Refusal, words } from "../api/client";
 import type { Agent } from "../api/types";
 import { quote } from "../chart/history";
-import { bytes, exactInstant, longSpan, percent, span } from "../format";
+import { clock, bytes, exactInstant, longSpan, percent, span } from "../format";
 import { StatusDialog, type Status } from "../fleet/bulk";
 import { hosts, refreshFleet } from "../fleet/store";
 import { add } from "../keys";
@@ -59,8 +59,8 @@ export function HostPage({ name }: { name: string }) {
     return (
       <main>
         {problem.value ? (
-          <Empty title={`No host ${name}`}>
-            <p>{problem.value}</p>
+          <Empty title={`No host ${name}`} isAll>
+            <p class="said">{problem.value}</p>
             <a href="/">To the fleet</a>
           </Empty>
         ) : (
@@ -172,8 +172,11 @@ function Head({ agent, instance }: { agent: Agent; instance: string }) {
       {isAway && agent.status === "online" && (
         <p class={`away ${agent.link.state}`} role="alert">
           {agent.link.state === "down" ? "There is no link to this host" : "Nothing has come from this host"} since{" "}
-          {exactInstant(agent.link.since_ms ?? now())} ({span(now() - (agent.link.since_ms ?? now()))}). Its agent keeps what it measures meanwhile and sends it
-          afterwards; what is shown ends{agent.newest_ms ? ` at ${exactInstant(agent.newest_ms).slice(0, 19)}` : " with the last sample"}.
+          <span title={exactInstant(agent.link.since_ms ?? now())}>
+            {clock(agent.link.since_ms ?? now())} ({span(now() - (agent.link.since_ms ?? now()))})
+          </span>
+          . Its agent keeps what it measures meanwhile and sends it
+          afterwards; what is shown ends{agent.newest_ms ? ` at ${clock(agent.newest_ms)}` : " with the last sample"}.
         </p>
       )}
       {status && <StatusDialog agents={[agent.id]} names={[agent.name]} status={status} onClose={() => setStatus(null)} />}

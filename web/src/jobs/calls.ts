@@ -1,12 +1,17 @@
 // What the hub is asked about jobs and runs.
 import { ask, get } from "../api/client";
 import type { Defined } from "./definitions";
-import type { HubJob, Job, JobCheck, JobList, JobWish, KillAnswer, Matches, Queues, Run, RunList, RunsOrdered, RunStats, Target } from "../api/types";
+import type { HubJob, Job, JobCheck, JobList, JobWish, KillAnswer, LiveRuns, Matches, Queues, Run, RunList, RunsOrdered, RunStats, Target } from "../api/types";
 
 const encoded = encodeURIComponent;
 
 export function listRuns(wish: Record<string, string>, abort?: AbortSignal): Promise<RunList> {
   return get(`/api/v1/runs?${new URLSearchParams(wish).toString()}`, abort);
+}
+
+/** What those that go on use at this moment. */
+export function liveRuns(wish: Record<string, string>, abort?: AbortSignal): Promise<LiveRuns> {
+  return get(`/api/v1/runs/live?${new URLSearchParams(wish).toString()}`, abort);
 }
 
 export function getRun(id: string, abort?: AbortSignal): Promise<Run> {

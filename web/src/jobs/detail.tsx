@@ -12,6 +12,7 @@ import { JobActs } from "./acts";
 import { listJobs, listRuns } from "./calls";
 import { definitionsOf, measured, runsWish, type Defined } from "./definitions";
 import { EditorDialog } from "./editor";
+import { Forgotten } from "./forgotten";
 import { runsLink } from "./links";
 import { personOf } from "./outcome";
 import { Last, Next } from "./page";
@@ -80,7 +81,7 @@ export function JobPage({ name }: { name: string }) {
 function Gone({ name, list }: { name: string; list: JobList }) {
   const others = definitionsOf(list).filter((one) => one.name === name);
   return (
-    <Empty title={`No job ${name}${agent.value ? ` on ${agent.value}` : " at the hub"}`}>
+    <Empty title={`No job ${name}${agent.value ? ` on ${agent.value}` : " at the hub"}`} isAll>
       {others.map((one) => (
         <a key={one.agent} href={`/jobs/${encodeURIComponent(name)}${one.agent ? `?agent=${encodeURIComponent(one.agent)}` : ""}`}>
           {one.agent ? `That of ${one.agent}` : "That of the hub"}
@@ -103,6 +104,8 @@ function Runs({ job }: { job: Defined }) {
   const cpu = useMemo(() => over.filter((run) => run.usage.source).map((run) => run.usage.cpu_user_seconds + run.usage.cpu_system_seconds), [over]);
   const memory = useMemo(() => over.map((run) => run.usage.memory_peak_bytes).filter((peak) => peak > 0), [over]);
   if (!runs) return problem.value ? <Problem text={problem.value} /> : <Waiting what="Asking for its runs" />;
+  // Of the time before those that are looked at nothing is said.
+  const gaps = (data.value?.gaps ?? []).filter((gap) => runs.length < N_SPREAD || gap.to_ms >= runs.at(-1)!.created_ms);
   if (runs.length === 0) {
     return (
       <section class="panel">
@@ -131,6 +134,7 @@ function Runs({ job }: { job: Defined }) {
           <SpreadChart title="Memory, most" values={memory} show={bytes} />
         </div>
       </section>
+      <Forgotten gaps={gaps} />
       <section class="panel" aria-label="Runs">
         <RunTable runs={runs.slice(0, N_LISTED)} without={job.agent === null ? ["job"] : ["job", "host"]} />
       </section>

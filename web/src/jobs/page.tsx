@@ -153,7 +153,7 @@ function Row({ job, again }: { job: Defined; again: () => void }) {
   const share = runs ? successShare(runs) : null;
   return (
     <tr ref={own} class={job.isPaused ? "paused" : ""} data-job={job.name}>
-      <td>
+      <td class="j-name">
         <a class="job-name cut" href={jobLink(job.name, job.agent)} title={job.name}>
           {job.name}
         </a>
@@ -166,14 +166,14 @@ function Row({ job, again }: { job: Defined; again: () => void }) {
       <td class="cut mono job-schedule" title={job.schedule}>
         {job.schedule}
       </td>
-      <td class="nowrap">
+      <td class="nowrap j-next">
         <Next job={job} />
       </td>
-      <td class="nowrap">
+      <td class="nowrap j-last">
         <Last job={job.last ? job : { ...job, last: runs?.[0] }} />
       </td>
-      <td>{runs ? <Strip runs={runs} nowMs={now()} /> : <span class="strip-room" />}</td>
-      <td class="num">
+      <td class="j-strip">{runs ? <Strip runs={runs} nowMs={now()} /> : <span class="strip-room" />}</td>
+      <td class="num j-share">
         {share === null ? <span class="muted">–</span> : <span class={share < 0.9 ? "bad" : share < 1 ? "late" : ""}>{percent(share)}</span>}
       </td>
       <td class="acts">

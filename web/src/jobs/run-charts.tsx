@@ -1,9 +1,9 @@
-// What a run uses: CPU, memory, storage. While it goes on from its samples of each second, afterwards from what
+// What a run uses: CPU, memory, storage, and what it has to wait for. While it goes on from its samples of each second, afterwards from what
 // they came to over each span of the clock, peaks kept.
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { isAborted, now } from "../api/client";
-import type { Run, RunSample } from "../api/types";
+import type { Run, RunSample, RunStats } from "../api/types";
 import type { Drawn, Frame } from "../chart/frame";
 import { Legend } from "../chart/legend";
 import type { Unit } from "../chart/panels";
@@ -53,48 +53,85 @@ interface Shown {
   title: string;
   unit: Unit;
   lines: [name: string, color: Drawn["color"], of: (at: RunSample, before: RunSample | undefined) => number | null][];
+  shows?: Shows;
+}
+
+/** A chart that is there only if something of it is known, or only if that is more than nothing. */
+type Shows = "known" | "used";
+
+/** Whether there is a chart for them; lines of which nothing is known are left out. */
+function worthShowing({ times, lines }: Frame, shows: Shows | undefined): Frame | null {
+  if (!shows) return { times, lines };
+  const known = lines.filter((line) => line.values.some((value) => (shows === "used" ? (value ?? 0) > 0 : value !== null)));
+  return known.length > 0 ? { times, lines: known } : null;
 }
 
 const rate = (key: string) => (at: RunSample, before: RunSample | undefined) => {
-  if (!before) return null;
-  const [now, then, seconds] = [at[key] ?? 0, before[key] ?? 0, (at.time_ms - before.time_ms) / 1000];
-  return seconds > 0 ? Math.max(0, now - then) / seconds : null;
+  const [now, then, seconds] = [at[key], before?.[key], (at.time_ms - (before?.time_ms ?? 0)) / 1000];
+  return now !== undefined && then !== undefined && seconds > 0 ? Math.max(0, now - then) / seconds : null;
+};
+/** What seems to be more than all of the time is the jitter of two clocks. */
+const atMost = (unit: Unit, value: number) => (unit === "share" ? Math.min(1, value) : value);
+
+const share = (key: string) => (at: RunSample, before: RunSample | undefined) => {
+  const found = rate(key)(at, before);
+  return found === null ? null : atMost("share", found);
 };
 
 const SHOWN: Shown[] = [
   { title: "CPU", unit: "cores", lines: [["", "blue", rate("cpu_seconds")]] },
   { title: "Memory", unit: "bytes", lines: [["", "teal", (at) => at.memory_bytes ?? null]] },
   { title: "Disk traffic", unit: "bytes/s", lines: [["read", "blue", rate("io_read_bytes")], ["written", "orange", rate("io_write_bytes")]] },
+  {
+    title: "Network",
+    unit: "bytes/s",
+    lines: [["in", "blue", rate("net_received_bytes")], ["out", "orange", rate("net_sent_bytes")]],
+    shows: "known",
+  },
   { title: "Processes", unit: "count", lines: [["processes", "blue", (at) => at.processes ?? null], ["threads", "green", (at) => at.threads ?? null]] },
+  {
+    title: "Waiting (PSI)",
+    unit: "share",
+    lines: [["CPU", "blue", share("cpu_stalled_seconds")], ["memory", "purple", share("memory_stalled_seconds")], ["disks", "orange", share("io_stalled_seconds")]],
+    shows: "known",
+  },
+  { title: "Swap", unit: "bytes", lines: [["", "purple", (at) => at.swap_bytes ?? null]], shows: "used" },
 ];
 
 export function RunCharts({ run, samples }: { run: Run; samples: RunSample[] }) {
-  const frames = useMemo(
+  const drawn = useMemo(
     () =>
-      SHOWN.map(({ lines }): Frame => ({
-        times: samples.map((one) => one.time_ms / 1000),
-        lines: lines.map(([name, color, of]) => ({ name, color, values: samples.map((one, index) => of(one, samples[index - 1])) })),
-      })),
+      SHOWN.flatMap(({ title, unit, lines, shows }): Chart[] => {
+        const all = lines.map(([name, color, of]): Drawn => ({ name, color, values: samples.map((one, index) => of(one, samples[index - 1])) }));
+        const frame = worthShowing({ times: samples.map((one) => one.time_ms / 1000), lines: all }, shows);
+        return frame ? [{ title, unit, frame }] : [];
+      }),
     [samples],
   );
   if (samples.length < N_DRAWN_MIN) return isOver(run.state) ? <Past run={run} /> : null;
-  return <Charts frames={frames} shown={SHOWN} fromMs={Math.max(run.started_ms ?? 0, samples[0]!.time_ms)} toMs={isOver(run.state) ? samples.at(-1)!.time_ms : Math.max(now(), samples.at(-1)!.time_ms)} />;
+  return <Charts charts={drawn} fromMs={Math.max(run.started_ms ?? 0, samples[0]!.time_ms)} toMs={isOver(run.state) ? samples.at(-1)!.time_ms : Math.max(now(), samples.at(-1)!.time_ms)} />;
 }
 
-function Charts({ frames, shown, fromMs, toMs }: { frames: Frame[]; shown: { title: string; unit: Unit }[]; fromMs: number; toMs: number }) {
+interface Chart {
+  title: string;
+  unit: Unit;
+  frame: Frame;
+}
+
+function Charts({ charts, fromMs, toMs }: { charts: Chart[]; fromMs: number; toMs: number }) {
   const pointer = useSignal<number | null>(null);
   return (
-    <div class="run-charts">
-      {shown.map((one, index) => (
-        <section key={one.title} class="panel chart" aria-label={one.title}>
+    <div class={`run-charts ${charts.length > 4 ? "many" : ""}`}>
+      {charts.map(({ title, unit, frame }) => (
+        <section key={title} class="panel chart" aria-label={title}>
           <header>
-            <h3>{one.title}</h3>
-            <Legend frame={frames[index]!} unit={one.unit} pointer={pointer} />
+            <h3>{title}</h3>
+            <Legend frame={frame} unit={unit} pointer={pointer} />
           </header>
           <Plot
-            title={one.title}
-            panel={{ unit: one.unit }}
-            frame={frames[index]!}
+            title={title}
+            panel={{ unit }}
+            frame={frame}
             fromMs={fromMs}
             toMs={toMs}
             height={96}
@@ -108,12 +145,43 @@ function Charts({ frames, shown, fromMs, toMs }: { frames: Frame[]; shown: { tit
 }
 
 /** By what keys its spans tell the same. */
-const KEYS: { title: string; unit: Unit; keys: [key: string, name: string, color: Drawn["color"]][] }[] = [
-  { title: "CPU", unit: "cores", keys: [["cpu_cores", "mean", "blue"]] },
-  { title: "Memory", unit: "bytes", keys: [["memory_bytes", "mean", "teal"]] },
-  { title: "Disk traffic", unit: "bytes/s", keys: [["read_bytes_per_second", "read", "blue"], ["written_bytes_per_second", "written", "orange"]] },
-  { title: "Processes", unit: "count", keys: [["processes", "processes", "blue"], ["threads", "threads", "green"]] },
+const KEYS: { title: string; unit: Unit; keys: [key: string, name: string, color: Drawn["color"]][]; shows: Shows }[] = [
+  { title: "CPU", unit: "cores", keys: [["cpu_cores", "mean", "blue"]], shows: "known" },
+  { title: "Memory", unit: "bytes", keys: [["memory_bytes", "mean", "teal"]], shows: "known" },
+  { title: "Disk traffic", unit: "bytes/s", keys: [["read_bytes_per_second", "read", "blue"], ["written_bytes_per_second", "written", "orange"]], shows: "known" },
+  { title: "Network", unit: "bytes/s", keys: [["received_bytes_per_second", "in", "blue"], ["sent_bytes_per_second", "out", "orange"]], shows: "known" },
+  { title: "Processes", unit: "count", keys: [["processes", "processes", "blue"], ["threads", "threads", "green"]], shows: "known" },
+  {
+    title: "Waiting (PSI)",
+    unit: "share",
+    keys: [["cpu_stalled_share", "CPU", "blue"], ["memory_stalled_share", "memory", "purple"], ["io_stalled_share", "disks", "orange"]],
+    shows: "known",
+  },
+  { title: "Swap", unit: "bytes", keys: [["swap_bytes", "mean", "purple"]], shows: "used" },
 ];
+
+type Interval = RunStats["intervals"][number];
+type Stat = Interval["values"][string];
+
+function columnOf(intervals: Interval[], keys: string[], pick: (stat: Stat) => number): (number | null)[] {
+  return intervals.map(({ values }) => {
+    const found = keys.map((key) => values[key]).filter((stat) => stat !== undefined && stat.count > 0) as Stat[];
+    return found.length > 0 ? Math.max(...found.map(pick)) : null;
+  });
+}
+
+/** What its spans came to: means, and of those of a chart the highest within each span. */
+function pastCharts(intervals: Interval[]): Chart[] {
+  const times = intervals.map((one) => one.from_ms / 1000);
+  return KEYS.flatMap(({ title, unit, keys, shows }): Chart[] => {
+    const means = keys.map(([key, name, color]): Drawn => ({ name, color, values: columnOf(intervals, [key], (stat) => atMost(unit, stat.sum / stat.count)) }));
+    const frame = worthShowing({ times, lines: means }, shows);
+    if (!frame) return [];
+    const highest = columnOf(intervals, keys.map(([key]) => key), (stat) => atMost(unit, stat.max));
+    return [{ title, unit, frame: { times, lines: [...frame.lines, { name: "highest", color: "ink", values: highest, isPeak: true }] } }];
+  });
+}
+
 
 /** Of a run that is over: what its samples came to, a span after the other; of its host everything is there. */
 function Past({ run }: { run: Run }) {
@@ -121,20 +189,10 @@ function Past({ run }: { run: Run }) {
   const [from, to] = [run.started_ms ?? run.created_ms, run.ended_ms ?? now()];
   const margin = Math.max(15_000, (to - from) * 0.25);
   const intervals = data.value?.intervals ?? [];
-  const shown = KEYS.filter(({ keys }) => intervals.some((one) => keys.some(([key]) => one.values[key] !== undefined)));
-  if (intervals.length >= N_DRAWN_MIN && shown.length > 0) {
-    const frames = shown.map(({ keys }): Frame => {
-      const of = (key: string, pick: (stat: { sum: number; count: number; max: number }) => number) =>
-        intervals.map((one) => {
-          const stat = one.values[key];
-          return stat && stat.count > 0 ? pick(stat) : null;
-        });
-      const means = keys.map(([key, name, color]): Drawn => ({ name, color, values: of(key, (stat) => stat.sum / stat.count) }));
-      const [only, ...others] = keys;
-      const peak = only && others.length === 0 ? [{ name: "highest", color: "ink" as const, values: of(only[0], (stat) => stat.max), isPeak: true }] : [];
-      return { times: intervals.map((one) => one.from_ms / 1000), lines: [...means, ...peak] };
-    });
-    return <Charts frames={frames} shown={shown} fromMs={intervals[0]!.from_ms} toMs={intervals.at(-1)!.from_ms} />;
+  const charts = useMemo(() => pastCharts(intervals), [data.value]);
+  if (!data.value) return null;
+  if (intervals.length >= N_DRAWN_MIN && charts.length > 0) {
+    return <Charts charts={charts} fromMs={intervals[0]!.from_ms} toMs={intervals.at(-1)!.from_ms} />;
   }
   if (!run.agent) return null;
   return (

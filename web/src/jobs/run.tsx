@@ -51,8 +51,8 @@ export function RunPage({ id }: { id: string }) {
     return (
       <main>
         {problem ? (
-          <Empty title={`No run ${shortId(id)}`}>
-            <p>{problem}</p>
+          <Empty title={`No run ${shortId(id)}`} isAll>
+            <p class="said">{problem}</p>
             <a href="/runs">To the runs</a>
           </Empty>
         ) : (

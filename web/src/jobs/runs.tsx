@@ -1,15 +1,19 @@
-// All runs of all hosts, the newest first, by job, host, state and time; and what goes on right now on top.
+// All runs of all hosts, the newest first, by job, host, state and time; what those that go on use right now, and
+// of which time some are not known.
 import { useComputed, useSignal } from "@preact/signals";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { isAborted, now, words } from "../api/client";
-import type { Run, RunState } from "../api/types";
-import { bytes, exactInstant, instant, seconds, span } from "../format";
+import type { Run, RunGap, RunState } from "../api/types";
+import { readable } from "../chart/plot";
+import { bytes, exact, instant, seconds, span } from "../format";
 import { add } from "../keys";
 import { Empty, Problem, Waiting } from "../parts/messages";
 import { hostLink, param, params, setParams } from "../router";
 import { isOperator } from "../session";
 import { listRuns } from "./calls";
+import { Forgotten } from "./forgotten";
 import { jobName, runLink } from "./links";
+import { useLiveUse, type LiveUse } from "./live-use";
 import { NewRunDialog } from "./new-run";
 import { beganText, causeText, FAILURES, isOver, RUN_STATES, RunStateText, shortId, Took, wordOf } from "./outcome";
 
@@ -64,6 +68,7 @@ function useRuns() {
   const newest = useSignal<Run[] | null>(null);
   const older = useSignal<Run[]>([]);
   const next = useSignal<string | null>(null);
+  const gaps = useSignal<RunGap[]>([]);
   const [problem, setProblem] = useState("");
   const asked = [job, agent, tag, state, since, batch].map((one) => one.value).join("\n");
   useEffect(() => {
@@ -75,6 +80,7 @@ function useRuns() {
         if (!document.hidden) {
           const page = await listRuns(wish(), abort.signal);
           newest.value = page.runs;
+          gaps.value = page.gaps;
           if (older.peek().length === 0) next.value = page.next;
           setProblem("");
         }
@@ -106,11 +112,11 @@ function useRuns() {
     const known = new Set(first.map((run) => run.id + run.agent));
     return [...first, ...older.value.filter((run) => !known.has(run.id + run.agent))];
   });
-  return { all, next, problem, more };
+  return { all, next, gaps, problem, more };
 }
 
 export function RunsPage() {
-  const { all, next, problem, more } = useRuns();
+  const { all, next, gaps, problem, more } = useRuns();
   const isAsking = useComputed(() => params.value.has("new"));
   useEffect(() => (isOperator.value ? add([{ keys: "n", does: "Run something", run: () => setParams({ new: "1" }) }]) : undefined), []);
   const runs = all.value;
@@ -130,6 +136,7 @@ export function RunsPage() {
         )}
       </div>
       <Problem text={problem} />
+      <Forgotten gaps={gaps.value} />
       {!runs && !problem && <Waiting what="Asking for runs" />}
       {runs?.length === 0 && <Nothing />}
       {runs && runs.length > 0 && (
@@ -195,11 +202,13 @@ function Filters() {
 }
 
 function Nothing() {
-  const isFiltered = job.value || agent.value || tag.value || state.value || batch.value || since.value !== "all";
+  const isFiltered = job.value || agent.value || tag.value || state.value || batch.value;
+  const back = SINCES.find(([key]) => key === since.value)?.[1].toLowerCase() ?? "";
+  const title = isFiltered ? "No run fits" : since.value === "all" ? "Nothing has run yet" : `Nothing ran in the last ${back.replace(/^1 /, "")}`;
   return (
-    <Empty title={isFiltered ? "No run fits" : "Nothing has run yet"}>
+    <Empty title={title}>
       <p>{isFiltered ? "Nothing of this kind ran in this span." : "Runs of every host appear here, whoever asked for them."}</p>
-      {isFiltered && (
+      {(isFiltered || since.value !== "all") && (
         <button type="button" onClick={() => setParams({ job: null, agent: null, tag: null, state: null, batch: null, since: "all" })}>
           Show all
         </button>
@@ -211,8 +220,10 @@ function Nothing() {
 /** `without`: columns that say the same in every row. */
 export function RunTable({ runs, without = [] }: { runs: Run[]; without?: ("job" | "host")[] }) {
   const isShown = (column: "job" | "host") => !without.includes(column);
+  const box = useRef<HTMLDivElement>(null);
+  const live = useLiveUse(box, runs);
   return (
-    <div class="scroll">
+    <div class="scroll" ref={box}>
       <table class="list dense runs">
         <thead>
           <tr>
@@ -230,8 +241,8 @@ export function RunTable({ runs, without = [] }: { runs: Run[]; without?: ("job"
         </thead>
         <tbody>
           {runs.map((run) => (
-            <tr key={run.id + run.agent} class={isOver(run.state) ? "" : "going-on"} data-run={run.id}>
-              <td>
+            <tr key={run.id + run.agent} class={isOver(run.state) || run.started_ms == null ? "" : "going-on"} data-run={run.id}>
+              <td class="r-id">
                 <a href={runLink(run.id)} class="mono">
                   {shortId(run.id)}
                 </a>
@@ -244,16 +255,15 @@ export function RunTable({ runs, without = [] }: { runs: Run[]; without?: ("job"
                   {jobName(run.job)}
                 </td>
               )}
-              {isShown("host") && <td class="nowrap cut">{run.agent ? <a href={hostLink(run.agent)}>{run.agent}</a> : <span class="muted">whoever comes first</span>}</td>}
-              <td class="nowrap" title={beganText(run)}>
-                <span title={exactInstant(run.created_ms)}>{instant(run.started_ms ?? run.created_ms)}</span>
+              {isShown("host") && <td class="nowrap cut r-host">{run.agent ? <a href={hostLink(run.agent)}>{run.agent}</a> : <span class="muted">whoever comes first</span>}</td>}
+              <td class={`nowrap r-began ${run.started_ms == null ? "muted" : ""}`} title={beganText(run)}>
+                {instant(run.started_ms ?? run.created_ms)}
               </td>
-              <td class="num">
+              <td class="num r-took">
                 <Took run={run} nowMs={now()} />
               </td>
-              <td class="num">{run.usage.source ? seconds(run.usage.cpu_user_seconds + run.usage.cpu_system_seconds) : "–"}</td>
-              <td class="num">{run.usage.memory_peak_bytes > 0 ? bytes(run.usage.memory_peak_bytes) : "–"}</td>
-              <td class="num">{run.started_ms != null ? waited(run) : isOver(run.state) ? "–" : span(now() - run.created_ms)}</td>
+              {isOver(run.state) ? <Used run={run} /> : <UsedNow run={run} live={live} />}
+              <td class="num r-waited">{run.started_ms != null ? waited(run) : isOver(run.state) ? "–" : span(now() - run.created_ms)}</td>
               <td class="muted cut run-why" title={run.asked_by}>
                 {causeText(run.cause, run.asked_by)}
               </td>
@@ -262,6 +272,57 @@ export function RunTable({ runs, without = [] }: { runs: Run[]; without?: ("job"
         </tbody>
       </table>
     </div>
+  );
+}
+
+function Used({ run: { usage } }: { run: Run }) {
+  const cpu = usage.cpu_user_seconds + usage.cpu_system_seconds;
+  return (
+    <>
+      <td class="num" title={usage.source ? `${exact(cpu)} s` : undefined}>
+        {usage.source ? seconds(cpu) : "–"}
+      </td>
+      <td class="num" title={usage.memory_peak_bytes > 0 ? `${exact(usage.memory_peak_bytes)} bytes` : undefined}>
+        {usage.memory_peak_bytes > 0 ? bytes(usage.memory_peak_bytes) : "–"}
+      </td>
+    </>
+  );
+}
+
+/** Of one that goes on: what it uses at this moment. */
+function UsedNow({ run, live }: { run: Run; live: LiveUse }) {
+  const use = live.of(run);
+  const silence = live.silence(run);
+  if (!use) {
+    const why = silence ? `${run.agent} does not tell: ${silence}` : undefined;
+    return (
+      <>
+        <td class="num" title={why}>
+          –
+        </td>
+        <td class="num" title={why}>
+          –
+        </td>
+      </>
+    );
+  }
+  return (
+    <>
+      <td class="num" data-live="cpu" title={`${use.cpu_cores == null ? "" : `${exact(use.cpu_cores)} cores now, `}${exact(use.cpu_seconds)} s so far`}>
+        {use.cpu_cores == null ? seconds(use.cpu_seconds) : <NowText text={readable("cores", use.cpu_cores)} unit={use.cpu_cores === 1 ? "core" : "cores"} />}
+      </td>
+      <td class="num" data-live="memory" title={`${exact(use.memory_bytes)} bytes now, ${exact(use.memory_peak_bytes)} at most so far`}>
+        <NowText text={bytes(use.memory_bytes)} unit="now" />
+      </td>
+    </>
+  );
+}
+
+function NowText({ text, unit }: { text: string; unit: string }) {
+  return (
+    <>
+      <strong>{text}</strong> <span class="muted">{unit}</span>
+    </>
   );
 }
 

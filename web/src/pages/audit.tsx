@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { get, words } from "../api/client";
 import type { AuditPage as Page, AuditProof } from "../api/types";
-import { exact, exactInstant, instant } from "../format";
+import { exact, exactInstant, instant, longSpan } from "../format";
 import { List, type Shown } from "../parts/columns";
 import { Empty, Problem, Waiting } from "../parts/messages";
 import { param, setParams } from "../router";
@@ -21,7 +21,7 @@ function details(text: string): string {
   }
   if (read === null || typeof read !== "object") return text;
   const told = Object.entries(read).filter(([, value]) => value !== null && !(typeof value === "object" && Object.keys(value as object).length === 0));
-  return told.map(([name, value]) => (name.endsWith("_ms") && Number(value) > 1e12 ? `${name.slice(0, -3)} ${instant(Number(value))}` : `${name} ${plain(value)}`)).join(" · ");
+  return told.map(([name, value]) => (name.endsWith("_ms") && Number(value) > 1e12 ? `${name.slice(0, -3)} ${instant(Number(value))}` : name.endsWith("_ms") ? `${name.slice(0, -3)} ${longSpan(Number(value))}` : `${name} ${plain(value)}`)).join(" · ");
 }
 
 function plain(value: unknown): string {
@@ -29,12 +29,12 @@ function plain(value: unknown): string {
 }
 
 const COLUMNS: Shown<Page["entries"][number]>[] = [
-  { title: "No.", class: "num muted", hint: (entry) => entry.hash, show: (entry) => entry.seq },
-  { title: "When", class: "nowrap", hint: (entry) => exactInstant(entry.time_ms), show: (entry) => instant(entry.time_ms) },
-  { title: "Who", class: "nowrap", show: (entry) => entry.actor },
-  { title: "From", class: "muted nowrap", show: (entry) => entry.address || "–" },
-  { title: "Did", class: "nowrap", show: (entry) => entry.action },
-  { title: "To", show: (entry) => entry.subject || "–" },
+  { title: "No.", class: "num muted a-no", hint: (entry) => entry.hash, show: (entry) => entry.seq },
+  { title: "When", class: "nowrap a-when", hint: (entry) => exactInstant(entry.time_ms), show: (entry) => instant(entry.time_ms) },
+  { title: "Who", class: "nowrap a-who", show: (entry) => entry.actor },
+  { title: "From", class: "muted nowrap a-from", show: (entry) => entry.address || "–" },
+  { title: "Did", class: "nowrap a-did", show: (entry) => entry.action },
+  { title: "To", class: "a-to", show: (entry) => entry.subject || "–" },
   { title: "How", class: "muted how", show: (entry) => details(entry.detail) },
 ];
 
@@ -78,7 +78,7 @@ export function AuditPage() {
       {!entries.value && !problem && <Waiting what="Asking for the log" />}
       {entries.value && shown.length === 0 && <Empty title="No entry fits" />}
       {shown.length > 0 && (
-        <section class="panel">
+        <section class="panel audit">
           <List columns={COLUMNS} rows={shown} keyOf={(entry) => entry.seq} isDense />
           {next.value !== null && (
             <p class="more">

@@ -86,6 +86,14 @@ function nameOf({ metric }: Vector): string {
   return `${name}${text.length > 0 || !name ? `{${text.join(", ")}}` : ""}`;
 }
 
+/** What tells series apart: labels that all of them have alike are left out. */
+function namesOf(all: Vector[]): string[] {
+  const first = all[0]?.metric ?? {};
+  const alike = new Set(all.length > 1 ? Object.keys(first).filter((label) => all.every(({ metric }) => metric[label] === first[label])) : []);
+  const short = all.map(({ metric }) => nameOf({ metric: Object.fromEntries(Object.entries(metric).filter(([label]) => !alike.has(label))) }));
+  return short.map((name) => name.replace(/^{(.*)}$/, "$1"));
+}
+
 function Answered({ answer }: { answer: Answer }) {
   const pointer = useSignal<number | null>(null);
   const frame = useMemo(() => frameOf(answer), [answer]);
@@ -100,6 +108,7 @@ function Answered({ answer }: { answer: Answer }) {
       ))}
       {n > 0 && (
         <section class="panel chart" aria-label="Chart">
+          <h2 class="hidden">Chart</h2>
           <header>
             <h3>{n > N_LINES_MAX ? `The first ${N_LINES_MAX} of ${n} series` : `${n} series`}</h3>
             {n <= 12 && <Legend frame={frame} unit="count" pointer={pointer} />}
@@ -125,13 +134,14 @@ function frameOf({ chart, from, to, step }: Answer): Frame {
   const n = Math.floor((to - from) / 1000 / step) + 1;
   const start = from / 1000;
   const times = Array.from({ length: n }, (_, index) => start + index * step);
-  const lines = chart.result.slice(0, N_LINES_MAX).map((series) => {
+  const names = namesOf(chart.result);
+  const lines = chart.result.slice(0, N_LINES_MAX).map((series, place) => {
     const values = new Array<number | null>(n).fill(null);
     for (const [time, text] of series.values ?? []) {
       const value = Number(text);
       if (Number.isFinite(value)) values[Math.round((time - start) / step)] = value;
     }
-    return { name: nameOf(series), color: undefined, values };
+    return { name: names[place]!, color: undefined, values };
   });
   return { times, lines };
 }

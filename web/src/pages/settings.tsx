@@ -95,8 +95,8 @@ function Hub({ about }: { about: About }) {
       </Row>
       <Row name="Known as">{about.urls.join(", ")}</Row>
       <Row name="Agents linked now">{about.n_links}</Row>
-      <Row name="An agent is late">when nothing came for {longSpan(about.late_after_ms)}</Row>
-      <Row name="An agent leaves the list">after {longSpan(about.forget_after_ms)} of silence; its data stay</Row>
+      <Row name="An agent is late">when nothing came for {longDays(about.late_after_ms)}</Row>
+      <Row name="An agent leaves the list">after {longDays(about.forget_after_ms)} of silence; its data stay</Row>
     </Facts>
   );
 }
@@ -130,7 +130,7 @@ function Keeps({ about }: { about: About }) {
       <Row name="Rollups to an hour">{longDays(keeps.rollup_1h_ms)}</Row>
       <Row name="Events, audit">{longDays(keeps.events_ms)}</Row>
       <Row name="Size" title={`${exact(store.bytes)} of ${exact(keeps.quota_bytes)} bytes`}>
-        {bytes(store.bytes)} of {bytes(keeps.quota_bytes)} ({percent(store.bytes / keeps.quota_bytes, 1)}), {store.n_files} files
+        {bytes(store.bytes)} of {bytes(keeps.quota_bytes)} ({percent(store.bytes / keeps.quota_bytes, 1)}), {store.n_files} {store.n_files === 1 ? "file" : "files"}
       </Row>
       <Row name="Growth" title="At the pace of the last hours; merging gives some of it back">
         {isKnown ? `${bytes(growth.perDay)} a day` : <span class="muted">not known yet</span>}

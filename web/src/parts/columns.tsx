@@ -70,10 +70,10 @@ function Rows<Row>({ columns, rows, keyOf, rowClass }: Props<Row, Shown<Row>>) {
   );
 }
 
-/** In the order in which they come. */
-export function List<Row>(props: Props<Row, Shown<Row>> & { isDense?: boolean }) {
+/** In the order in which they come. `name`: of a table with nothing in it to go to, which keys then scroll as well. */
+export function List<Row>(props: Props<Row, Shown<Row>> & { isDense?: boolean; name?: string }) {
   return (
-    <div class="scroll">
+    <div class="scroll" {...(props.name ? { role: "group", "aria-label": props.name, tabIndex: 0 } : {})}>
       <table class={props.isDense ? "list dense" : "list"}>
         <thead>
           <tr>

@@ -1,5 +1,6 @@
 //! Series out of the source: at instants, and as windows of ranges and subqueries.
 
+use std::borrow::Cow;
 use std::ops::Range as StdRange;
 
 use fieldpost_model::{Matcher, TimeMs, is_absent};
@@ -20,14 +21,14 @@ pub(crate) struct Frame {
 }
 
 /// A series whose samples have no stale markers among them.
-pub(crate) struct WindowSeries {
+pub(crate) struct WindowSeries<'s> {
     pub labels: Labels,
     pub drop_name: bool,
-    pub samples: Vec<(TimeMs, f64)>,
+    pub samples: Cow<'s, [(TimeMs, f64)]>,
 }
 
 /// Makes a row of a series, or nothing. Several threads may do so at once.
-pub(crate) type Reduce<'a> = &'a (dyn Fn(&Frame, WindowSeries) -> Result<Option<Row>, QueryError> + Sync);
+pub(crate) type Reduce<'a> = &'a (dyn Fn(&Frame, WindowSeries<'_>) -> Result<Option<Row>, QueryError> + Sync);
 
 /// The modifiers, resolved.
 #[derive(Clone, Copy)]
@@ -75,12 +76,8 @@ impl Frame {
         for (index, time_ms) in grid.times().enumerate() {
             let end = self.end(time_ms);
             let start = end.saturating_sub(self.range_ms);
-            while to < samples.len() && samples[to].0 <= end {
-                to += 1;
-            }
-            while from < to && samples[from].0 <= start {
-                from += 1;
-            }
+            to = first_after(samples, to, end);
+            from = first_after(&samples[..to], from, start);
             n_looked_at += 1 + to - from;
             n_samples += to - from;
             budget.looked_at_step(index, (to - from) as u64);
@@ -95,6 +92,21 @@ impl Frame {
     }
 }
 
+/// The place of the first sample after an instant, looked for from a place on by doubled steps: near ones, as
+/// instants side by side have them, are found at once, and of long windows few samples are touched.
+#[inline]
+fn first_after(samples: &[(TimeMs, f64)], from: usize, instant: TimeMs) -> usize {
+    let is_before = |place: usize| samples.get(place).is_some_and(|(time_ms, _)| *time_ms <= instant);
+    let (mut known, mut step) = (from, 1);
+    while is_before(known + step - 1) {
+        known += step;
+        step *= 2;
+    }
+    // The one at `known + step - 1` lies after it, or there is none.
+    let end = (known + step - 1).min(samples.len());
+    known + samples[known..end].partition_point(|(time_ms, _)| *time_ms <= instant)
+}
+
 impl<'a> Evaluation<'a> {
     fn shifted(&self, shift: Shift) -> Shifted {
         let at = shift.at.map(|at| self.instant_of(at));
@@ -107,7 +119,7 @@ impl<'a> Evaluation<'a> {
         &self,
         matchers: &[Matcher],
         (from_ms, to_ms): (TimeMs, TimeMs),
-        make: &(dyn Fn(Stored) -> Result<Option<Row>, QueryError> + Sync),
+        make: &(dyn Fn(Stored<'_>) -> Result<Option<Row>, QueryError> + Sync),
     ) -> Result<Vec<Row>, QueryError> {
         self.budget.check_time()?;
         let (held, rows) = (Held::new(&self.budget), Mutex::new(Vec::new()));
@@ -146,9 +158,7 @@ impl<'a> Evaluation<'a> {
             let samples = &stored.samples;
             for (step, (value, time_ms)) in values.iter_mut().zip(grid.times()).enumerate() {
                 let at = shift.apply(time_ms);
-                while next < samples.len() && samples[next].0 <= at {
-                    next += 1;
-                }
+                next = first_after(samples, next, at);
                 let Some((sample_ms, sample)) = next.checked_sub(1).map(|newest| samples[newest]) else {
                     continue;
                 };
@@ -188,7 +198,7 @@ impl<'a> Evaluation<'a> {
         self.rows_of(&selector.matchers, (from_ms, last), &|stored| {
             let Stored { labels, mut samples } = stored;
             if samples.iter().any(|(_, value)| is_absent(*value)) {
-                samples.retain(|(_, value)| !is_absent(*value));
+                samples.to_mut().retain(|(_, value)| !is_absent(*value));
             }
             reduce(&frame, WindowSeries { labels, drop_name: false, samples })
         })
@@ -231,7 +241,7 @@ impl<'a> Evaluation<'a> {
             let held = Held::new(&self.budget);
             held.take(samples.len() as u64 * SAMPLE_BYTES + SERIES_BYTES)?;
             let (labels, drop_name) = (row.labels, row.drop_name);
-            reduced.extend(reduce(&frame, WindowSeries { labels, drop_name, samples })?);
+            reduced.extend(reduce(&frame, WindowSeries { labels, drop_name, samples: Cow::Owned(samples) })?);
         }
         Ok(reduced)
     }
@@ -265,4 +275,21 @@ impl<'a> Evaluation<'a> {
 /// A row, if there is any number in it.
 pub(super) fn row(labels: Labels, drop_name: bool, values: Vec<f64>) -> Option<Row> {
     values.iter().any(|value| !is_absent(*value)).then_some(Row { labels, drop_name, values })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_after_an_instant_are_found_from_every_place_before_them() {
+        let samples: Vec<(TimeMs, f64)> = (0..70).map(|n| (n * n, 0.0)).collect();
+        for instant in -2..=4_900 {
+            let expected = samples.iter().filter(|(time_ms, _)| *time_ms <= instant).count();
+            for from in 0..=expected {
+                assert_eq!(first_after(&samples, from, instant), expected, "{instant} from {from}");
+            }
+        }
+        assert_eq!(first_after(&[], 0, 5), 0);
+    }
 }

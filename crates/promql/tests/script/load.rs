@@ -91,7 +91,7 @@ impl SeriesSource for Memory {
             };
             allowance.samples(samples.len() as u64)?;
             if !samples.is_empty() {
-                take(Stored { labels: labels.clone(), samples })?;
+                take(Stored::of(labels.clone(), samples))?;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use fieldpost_model::{ABSENT, Selector, Stream, TimeMs, is_absent, is_ended};
 use parking_lot::Mutex;
 
-use crate::calendar::DAY_HOURS;
+use crate::calendar::{DAY_HOURS, HOUR_MS};
 use crate::codec::{RowDecoder, WindowReader};
 use crate::folder::{FileKind, StoreFile};
 use crate::hub::batch::HUB_SEQ_MAX;
@@ -312,7 +312,12 @@ impl Harvest {
                 let Some(place) = place_of(column.id).filter(|_| matches!(goes_on, Ok(true))) else { return };
                 goes_on = self.axis(file, key(column.axis, slot)).map(|axis| {
                     let n_before = samples[place].len();
-                    axis.iter().for_each(|axis| self.add(&mut samples[place], axis, values));
+                    if let Some(axis) = &axis {
+                        if samples[place].capacity() == 0 {
+                            samples[place].reserve(self.expected(axis));
+                        }
+                        self.add(&mut samples[place], axis, values);
+                    }
                     spend((samples[place].len() - n_before) as u64)
                 });
             });
@@ -323,16 +328,23 @@ impl Harvest {
         Ok(true)
     }
 
+    /// How many samples a series has if it goes on as it did at these instants, which most do; so many at most
+    /// as are made room for at once.
+    fn expected(&self, times_ms: &[TimeMs]) -> usize {
+        let [first, .., last] = times_ms else { return 0 };
+        let (asked_ms, told_ms) =
+            (i128::from(self.span.1) - i128::from(self.span.0), i128::from(last - first));
+        let span_ms = asked_ms.clamp(0, self.hours.len() as i128 * i128::from(HOUR_MS));
+        let n = span_ms * (times_ms.len() as i128 - 1) / told_ms.max(1) + 1;
+        usize::try_from(n).unwrap_or(usize::MAX).min(N_SAMPLES_AT_ONCE)
+    }
+
     /// Adds what lies in the span.
     fn add(&self, samples: &mut Samples, times_ms: &[TimeMs], values: &[f64]) {
         let from = times_ms.partition_point(|time_ms| *time_ms < self.span.0);
         let to = times_ms.partition_point(|time_ms| *time_ms < self.span.1).min(values.len());
         if from >= to {
             return;
-        }
-        if samples.capacity() == 0 {
-            // Most series are as long in each hour.
-            samples.reserve((to - from).saturating_mul(self.hours.len()).min(N_SAMPLES_AT_ONCE));
         }
         samples.reserve(to - from);
         for (time_ms, value) in times_ms[from..to].iter().zip(&values[from..to]) {

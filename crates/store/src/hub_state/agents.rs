@@ -117,6 +117,13 @@ impl Agents for SqliteHubState {
         self.read(|connection| Ok(find(connection, id_or_name)?))
     }
 
+    fn agent_name(&self, id: &str) -> StateResult<Option<String>> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT name FROM agents WHERE id = ?1")?;
+            Ok(statement.query_row([id], |row| row.get(0)).optional()?)
+        })
+    }
+
     fn agent_of_key(&self, key: &Fingerprint) -> StateResult<Option<AgentRecord>> {
         self.read(|connection| match id_of_key(connection, key)? {
             Some(id) => Ok(find(connection, &id)?),
