@@ -19,29 +19,36 @@ export interface Frame {
   lines: Drawn[];
 }
 
-/** The sum of all groups at a place. */
-function sum(groups: Map<string, Column> | undefined, at: number): number | null {
-  let all: number | null = null;
-  for (const column of groups?.values() ?? []) {
-    const value = column[at] ?? null;
-    if (value !== null) all = (all ?? 0) + value;
+/** The sums of all groups. */
+function sums(groups: Map<string, Column>): Column {
+  const all: Column = [];
+  for (const column of groups.values()) {
+    column.forEach((value, at) => {
+      if (value !== null) all[at] = (all[at] ?? 0) + value;
+    });
   }
   return all;
 }
 
-/** The value of a source at a place; `source/group` names a group whichever the line is for, `source/*` is all of them. */
-function reader(measured: Measured, group: string, at: number) {
-  return (source: string): number | null => {
-    const [name, own] = source.split("/", 2) as [string, string?];
-    const groups = measured.get(name);
-    if (own === "*") return sum(groups, at);
-    return (groups?.get(own ?? group) ?? (own === undefined ? groups?.get("") : undefined))?.[at] ?? null;
-  };
+/** The values of a source; `source/group` names a group whichever the line is for, `source/*` is all of them. */
+function columnOf(measured: Measured, group: string, source: string): Column {
+  const [name, own] = source.split("/", 2) as [string, string?];
+  const groups: Map<string, Column> = measured.get(name) ?? new Map();
+  if (own === "*") return sums(groups);
+  return groups.get(own ?? group) ?? (own === undefined ? groups.get("") : undefined) ?? [];
 }
 
 function drawn(line: Line, group: string, measured: Measured, n: number): Drawn {
   const values = new Array<number | null>(n);
-  for (let at = 0; at < n; at += 1) values[at] = line.value(reader(measured, group, at));
+  // What is asked for at every place is looked up once.
+  const known = new Map<string, Column>();
+  let at = 0;
+  const of = (source: string): number | null => {
+    let column = known.get(source);
+    if (!column) known.set(source, (column = columnOf(measured, group, source)));
+    return column[at] ?? null;
+  };
+  for (; at < n; at += 1) values[at] = line.value(of);
   const name = [group, line.name].filter(Boolean).join(" ");
   return { name, color: line.color, values };
 }

@@ -91,14 +91,17 @@ export const PANELS: Panel[] = [
         `1 - sum(rate(${series("node_cpu_seconds_total", [["mode", "=~", "idle|iowait"]])}[${span}])) / sum(rate(${series("node_cpu_seconds_total")}[${span}]))`,
     },
     sources: { all: rate("node_cpu_seconds_total", "mode") },
-    lines: MODES.map(([modes, name, color]) => ({
-      name,
-      color,
-      value: (of) => {
-        const parts = modes.split("|").map((mode) => of(`all/${mode}`)).filter((part) => part !== null);
-        return parts.length > 0 ? ratio(parts.reduce((a, b) => a + b, 0), of("all/*")) : null;
-      },
-    })),
+    lines: MODES.map(([modes, name, color]) => {
+      const sources = modes.split("|").map((mode) => `all/${mode}`);
+      return {
+        name,
+        color,
+        value: (of) => {
+          const parts = sources.map(of).filter((part) => part !== null);
+          return parts.length > 0 ? ratio(parts.reduce((a, b) => a + b, 0), of("all/*")) : null;
+        },
+      };
+    }),
   },
   {
     id: "memory",

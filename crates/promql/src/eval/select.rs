@@ -197,7 +197,8 @@ impl<'a> Evaluation<'a> {
         let from_ms = first.saturating_sub(range_ms).saturating_add(1);
         self.rows_of(&selector.matchers, (from_ms, last), &|stored| {
             let Stored { labels, mut samples } = stored;
-            if samples.iter().any(|(_, value)| is_absent(*value)) {
+            // Looked at to the end, which is several at a time and faster than where it could end early.
+            if samples.iter().fold(false, |any, (_, value)| any | is_absent(*value)) {
                 samples.to_mut().retain(|(_, value)| !is_absent(*value));
             }
             reduce(&frame, WindowSeries { labels, drop_name: false, samples })
