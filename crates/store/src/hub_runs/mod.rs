@@ -252,7 +252,8 @@ impl HubRuns for SqliteHubRuns {
         if orders.is_empty() {
             return Ok(());
         }
-        self.write(|transaction| orders.iter().try_for_each(|known| put(transaction, known)))
+        // By what a run was ordered no agent could say again, and without it its result waits for nobody.
+        self.write_through(|transaction| orders.iter().try_for_each(|known| put(transaction, known)))
     }
 
     fn find(&self, part: &str, agent_id: Option<&str>) -> Result<Vec<KnownRun>, RunsFault> {
