@@ -22,8 +22,6 @@ const FRESH: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Agents that are asked at a time.
 const N_ASKED_MAX: usize = 32;
-/// Runs that are looked at to find the agents that have some.
-const N_KNOWN_MAX: usize = 20_000;
 /// Runs that are told.
 const N_TOLD_MAX: usize = 5_000;
 /// Different questions whose answers are kept.
@@ -156,19 +154,13 @@ impl Hub {
             job: wish.job.clone(),
             domain: wish.domain.clone(),
             going_on: true,
-            limit: N_KNOWN_MAX,
             ..RunWish::default()
         };
-        let runs = self.runs.runs(&wanted)?.runs;
-        let mut counted: BTreeMap<String, usize> = BTreeMap::new();
-        for known in runs.into_iter().filter(|known| known.version > 0) {
-            *counted.entry(known.agent_id).or_default() += 1;
-        }
-        let mut busy = Vec::with_capacity(counted.len());
-        for (agent_id, n_runs) in counted {
+        let mut busy = Vec::new();
+        for (agent_id, n_runs) in self.runs.n_runs(&wanted, true)? {
             // Runs of one that was forgotten are nobody's to tell.
-            let Some(agent) = self.state.agent(&agent_id)? else { continue };
-            busy.push(Busy { agent_id, name: agent.name, n_runs });
+            let Some(name) = self.state.agent_name(&agent_id)? else { continue };
+            busy.push(Busy { agent_id, name, n_runs });
         }
         Ok(busy)
     }

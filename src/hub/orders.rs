@@ -15,8 +15,6 @@ use super::targets::{Match, Matches, reasons};
 
 /// How long an order waits for its agent, unless something else is said.
 const ORDER_LIFE: Period = Period::from_secs(86_400);
-/// Runs that are looked at to find the agent that has least to do.
-const N_COUNTED_MAX: usize = 2_000;
 
 /// Something that is to run.
 #[derive(Debug, Clone)]
@@ -129,11 +127,7 @@ impl Hub {
         if ready.len() < 2 {
             return Ok(ready.first().copied());
         }
-        let wish = RunWish { going_on: true, limit: N_COUNTED_MAX, ..RunWish::default() };
-        let mut n_runs: BTreeMap<String, usize> = BTreeMap::new();
-        for known in self.runs.runs(&wish)?.runs {
-            *n_runs.entry(known.agent_id).or_default() += 1;
-        }
+        let n_runs = self.runs.n_runs(&RunWish { going_on: true, ..RunWish::default() }, false)?;
         // Those that are alike take turns by chance.
         let chance = Uuid::new_v4().as_u128() as usize;
         let place = |at: usize| at.wrapping_add(chance) % ready.len();

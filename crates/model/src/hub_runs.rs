@@ -268,6 +268,10 @@ pub trait HubRuns: Send + Sync {
     /// Runs, newest first.
     fn runs(&self, wish: &RunWish) -> Result<KnownRuns, RunsFault>;
 
+    /// How many of them each agent has, by its id; `told`: of which it has told itself. Place and limit of the
+    /// wish mean nothing here.
+    fn n_runs(&self, wish: &RunWish, told: bool) -> Result<BTreeMap<String, usize>, RunsFault>;
+
     /// Takes results of what was ordered here out of the queue, those that came first before others. Each is
     /// given once, unless it is only lent and comes back; on the disk when this returns.
     fn take_results(&self, wish: &ResultWish, now_ms: TimeMs) -> Result<TakenResults, RunsFault>;

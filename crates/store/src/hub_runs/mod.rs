@@ -6,6 +6,7 @@ mod open;
 mod query;
 mod results;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fieldpost_model::TimeMs;
@@ -262,6 +263,10 @@ impl HubRuns for SqliteHubRuns {
 
     fn runs(&self, wish: &RunWish) -> Result<KnownRuns, RunsFault> {
         self.read(|connection| query::runs(connection, wish))
+    }
+
+    fn n_runs(&self, wish: &RunWish, told: bool) -> Result<BTreeMap<String, usize>, RunsFault> {
+        self.read(|connection| query::n_runs(connection, wish, told))
     }
 
     fn take_results(&self, wish: &ResultWish, now_ms: TimeMs) -> Result<TakenResults, RunsFault> {

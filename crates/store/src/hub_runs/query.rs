@@ -1,5 +1,7 @@
 //! Questions about the runs of all agents.
 
+use std::collections::BTreeMap;
+
 use fieldpost_model::TimeMs;
 use fieldpost_model::hub_runs::{KnownGap, KnownRun, KnownRuns, RunGap, RunPlace, RunWish};
 use fieldpost_model::job::Run;
@@ -112,6 +114,23 @@ impl Conditions {
         }
         all
     }
+}
+
+/// How many such runs each agent has, by its id.
+pub(super) fn n_runs(
+    connection: &Connection,
+    wish: &RunWish,
+    told: bool,
+) -> rusqlite::Result<BTreeMap<String, usize>> {
+    let Conditions { texts, values } = Conditions::of(wish);
+    let told = if told { "version > 0" } else { "1" };
+    let sql =
+        format!("SELECT agent, count(*) FROM runs WHERE {} AND {told} GROUP BY agent", texts.join(" AND "));
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params_from_iter(values), |row| {
+        Ok((row.get(0)?, usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0)))
+    })?;
+    rows.collect()
 }
 
 pub(super) fn runs(connection: &Connection, wish: &RunWish) -> rusqlite::Result<KnownRuns> {

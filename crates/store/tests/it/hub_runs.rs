@@ -46,6 +46,9 @@ fn runs_are_found_forgotten_and_copied_with_their_place() {
     let order =
         KnownRun { agent_id: String::new(), batch: "x".into(), version: 0, run: run(7, RunState::Queued) };
     runs.show_orders(std::slice::from_ref(&order)).unwrap();
+    let going_on = RunWish { going_on: true, ..RunWish::default() };
+    assert_eq!(runs.n_runs(&going_on, false).unwrap(), [("".into(), 1), ("b".into(), 1)].into());
+    assert_eq!(runs.n_runs(&going_on, true).unwrap(), [("b".into(), 1)].into(), "nobody has told of it");
     // Its agent tells of it: what ordered it stays known, and what the agent says is believed.
     runs.take("b", &cursor(10), &[(10, run(7, RunState::Running))]).unwrap();
     runs.show_orders(&[KnownRun { agent_id: "b".into(), ..order }]).unwrap();
