@@ -252,7 +252,8 @@ impl Agent {
         let reloaded = (self.reload)(self);
         let text = match (reloaded.ok, reloaded.needs_restart.as_slice()) {
             (false, _) => format!("not reloaded: {} errors in the config", reloaded.errors.len()),
-            (true, []) => format!("reloaded, {} keys changed", reloaded.changed.len()),
+            (true, []) if reloaded.changed.is_empty() => "reloaded, nothing changed".to_owned(),
+            (true, []) => format!("reloaded; changed: {}", reloaded.changed.join(", ")),
             (true, keys) => format!("reloaded; needs a restart: {}", keys.join(", ")),
         };
         self.set_last_error(if reloaded.ok { String::new() } else { text.clone() });

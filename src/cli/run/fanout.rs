@@ -27,7 +27,8 @@ pub fn confirm(found: &Matches, yes: bool) -> anyhow::Result<()> {
     let shown = names[..names.len().min(N_SHOWN_MAX)].join(", ");
     let more = names.len().saturating_sub(N_SHOWN_MAX);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    terminal::err(&format!("{} agents match: {shown}{more}", names.len()));
+    let words = if names.len() == 1 { "agent matches" } else { "agents match" };
+    terminal::err(&format!("{} {words}: {shown}{more}", names.len()));
     if names.len() <= N_UNASKED_MAX || yes {
         return Ok(());
     }
