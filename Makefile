@@ -32,7 +32,7 @@ build: toolchain compiler
 # Many tests wait, for programs that they killed or cut off: more run at a time than there are cores.
 test: toolchain compiler peers browser dist fmt clippy ## everything the build machine checks: format, lints, every test
 	@if command -v cargo-nextest >/dev/null; then \
-	cargo nextest run --workspace --no-fail-fast --test-threads $$((2 * $$(nproc))); \
+	RUST_LIB_BACKTRACE=0 cargo nextest run --workspace --no-fail-fast --test-threads $$((2 * $$(nproc))); \
 	else echo "test   cargo-nextest is missing (cargo install cargo-nextest --locked): using cargo test" >&2; \
 	cargo test --workspace --no-fail-fast; fi
 

@@ -1,9 +1,13 @@
 //! Folders and ports that belong to one test.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::RangeInclusive;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use parking_lot::Mutex;
 
 /// The root of the repository.
 pub fn repository() -> PathBuf {
@@ -49,14 +53,39 @@ impl Scratch {
     }
 }
 
-/// A loopback port that was free a moment ago, for programs that cannot be told to take any.
+/// A loopback port for programs that cannot be told to take any. It is nobody else's while this
+/// process lives, for a program may be killed and started again on it: it lies outside of what the
+/// kernel gives to whoever asks for any port or connects, and other tests see that it is held.
 pub fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback")?;
-    Ok(listener.local_addr()?.port())
+    static HELD: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    let given = any_port_range()?;
+    let ports: Vec<u16> = (10_000..u16::MAX).filter(|port| !given.contains(port)).collect();
+    // Tests that begin together should not ask for the same ones.
+    let first = std::process::id() as usize * 97;
+    for at in 0..ports.len() {
+        let port = ports[(first + at) % ports.len()];
+        // A name without a file: it goes with the process, however that ends.
+        let name = SocketAddr::from_abstract_name(format!("fieldpost-test-port-{port}"))?;
+        let Ok(holder) = UnixListener::bind_addr(&name) else { continue };
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            HELD.lock().push(holder);
+            return Ok(port);
+        }
+    }
+    bail!("no free port on loopback outside of {given:?}; see net.ipv4.ip_local_port_range")
+}
+
+/// What the kernel gives to whoever asks for any port.
+fn any_port_range() -> anyhow::Result<RangeInclusive<u16>> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")?;
+    let (first, last) = text.trim().split_once('\t').context("ip_local_port_range has two numbers")?;
+    Ok(first.parse()?..=last.trim().parse()?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -71,5 +100,17 @@ mod tests {
     #[test]
     fn repository_holds_the_workspace() {
         assert!(repository().join("Cargo.lock").exists());
+    }
+
+    #[test]
+    fn ports_are_held_and_nobody_is_given_them_by_chance() {
+        let ports: BTreeSet<u16> = (0..100).map(|_| free_port().unwrap()).collect();
+        assert_eq!(ports.len(), 100);
+        let given = any_port_range().unwrap();
+        for port in ports {
+            assert!(!given.contains(&port), "{port} may be anybody's");
+            let name = SocketAddr::from_abstract_name(format!("fieldpost-test-port-{port}")).unwrap();
+            assert!(UnixListener::bind_addr(&name).is_err(), "{port} is not held");
+        }
     }
 }
