@@ -134,7 +134,8 @@ async fn no_such_method() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
-async fn nowhere() -> Problem {
+/// What is answered at addresses that are not in the table.
+pub async fn nowhere() -> Problem {
     Problem::not_found("no_such_route", "there is nothing at this address; see /api/openapi.json")
 }
 

@@ -43,6 +43,7 @@ pub use agents::StatusChange;
 pub use api_tokens::{ApiTokenMade, ApiTokenRequest, ApiTokenView};
 pub use audit::{AuditPage, AuditProof};
 pub use jobs::{Fault, HostJobs, HubJobView, JobCheck, JobList, JobWish};
+pub use page::nowhere;
 pub use polls::{PollChange, PollRequest};
 pub use remote::Pong;
 pub use results::{ResultList, Settled, Settling};

@@ -26,7 +26,8 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Everything that the hub's listener serves: people, programs, and the agents' links.
 pub fn public_router(hub: Arc<Hub>) -> Router {
-    let routes = hub::routes().into_router().layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let routes = hub::routes().into_router().fallback(hub::nowhere);
+    let routes = routes.layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let routes = routes.layer(from_fn_with_state(Arc::clone(&hub), stamp)).layer(from_fn(manners::mind));
     // A link goes on as a WebSocket, and is no answer.
     routes.route("/link", get(link)).with_state(hub)

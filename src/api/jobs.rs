@@ -360,7 +360,7 @@ pub struct RunStats {
     pub state: RunState,
     /// In all, and at most.
     pub usage: Usage,
-    /// A second apart, the oldest first.
+    /// A second apart, the oldest first; behind an instant, if one was named.
     pub samples: Vec<RunSample>,
     /// What it has told of itself, by key.
     #[serde(default)]
@@ -370,13 +370,35 @@ pub struct RunStats {
     pub intervals: Vec<Interval>,
 }
 
-async fn stats(State(jobs): State<Jobs>, Path(id): Path<String>) -> Result<Json<RunStats>, Problem> {
+/// How much of it: whoever looks once a second needs only what is new.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StatsQuery {
+    /// Samples behind this instant.
+    pub after: TimeMs,
+    /// So many spans of the clock, the newest.
+    pub intervals: usize,
+}
+
+impl Default for StatsQuery {
+    fn default() -> Self {
+        Self { after: 0, intervals: N_INTERVALS_MAX }
+    }
+}
+
+async fn stats(
+    State(jobs): State<Jobs>,
+    Path(id): Path<String>,
+    Query(query): Query<StatsQuery>,
+) -> Result<Json<RunStats>, Problem> {
     let run = found(&jobs, &id).await?;
-    let samples = jobs.samples(&run.id);
+    let mut samples = jobs.samples(&run.id);
+    samples.retain(|sample| sample.time_ms > query.after);
+    let n_intervals = query.intervals.min(N_INTERVALS_MAX);
     let (run, intervals) = blocking(move || {
         // Looked at after the samples, so that its peaks are not behind them.
         let run = jobs.run(&run.id)?.unwrap_or(run);
-        let intervals = jobs.intervals(&run, N_INTERVALS_MAX)?;
+        let intervals = jobs.intervals(&run, n_intervals)?;
         Ok((run, intervals))
     })
     .await?;

@@ -204,6 +204,9 @@ impl Jobs {
 
     /// What a run cost and told of itself, by spans of the clock; the newest so many.
     pub fn intervals(&self, run: &Run, n_max: usize) -> anyhow::Result<Vec<Interval>> {
+        if n_max == 0 {
+            return Ok(Vec::new());
+        }
         let folder = attempt_folder(&self.shared.runs, &run.id, run.attempt);
         let files = [COST_FILE, TOLD_FILE].map(|name| folder.join(name));
         gather::read(&files, n_max).with_context(|| format!("cannot read the statistics of run {}", run.id))

@@ -1,6 +1,6 @@
 // What people do with the dashboard, done by a browser: a real hub, real agents, and a fleet of
 // thousands. Each check is a story; what a story needs done to hosts it asks the test for.
-import { defineAndTrigger, offeredToViewer, ownJob, runAndKill } from "./jobs.mjs";
+import { beginLongRun, chartLongRun, defineAndTrigger, offeredToViewer, ownJob, runAndKill } from "./jobs.mjs";
 import { check, closePage, given, have, isAccessible, openPage, story } from "./stage.mjs";
 import { thousands } from "./thousands.mjs";
 
@@ -267,12 +267,12 @@ async function phone(browser) {
 await story([
   [[["first admin", firstAdmin]]],
   [
-    [["culprit", culprit], ["zoom", zoom], ["outage", outage]],
+    [["begin a long run", (browser) => beginLongRun(browser, USER)], ["culprit", culprit], ["zoom", zoom], ["outage", outage]],
     [["keyboard", keyboardOnly], ["tokens", tokens], ["thousands", thousands]],
   ],
   // Nobody takes the host or the hub away meanwhile.
   [
-    [["phone", phone], ["own job", (browser) => ownJob(browser, USER)]],
+    [["phone", phone], ["own job", (browser) => ownJob(browser, USER)], ["chart a long run", (browser) => chartLongRun(browser, USER)]],
     [["run and kill", (browser) => runAndKill(browser, USER)], ["define and trigger", (browser) => defineAndTrigger(browser, USER)]],
   ],
   [[["hostile", hostile], ["viewer", viewer]]],

@@ -5,6 +5,8 @@ import { check, closePage, given, isAccessible, openPage } from "./stage.mjs";
 /** A job that says something, and something else that a page could take for markup. */
 const SAYS = `echo '${given.hostile}'; i=0; while :; do i=$((i+1)); echo "line $i"; sleep 0.3; done`;
 
+const LONG = "long";
+
 /** The levels and lines that are drawn. */
 const line = (page, text) => page.locator(".log-row").filter({ hasText: text }).first();
 
@@ -65,6 +67,43 @@ export async function runAndKill(browser, user) {
   const again = page.getByRole("dialog", { name: "Run again" });
   await again.getByLabel("A line for the shell").waitFor();
   check((await again.getByLabel("A line for the shell").inputValue()) === SAYS, "the form has another command");
+  await closePage(page);
+}
+
+/** Something that goes on while its agent is killed, and longer than the agent keeps its samples. */
+export async function beginLongRun(browser, user) {
+  const page = await openPage(browser, given.url, { user });
+  const job = { name: LONG, command: "sleep", args: ["600"], stats_interval: "1s" };
+  const answer = await page.context().request.post(`${given.url}/api/v1/runs`, { data: { job, target: { agent: given.host } } });
+  check(answer.ok(), `the order is answered ${answer.status()}: ${await answer.text()}`);
+  await closePage(page);
+}
+
+/** Its charts reach back to where samples are no longer kept; what is dragged over leads to its host. */
+export async function chartLongRun(browser, user) {
+  const page = await openPage(browser, given.url, { user, path: `/runs?job="${LONG}"` });
+  await page.locator("[data-run] a").first().click();
+  const memory = page.getByRole("region", { name: "Memory" });
+  const spans = () => memory.locator(".plot").getAttribute("aria-label");
+  await memory.locator("canvas").waitFor();
+  const newest = await spans();
+  await page.getByRole("button", { name: "The whole run" }).click();
+  await memory.getByText("highest").waitFor();
+  check((await spans()) !== newest, `both are ${newest}`);
+  check(page.url().endsWith("?charts=whole"), page.url());
+  await isAccessible(page, "the whole of a run");
+  await page.reload();
+  await memory.getByText("highest").waitFor();
+  const box = await memory.locator(".u-over").boundingBox();
+  await page.mouse.move(box.x + box.width * 0.2, box.y + 40);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width * 0.8, box.y + 40, { steps: 4 });
+  await page.mouse.up();
+  await page.waitForURL((to) => to.pathname === `/hosts/${given.host}` && /from=\d+&to=\d+/.test(to.search));
+  await page.goBack();
+  await page.getByRole("button", { name: "Kill…" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Kill", exact: true }).click();
+  await page.locator(".run-state").filter({ hasText: "Killed" }).waitFor();
   await closePage(page);
 }
 

@@ -276,6 +276,15 @@ fn page_is_small_is_kept_by_browsers_and_runs_no_script_but_its_own() {
     }
     assert!(n_bytes < FIRST_LOAD_BYTES_MAX, "{n_bytes} bytes");
     assert_eq!(stage.ask("GET", "/nowhere", &[], "").code(), "no_such_route");
+    // To people the page says it, whatever their browser knows already; programs are told in JSON.
+    let person = [("Accept", "text/html,application/xhtml+xml,*/*;q=0.8"), ("If-None-Match", "*")];
+    let lost = stage.ask("GET", "/fleet?v=1", &person, "");
+    assert_eq!((lost.status, lost.header("cache-control")), (404, Some("no-store")));
+    assert_eq!(lost.body, stage.ask("GET", "/", &[], "").body);
+    assert_eq!(lost.header("content-security-policy"), Some(policy.as_str()));
+    for (method, path) in [("GET", "/api/v1/nowhere"), ("POST", "/fleet")] {
+        assert_eq!(stage.ask(method, path, &person, "").code(), "no_such_route", "{method} {path}");
+    }
 }
 
 #[test]

@@ -294,7 +294,11 @@ const ENTRIES: &[Entry] = &[
         "application/x-ndjson",
     )
     .asking(LOGS),
-    Entry::get("GET /api/v1/runs/{id}/stats", "What it costs", "RunStats").asking(&[("agent", "string")]),
+    Entry::get("GET /api/v1/runs/{id}/stats", "What it costs", "RunStats").asking(&[
+        ("agent", "string"),
+        ("after", "integer"),
+        ("intervals", "integer"),
+    ]),
     Entry::with("POST /api/v1/runs/{id}/kill", "End it, or send it a signal", "KillRequest", "KillAnswer")
         .asking(&[("agent", "string")]),
     Entry::with(

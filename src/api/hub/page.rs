@@ -6,13 +6,13 @@ use std::sync::OnceLock;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
     IF_NONE_MATCH, VARY,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
-use crate::api::manners;
+use crate::api::{gate, manners};
 use crate::ui::{File, ICON, PAGE, SCRIPT, STYLE};
 
 /// Scripts, styles and pictures from here only, and none within the page.
@@ -68,6 +68,21 @@ fn answer(file: File, uri: &Uri, headers: &HeaderMap) -> Response {
 /// The page, whichever of its views is meant.
 pub async fn page(uri: Uri, headers: HeaderMap) -> Response {
     answer(PAGE, &uri, &headers)
+}
+
+/// To a person the page, which says that it has no such view; to a program a line that it can read.
+pub async fn nowhere(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let wishes = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_person = wishes.contains("text/html") && !uri.path().starts_with("/api/");
+    if method != Method::GET || !is_person {
+        return gate::nowhere().await.into_response();
+    }
+    // Nothing of it is kept: there may be something at this address tomorrow.
+    let encoding = headers.get(ACCEPT_ENCODING).map(|value| (ACCEPT_ENCODING, value.clone()));
+    let mut page = answer(PAGE, &Uri::from_static("/"), &encoding.into_iter().collect());
+    page.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    page.headers_mut().remove(ETAG);
+    (StatusCode::NOT_FOUND, page).into_response()
 }
 
 /// Its script.

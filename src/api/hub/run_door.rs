@@ -133,6 +133,12 @@ pub async fn remove(
     .await
 }
 
+/// The query without what only the hub needs: the agent knows itself.
+fn for_agent(query: Option<String>) -> String {
+    let query = query.unwrap_or_default();
+    query.split('&').filter(|pair| !pair.starts_with("agent=")).collect::<Vec<_>>().join("&")
+}
+
 /// What the agent says about why it does not.
 async fn refused(status: StatusCode, body: Body) -> Problem {
     let bytes = axum::body::to_bytes(body, REFUSAL_BYTES_MAX).await.unwrap_or_default();
@@ -151,17 +157,15 @@ pub async fn logs(
 ) -> Result<Response, Problem> {
     let run = known(&hub, id, which).await?;
     let link = link(&hub, &run).await?;
-    let query = query.unwrap_or_default();
-    // The agent knows itself.
-    let rest: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("agent=")).collect();
-    let place = match rest.contains(&"follow=true") {
+    let query = for_agent(query);
+    let place = match query.split('&').any(|pair| pair == "follow=true") {
         true => Some(hub.places.take(&asker.0.actor().to_string()).ok_or_else(|| {
             let detail = "too many streams are open; close one, or try again later";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail)
         })?),
         false => None,
     };
-    let path = format!("/v1/runs/{}/logs?{}", run.run.id, rest.join("&"));
+    let path = format!("/v1/runs/{}/logs?{query}", run.run.id);
     let answer = in_time(async { Ok(link.get(&path).await?) }).await?;
     let (parts, body) = answer.into_parts();
     let held = Body::new(body).into_data_stream().map(move |bytes| {
@@ -180,13 +184,14 @@ pub async fn logs(
 pub async fn stats(
     State(hub): super::State,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
     Query(which): Query<Which>,
 ) -> Result<Response, Problem> {
     let run = known(&hub, id, which).await?;
     if let Ok(link) = link(&hub, &run).await {
-        let path = format!("/v1/runs/{}/stats", run.run.id);
+        let path = format!("/v1/runs/{}/stats?{}", run.run.id, for_agent(query));
         if let Ok(answer) = question::ask(&hub, &link, &path).await
-            && answer.status().is_success()
+            && (answer.status().is_success() || answer.status() == StatusCode::BAD_REQUEST)
         {
             return Ok(answer);
         }

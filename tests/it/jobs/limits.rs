@@ -114,7 +114,15 @@ fn what_runs_cost_is_sampled_and_told_as_series() {
         let is_busy = newest["cpu_seconds"].as_f64()? > 0.1 && newest["processes"].as_u64()? >= 2;
         is_busy.then_some(stats)
     });
-    assert!(stats.unwrap()["usage"]["memory_peak_bytes"].as_u64().unwrap() > 100_000);
+    let stats = stats.unwrap();
+    assert!(stats["usage"]["memory_peak_bytes"].as_u64().unwrap() > 100_000);
+    let newest = stats["samples"].as_array().unwrap().last().unwrap()["time_ms"].as_i64().unwrap();
+    let behind = fieldpost_bed::wait_for("a sample behind those", || {
+        let answer = stage.agent.api(&format!("/v1/runs/{id}/stats?after={newest}&intervals=0")).ok()?;
+        let stats: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+        stats["samples"].as_array().filter(|samples| !samples.is_empty()).cloned()
+    });
+    assert!(behind.unwrap().iter().all(|sample| sample["time_ms"].as_i64().unwrap() > newest));
     stage.kill(&id);
     let run = stage.ended(&id);
     assert!(run["usage"]["processes_max"].as_u64().unwrap() >= 2, "{run}");
@@ -161,8 +169,17 @@ fn what_a_run_tells_of_itself_counts_while_it_goes_on_and_by_spans_of_the_clock(
     // A page is kept for a moment.
     let in_the_end = || counted().filter(|counted| *counted >= rows);
     assert_eq!(fieldpost_bed::wait_for("the whole count", in_the_end).unwrap(), rows, "counted once");
-    let stats: serde_json::Value =
-        serde_json::from_slice(&stage.agent.api(&format!("/v1/runs/{id}/stats")).unwrap().body).unwrap();
+    let asked = |query: &str| -> serde_json::Value {
+        let answer = stage.agent.api(&format!("/v1/runs/{id}/stats{query}")).unwrap();
+        serde_json::from_str(answer.ok().unwrap()).unwrap()
+    };
+    let stats = asked("");
+    let fewer = |n: usize| asked(&format!("?intervals={n}"))["intervals"].as_array().unwrap().len();
+    assert_eq!([fewer(0), fewer(1)], [0, 1]);
+    assert_eq!(
+        asked("?intervals=1")["intervals"][0],
+        *stats["intervals"].as_array().unwrap().last().unwrap()
+    );
     let intervals = stats["intervals"].as_array().unwrap();
     let sum = |key: &str| -> f64 {
         intervals.iter().filter_map(|interval| interval["values"][key]["sum"].as_f64()).sum()

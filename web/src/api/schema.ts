@@ -3475,6 +3475,8 @@ export interface paths {
             parameters: {
                 query?: {
                     agent?: string;
+                    after?: number;
+                    intervals?: number;
                 };
                 header?: never;
                 path: {

@@ -18,8 +18,13 @@ export function getRun(id: string, abort?: AbortSignal): Promise<Run> {
   return get(`/api/v1/runs/${encoded(id)}`, abort);
 }
 
+/** What it costs: its samples behind an instant, or by spans of the clock. */
+export function runSamples(id: string, afterMs: number, abort?: AbortSignal): Promise<RunStats> {
+  return get(`/api/v1/runs/${encoded(id)}/stats?after=${afterMs}&intervals=0`, abort);
+}
+
 export function runStats(id: string, abort?: AbortSignal): Promise<RunStats> {
-  return get(`/api/v1/runs/${encoded(id)}/stats`, abort);
+  return get(`/api/v1/runs/${encoded(id)}/stats?after=${Number.MAX_SAFE_INTEGER}`, abort);
 }
 
 export function logPath(id: string): string {
