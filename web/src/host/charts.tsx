@@ -269,7 +269,7 @@ function PanelBox(props: BoxProps) {
         <h3>{panel.title}</h3>
         <Legend frame={frame} unit={panel.unit} pointer={pointer} other={other ? `${other.lines.length > 0 ? "" : "nothing "}${comparedWith()}` : undefined} />
       </header>
-      {problem.value && !(problem.value === UNREACHED && stored.value) ? (
+      {problem.value && !(problem.value === UNREACHED && (stored.value || frame.times.length > 0)) ? (
         <Problem text={problem.value} />
       ) : isEmpty ? (
         <p class="nothing muted">Not measured on this host in this span</p>
