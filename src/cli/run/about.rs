@@ -119,6 +119,9 @@ fn cost(run: &Run) -> String {
 }
 
 fn output(run: &Run) -> String {
+    if !run.state.is_final() {
+        return run.started_ms.map_or_else(String::new, |_| "counted at its end".to_owned());
+    }
     let output = &run.output;
     let said = output.stdout_bytes + output.stderr_bytes;
     let mut text = format!("{said} bytes, {} lines", output.lines);

@@ -114,6 +114,10 @@ fn everything_about_a_run_can_be_asked_for() {
     assert_eq!(said(&["run", "logs", "-f", &id, "--text", "plain"]), "plain\n");
     assert_eq!(said(&["run", "result", short]), "{\"a\": 1}\n");
     assert!(said(&["run", "show", short]).contains("succeeded  exit 0"));
+    assert!(said(&["run", "show", short]).contains("3 lines"));
+    let goes_on = stage.shell("echo early; sleep 600");
+    stage.running(&goes_on);
+    assert!(said(&["run", "show", &goes_on]).contains("counted at its end"));
     assert!(said(&["run", "stats", short]).contains("counted by"));
     assert!(said(&["runs"]).contains(short));
     assert!(said(&["messages"]).contains(" 7  ") && said(&["messages", "--run", short]).contains("careful"));
