@@ -371,13 +371,13 @@ pub struct RunStats {
 }
 
 /// How much of it: whoever looks once a second needs only what is new.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct StatsQuery {
+struct StatsQuery {
     /// Samples behind this instant.
-    pub after: TimeMs,
+    after: TimeMs,
     /// So many spans of the clock, the newest.
-    pub intervals: usize,
+    intervals: usize,
 }
 
 impl Default for StatsQuery {

@@ -71,18 +71,16 @@ pub async fn page(uri: Uri, headers: HeaderMap) -> Response {
 }
 
 /// To a person the page, which says that it has no such view; to a program a line that it can read.
-pub async fn nowhere(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+pub async fn nowhere(method: Method, uri: Uri, mut headers: HeaderMap) -> Response {
     let wishes = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_person = wishes.contains("text/html") && !uri.path().starts_with("/api/");
     if method != Method::GET || !is_person {
         return gate::nowhere().await.into_response();
     }
     // Nothing of it is kept: there may be something at this address tomorrow.
-    let encoding = headers.get(ACCEPT_ENCODING).map(|value| (ACCEPT_ENCODING, value.clone()));
-    let mut page = answer(PAGE, &Uri::from_static("/"), &encoding.into_iter().collect());
-    page.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    page.headers_mut().remove(ETAG);
-    (StatusCode::NOT_FOUND, page).into_response()
+    headers.remove(IF_NONE_MATCH);
+    let page = answer(PAGE, &Uri::from_static("/"), &headers);
+    (StatusCode::NOT_FOUND, [(CACHE_CONTROL, "no-store")], page).into_response()
 }
 
 /// Its script.

@@ -1,5 +1,6 @@
 // Addresses and names of jobs and runs.
-import type { Job } from "../api/types";
+import { now } from "../api/client";
+import type { Job, Run } from "../api/types";
 
 export function runLink(id: string): string {
   return `/runs/${encodeURIComponent(id)}`;
@@ -30,4 +31,12 @@ export function jobName(job: Job): string {
 
 export function commandText(job: Job): string {
   return job.shell ?? [job.command ?? "", ...(job.args ?? [])].join(" ").trim();
+}
+
+/** The span in which its host is looked at: its own, and somewhat before and after. */
+export function around(run: Run): Record<string, string> {
+  const from = run.started_ms ?? run.created_ms;
+  const to = run.ended_ms ?? now();
+  const margin = Math.max(30_000, (to - from) * 0.2);
+  return { from: String(Math.floor(from - margin)), to: String(Math.ceil(Math.min(now(), to + margin))) };
 }

@@ -1,6 +1,5 @@
 // What a run used from its beginning, or as far back as its host keeps that: means over spans of the clock, peaks kept.
 import { useMemo } from "preact/hooks";
-import { now } from "../api/client";
 import type { Run, RunStats } from "../api/types";
 import type { Drawn } from "../chart/frame";
 import type { Unit } from "../chart/panels";
@@ -10,6 +9,7 @@ import { Problem } from "../parts/messages";
 import { hostLink } from "../router";
 import { runStats } from "./calls";
 import { atMost, type Chart, Charts, N_DRAWN_MIN, type Shows, worthShowing } from "./charts";
+import { around } from "./links";
 import { isOver } from "./outcome";
 
 /** Spans are a minute, or what the job says. */
@@ -85,12 +85,10 @@ export function PastCharts({ run }: { run: Run }) {
 /** Where more is to be seen. */
 function OfHost({ run, why }: { run: Run; why: string }) {
   if (!run.agent) return null;
-  const [from, to] = [run.started_ms ?? run.created_ms, run.ended_ms ?? now()];
-  const margin = Math.max(15_000, (to - from) * 0.25);
   return (
     <p class="gaps">
       <span>
-        {why}; <a href={hostLink(run.agent, { from: String(Math.floor(from - margin)), to: String(Math.ceil(to + margin)) })}>the charts of {run.agent}</a> show what the host did meanwhile.
+        {why}; <a href={hostLink(run.agent, around(run))}>the charts of {run.agent}</a> show what the host did meanwhile.
       </span>
     </p>
   );

@@ -11,7 +11,7 @@ import { Empty, Problem, Waiting } from "../parts/messages";
 import { hostLink, params, setParams } from "../router";
 import { isOperator } from "../session";
 import { getRun, killRun, logPath } from "./calls";
-import { commandText, jobLink, jobName, runLink, runsLink } from "./links";
+import { around, commandText, jobLink, jobName, runLink, runsLink } from "./links";
 import { RunLog } from "./log";
 import { NewRunDialog } from "./new-run";
 import { causeText, isOver, outcomeText, RunMark, RunStateText, shortId, Took, wordOf } from "./outcome";
@@ -157,14 +157,6 @@ function Head({ run, again }: { run: Run; again: () => void }) {
       )}
     </>
   );
-}
-
-/** The span of the host's charts in which it ran. */
-function around(run: Run): Record<string, string> {
-  const from = run.started_ms ?? run.created_ms;
-  const to = run.ended_ms ?? now();
-  const margin = Math.max(30_000, (to - from) * 0.2);
-  return { from: String(Math.floor(from - margin)), to: String(Math.ceil(Math.min(now(), to + margin))) };
 }
 
 function KillDialog({ run, onClose }: { run: Run; onClose: () => void }) {
